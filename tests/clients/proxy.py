@@ -1,0 +1,155 @@
+"""A TCP proxy between a Kafka client and a broker that knows just enough of the protocol to be unkind at chosen moments.
+
+It forwards frames whole, keeps a log of every Produce request (producer id, epoch, base sequence of each batch), can
+swallow the answer to a Produce request and cut the connection instead, and can call out while one is unanswered.
+"""
+
+import asyncio
+import struct
+
+PRODUCE = 0
+
+
+class Reader:
+    """A cursor over a request's bytes."""
+
+    def __init__(self, data):
+        self.data, self.at = data, 0
+
+    def take(self, form):
+        value = struct.unpack_from(">" + form, self.data, self.at)[0]
+        self.at += struct.calcsize(">" + form)
+        return value
+
+    def uvarint(self):
+        value = shift = 0
+        while True:
+            byte = self.data[self.at]
+            self.at += 1
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                return value
+            shift += 7
+
+    def skip(self, count):
+        self.at += max(count, 0)
+
+    def tags(self):
+        for _ in range(self.uvarint()):
+            self.uvarint()
+            self.skip(self.uvarint())
+
+
+def produced_batches(frame):
+    """The (partition, producer id, epoch, base sequence, records) of each batch in a Produce request."""
+    r = Reader(frame)
+    _, version, _ = r.take("h"), r.take("h"), r.take("i")
+    flexible = version >= 9
+    length = (lambda: r.uvarint() - 1) if flexible else (lambda: r.take("i"))
+    r.skip(r.take("h"))  # client id
+    if flexible:
+        r.tags()
+        r.skip(r.uvarint() - 1)  # transactional id
+    else:
+        r.skip(r.take("h"))
+    r.skip(2 + 4)  # acks, timeout
+    found = []
+    for _ in range(length()):
+        if version >= 13:
+            r.skip(16)
+        else:
+            r.skip(r.uvarint() - 1 if flexible else r.take("h"))
+        for _ in range(length()):
+            partition = r.take("i")
+            size = length()
+            batch = frame[r.at : r.at + size]
+            r.skip(size)
+            if size >= 61:
+                pid, epoch, sequence, count = struct.unpack_from(">qhii", batch, 43)
+                found.append((partition, pid, epoch, sequence, count))
+            if flexible:
+                r.tags()
+        if flexible:
+            r.tags()
+    return found
+
+
+class Proxy:
+    """Listens on a free port of loopback; `target` may change while it runs."""
+
+    def __init__(self, target):
+        self.target = target  # (host, port)
+        self.port = None
+        self.log = []  # every Produce request's batches, in order of arrival
+        self.produces = 0  # Produce requests seen
+        self.swallow = set()  # numbers of Produce requests whose answer is dropped and whose connection is cut
+        self.on_produce = None  # coroutine(number) called after a Produce request was forwarded, before its answer
+        self.open = set()
+
+    async def start(self):
+        self.server = await asyncio.start_server(self.serve, "127.0.0.1", 0)
+        self.port = self.server.sockets[0].getsockname()[1]
+
+    async def stop(self):
+        self.server.close()
+        for writer in list(self.open):
+            writer.close()
+
+    def cut(self):
+        """Ends every connection that is open."""
+        for writer in list(self.open):
+            writer.transport.abort()
+
+    async def serve(self, client_in, client_out):
+        self.open.add(client_out)
+        broker_out = None
+        try:
+            broker_in, broker_out = await asyncio.open_connection(*self.target)
+            self.open.add(broker_out)
+            numbers = {}  # correlation id -> number of the Produce request
+            up = asyncio.create_task(self.up(client_in, broker_out, numbers))
+            down = asyncio.create_task(self.down(broker_in, client_out, numbers))
+            _, rest = await asyncio.wait({up, down}, return_when=asyncio.FIRST_COMPLETED)
+            for task in rest:
+                task.cancel()
+        except OSError:
+            pass
+        finally:
+            for writer in (client_out, broker_out):
+                if writer is not None:
+                    self.open.discard(writer)
+                    writer.transport.abort()
+
+    @staticmethod
+    async def frame(stream):
+        head = await stream.readexactly(4)
+        return head, await stream.readexactly(struct.unpack(">i", head)[0])
+
+    async def up(self, source, sink, numbers):
+        try:
+            while True:
+                head, body = await self.frame(source)
+                key, _, correlation = struct.unpack_from(">hhi", body)
+                sink.write(head + body)
+                await sink.drain()
+                if key == PRODUCE:
+                    number = self.produces
+                    self.produces += 1
+                    numbers[correlation] = number
+                    self.log.extend(produced_batches(body))
+                    if self.on_produce is not None:
+                        await self.on_produce(number)
+        except (asyncio.IncompleteReadError, OSError):
+            pass
+
+    async def down(self, source, sink, numbers):
+        try:
+            while True:
+                head, body = await self.frame(source)
+                number = numbers.pop(struct.unpack_from(">i", body)[0], None)
+                if number is not None and number in self.swallow:
+                    return  # the answer is lost, and so is the connection
+                sink.write(head + body)
+                await sink.drain()
+        except (asyncio.IncompleteReadError, OSError):
+            pass
