@@ -55,6 +55,14 @@ id! {
     CoordinatorEpoch(i32)
 }
 id! {
+    /// Counts the changes of a partition's registration, one each (KIP-497); -1 means unknown.
+    PartitionEpoch(i32)
+}
+id! {
+    /// Identity of one process life of a broker (KIP-380, KIP-903); -1 means unknown.
+    BrokerEpoch(i64)
+}
+id! {
     /// Number of a broker in its cluster.
     NodeId(i32)
 }
@@ -107,6 +115,16 @@ impl ProducerEpoch {
 
 impl LeaderEpoch {
     /// Unknown leader epoch.
+    pub const UNKNOWN: Self = Self(-1);
+}
+
+impl PartitionEpoch {
+    /// Unknown partition epoch.
+    pub const UNKNOWN: Self = Self(-1);
+}
+
+impl BrokerEpoch {
+    /// Unknown broker epoch.
     pub const UNKNOWN: Self = Self(-1);
 }
 

@@ -16,6 +16,7 @@ pub use batch::{
 pub use crc::crc32c;
 pub use error_code::{ErrorClass, ErrorCode};
 pub use ids::{
-    CoordinatorEpoch, LeaderEpoch, Millis, NodeId, Offset, ProducerEpoch, ProducerId, Sequence,
+    BrokerEpoch, CoordinatorEpoch, LeaderEpoch, Millis, NodeId, Offset, PartitionEpoch,
+    ProducerEpoch, ProducerId, Sequence,
     TopicId, TopicIdError, TopicName, TopicNameError, TopicPartition,
 };
