@@ -1,10 +1,29 @@
 //! A partition log in Apache Kafka's format.
 #![deny(unsafe_code)]
 
+mod completion;
 mod config;
+#[cfg(not(hanbeon_loom))]
+mod fs;
+mod group;
+mod group_sync;
 mod io;
+mod mem;
+#[cfg(all(unix, target_pointer_width = "64", not(hanbeon_loom)))]
+mod mmap;
+mod published;
+#[doc(hidden)]
+pub mod sync;
+
+pub use completion::{Abandoned, Completer, Completion};
 
 pub use config::{
     CleanupPolicy, CompressionType, ConfigError, Durability, LogConfig, LogSettings,
 };
 pub use io::{Dir, Entry, EntryKind, FileName, LogFile, Open};
+#[cfg(not(hanbeon_loom))]
+pub use fs::{FsDir, FsFile, FsLock, ReadMode};
+pub use group::{GROUP_BYTES_MAX, GROUP_ITEMS_MAX, Group, Joined, Slot};
+pub use group_sync::{Lead, SyncGroup};
+pub use mem::{MemDir, MemFile, MemLock};
+pub use published::Published;

@@ -1,0 +1,466 @@
+//! Directories and files of the operating system.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, IoSlice, Read, Write},
+    ops::Range,
+    path::{Path, PathBuf},
+};
+
+use bytes::Bytes;
+
+#[cfg(all(unix, target_pointer_width = "64"))]
+use crate::mmap::Map;
+use crate::{
+    io::{Dir, Entry, EntryKind, FileName, LogFile, Open},
+    sync::{Arc, AtomicU64, Mutex, Ordering},
+};
+
+/// How [`LogFile::view`] gets at the bytes of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadMode {
+    /// Through a shared read-only map; nothing is copied. A read error of the device kills the process (SIGBUS). Targets
+    /// of 32 bits and systems other than Unix read as under [`ReadMode::Pread`].
+    Map,
+    /// By copying with `pread`; a read error of the device is an error value.
+    Pread,
+}
+
+/// A directory of the file system.
+#[derive(Clone, Debug)]
+pub struct FsDir {
+    path: Arc<Path>,
+    mode: ReadMode,
+}
+
+/// A file of the file system. One handle at a time writes to it.
+#[derive(Debug)]
+pub struct FsFile {
+    file: File,
+    /// What this handle knows to be the length; other handles may have made the file longer.
+    len: AtomicU64,
+    mode: ReadMode,
+    mapped: Mutex<Mapped>,
+}
+
+/// The lock file of a data directory, held until dropped.
+#[derive(Debug)]
+pub struct FsLock {
+    _file: File,
+}
+
+#[derive(Debug, Default)]
+struct Mapped {
+    /// All bytes that were asked for so far; empty when nothing is mapped.
+    bytes: Bytes,
+    #[cfg(all(unix, target_pointer_width = "64"))]
+    map: Option<Arc<Map>>,
+}
+
+/// What a map holds beyond twice the file, at least: small files grow without being mapped again and again.
+#[cfg(all(unix, target_pointer_width = "64"))]
+const MAP_ROOM: u64 = 1 << 20;
+
+/// Buffers that one `writev` of the system takes (`IOV_MAX` on Linux, the BSDs and macOS).
+const SLICES_MAX: usize = 1024;
+
+impl FsDir {
+    /// The directory at `path`, made with its parents when absent (mode 0700 on Unix).
+    ///
+    /// # Errors
+    /// What the system reports.
+    pub fn create(path: impl AsRef<Path>, mode: ReadMode) -> io::Result<Self> {
+        make_dir(path.as_ref(), Parents::Too)?;
+        Self::open(path, mode)
+    }
+
+    /// The directory at `path`.
+    ///
+    /// # Errors
+    /// `NotFound` when absent, `NotADirectory` when it is something else.
+    pub fn open(path: impl AsRef<Path>, mode: ReadMode) -> io::Result<Self> {
+        let path = path.as_ref();
+        if !fs::metadata(path)?.is_dir() {
+            return Err(io::Error::from(io::ErrorKind::NotADirectory));
+        }
+        Ok(Self { path: path.into(), mode })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn at(&self, name: &FileName) -> PathBuf {
+        self.path.join(name.as_str())
+    }
+
+    fn open_file(&self, name: &FileName, how: Open) -> io::Result<File> {
+        let mut options = OpenOptions::new();
+        options.read(true);
+        match how {
+            Open::Read => {}
+            Open::Write => {
+                options.write(true);
+            }
+            Open::Create => {
+                options.write(true).create(true).truncate(false);
+            }
+            Open::CreateNew => {
+                options.write(true).create_new(true);
+            }
+        }
+        private_file(&mut options);
+        options.open(self.at(name))
+    }
+}
+
+impl Dir for FsDir {
+    type File = FsFile;
+    type Lock = FsLock;
+
+    fn open(&self, name: &FileName, how: Open) -> io::Result<FsFile> {
+        let file = self.open_file(name, how)?;
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            let text = format!("{} is not a regular file", self.at(name).display());
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
+        let len = AtomicU64::new(metadata.len());
+        Ok(FsFile { file, len, mode: self.mode, mapped: Mutex::new(Mapped::default()) })
+    }
+
+    fn rename(&self, from: &FileName, to: &FileName) -> io::Result<()> {
+        fs::rename(self.at(from), self.at(to))
+    }
+
+    fn remove(&self, name: &FileName) -> io::Result<()> {
+        let path = self.at(name);
+        if fs::symlink_metadata(&path)?.is_dir() {
+            fs::remove_dir_all(path)
+        } else {
+            fs::remove_file(path)
+        }
+    }
+
+    /// Entries whose names are not valid UTF-8 are left out: nothing of ours or of Kafka's is called so.
+    fn list(&self) -> io::Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        for entry in fs::read_dir(&self.path)? {
+            let entry = entry?;
+            let Some(name) = entry.file_name().to_str().and_then(|name| FileName::new(name).ok())
+            else {
+                continue;
+            };
+            let metadata = match entry.metadata() {
+                Ok(metadata) => metadata,
+                // Removed between being listed and being looked at.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            let kind = if metadata.is_file() {
+                EntryKind::File { len: metadata.len() }
+            } else if metadata.is_dir() {
+                EntryKind::Dir
+            } else {
+                EntryKind::Other
+            };
+            entries.push(Entry { name, kind });
+        }
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(entries)
+    }
+
+    #[cfg(unix)]
+    fn sync(&self) -> io::Result<()> {
+        File::open(&self.path)?.sync_all()
+    }
+
+    /// Windows has no such call; NTFS keeps its metadata in a journal.
+    #[cfg(not(unix))]
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn create_dir(&self, name: &FileName) -> io::Result<Self> {
+        let path = self.at(name);
+        match make_dir(&path, Parents::MustExist) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                if !fs::symlink_metadata(&path)?.is_dir() {
+                    return Err(error);
+                }
+            }
+            result => result?,
+        }
+        Ok(Self { path: path.into(), mode: self.mode })
+    }
+
+    fn dir(&self, name: &FileName) -> io::Result<Self> {
+        let path = self.at(name);
+        if !fs::symlink_metadata(&path)?.is_dir() {
+            return Err(io::Error::from(io::ErrorKind::NotADirectory));
+        }
+        Ok(Self { path: path.into(), mode: self.mode })
+    }
+
+    fn lock(&self, name: &FileName) -> io::Result<FsLock> {
+        let mut file = self.open_file(name, Open::Create)?;
+        if try_lock(&file)? {
+            file.set_len(0)?;
+            writeln!(file, "{}", std::process::id())?;
+            return Ok(FsLock { _file: file });
+        }
+        let mut holder = String::new();
+        // Whoever holds it may be about to write its number; then the text does without.
+        let told = file.take(32).read_to_string(&mut holder).is_ok() && !holder.trim().is_empty();
+        let holder =
+            if told { format!("process {}", holder.trim()) } else { "another process".to_owned() };
+        let text = format!("{} is locked by {holder}", self.at(name).display());
+        Err(io::Error::new(io::ErrorKind::WouldBlock, text))
+    }
+
+    fn display(&self) -> String {
+        self.path.display().to_string()
+    }
+}
+
+impl FsFile {
+    /// Fails unless the file has `end` bytes; asks the system only when this handle knows of fewer.
+    fn must_reach(&self, end: u64) -> io::Result<()> {
+        if end <= self.len.load(Ordering::Acquire) || end <= self.refresh_len()? {
+            return Ok(());
+        }
+        Err(io::Error::from(io::ErrorKind::UnexpectedEof))
+    }
+
+    fn refresh_len(&self) -> io::Result<u64> {
+        let len = self.file.metadata()?.len();
+        // Never lowered: this handle's own writer may have published more since.
+        Ok(self.len.fetch_max(len, Ordering::AcqRel).max(len))
+    }
+
+    fn copy(&self, range: Range<u64>) -> io::Result<Bytes> {
+        let len = range.end.checked_sub(range.start).and_then(|len| usize::try_from(len).ok());
+        let mut bytes = vec![0; len.ok_or(io::ErrorKind::InvalidInput)?];
+        read_exact_at(&self.file, &mut bytes, range.start)?;
+        Ok(bytes.into())
+    }
+
+    #[cfg(all(unix, target_pointer_width = "64"))]
+    fn mapped(&self, range: Range<u64>) -> io::Result<Bytes> {
+        let too_large = |_| io::Error::from(io::ErrorKind::InvalidInput);
+        let start = usize::try_from(range.start).map_err(too_large)?;
+        let end = usize::try_from(range.end).map_err(too_large)?;
+        if start > end {
+            return Err(io::Error::from(io::ErrorKind::InvalidInput));
+        }
+        let mut mapped = self.mapped.lock();
+        if end > mapped.bytes.len() {
+            // Up to the known end, not the asked one: whoever reads on finds it there.
+            let len =
+                usize::try_from(self.len.load(Ordering::Acquire)).map_err(too_large)?.max(end);
+            mapped.bytes = match mapped.map.as_ref().and_then(|map| map.bytes(len)) {
+                Some(bytes) => bytes,
+                None => {
+                    let room = (range.end.saturating_mul(2)).max(MAP_ROOM).max(range.end);
+                    let room = usize::try_from(room).map_err(too_large)?.max(len);
+                    let map = Arc::new(Map::new(&self.file, room)?);
+                    let bytes = map.bytes(len).ok_or(io::ErrorKind::InvalidInput)?;
+                    mapped.map = Some(map);
+                    bytes
+                }
+            };
+        }
+        Ok(mapped.bytes.slice(start..end))
+    }
+}
+
+impl LogFile for FsFile {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.len.load(Ordering::Acquire))
+    }
+
+    fn read_at(&self, into: &mut [u8], at: u64) -> io::Result<()> {
+        read_exact_at(&self.file, into, at)
+    }
+
+    fn view(&self, range: Range<u64>) -> io::Result<Bytes> {
+        self.must_reach(range.end)?;
+        if range.is_empty() {
+            return Ok(Bytes::new());
+        }
+        match self.mode {
+            #[cfg(all(unix, target_pointer_width = "64"))]
+            ReadMode::Map => self.mapped(range),
+            #[cfg(not(all(unix, target_pointer_width = "64")))]
+            ReadMode::Map => self.copy(range),
+            ReadMode::Pread => self.copy(range),
+        }
+    }
+
+    fn write_at(&self, slices: &[IoSlice<'_>], at: u64) -> io::Result<()> {
+        write_all(slices, at, |left, at| {
+            let written = write_some_at(&self.file, left, at)?;
+            let end = at.saturating_add(u64::try_from(written).unwrap_or(u64::MAX));
+            self.len.fetch_max(end, Ordering::Release); // pairs with the loads in `must_reach` and `len`
+            Ok(written)
+        })
+    }
+
+    fn reserve(&self, len: u64) -> io::Result<()> {
+        let from = self.len.load(Ordering::Acquire);
+        match len.checked_sub(from) {
+            None | Some(0) => Ok(()),
+            Some(more) => allocate(&self.file, from, more),
+        }
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        // The map is let go first: what it saw beyond `len` must not be reached through it again.
+        let mut mapped = self.mapped.lock();
+        *mapped = Mapped::default();
+        self.file.set_len(len)?;
+        self.len.store(len, Ordering::Release);
+        drop(mapped);
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+}
+
+/// Writes all of `slices` by as many calls as it takes: one call may write less than asked (KAFKA-17181).
+pub(crate) fn write_all(
+    slices: &[IoSlice<'_>],
+    mut at: u64,
+    mut write: impl FnMut(&[IoSlice<'_>], u64) -> io::Result<usize>,
+) -> io::Result<()> {
+    for chunk in slices.chunks(SLICES_MAX) {
+        let mut total = chunk.iter().fold(0_usize, |sum, slice| sum.saturating_add(slice.len()));
+        let mut rest: Vec<IoSlice<'_>>; // made only when a call came back short
+        let mut left = chunk;
+        while total > 0 {
+            let written = match write(left, at) {
+                Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero)),
+                Ok(written) => written.min(total),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            total = total.saturating_sub(written);
+            at = at.saturating_add(u64::try_from(written).unwrap_or(u64::MAX));
+            if total > 0 {
+                rest = left_after(left, written);
+                left = &rest;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What is left of `slices` after their first `skip` bytes.
+fn left_after<'a>(slices: &[IoSlice<'a>], mut skip: usize) -> Vec<IoSlice<'a>> {
+    let mut left = Vec::with_capacity(slices.len());
+    for slice in slices {
+        let here = skip.min(slice.len());
+        skip = skip.saturating_sub(here);
+        let mut slice = *slice;
+        slice.advance(here);
+        if !slice.is_empty() {
+            left.push(slice);
+        }
+    }
+    left
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Parents {
+    Too,
+    MustExist,
+}
+
+fn make_dir(path: &Path, parents: Parents) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(parents == Parents::Too);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)
+}
+
+#[cfg(unix)]
+fn private_file(options: &mut OpenOptions) {
+    use std::os::unix::fs::OpenOptionsExt;
+    // std adds O_CLOEXEC by itself.
+    options.mode(0o600).custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed());
+}
+
+#[cfg(not(unix))]
+fn private_file(_: &mut OpenOptions) {}
+
+#[cfg(unix)]
+fn try_lock(file: &File) -> io::Result<bool> {
+    match rustix::fs::flock(file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(not(unix))]
+fn try_lock(file: &File) -> io::Result<bool> {
+    match file.try_lock() {
+        Ok(()) => Ok(true),
+        Err(fs::TryLockError::WouldBlock) => Ok(false),
+        Err(fs::TryLockError::Error(error)) => Err(error),
+    }
+}
+
+#[cfg(unix)]
+fn read_exact_at(file: &File, into: &mut [u8], at: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, into, at)
+}
+
+#[cfg(unix)]
+fn write_some_at(file: &File, slices: &[IoSlice<'_>], at: u64) -> io::Result<usize> {
+    match slices {
+        [one] => std::os::unix::fs::FileExt::write_at(file, one, at),
+        many => Ok(rustix::io::pwritev(file, many, at)?),
+    }
+}
+
+#[cfg(windows)]
+fn read_exact_at(file: &File, mut into: &mut [u8], mut at: u64) -> io::Result<()> {
+    while !into.is_empty() {
+        match std::os::windows::fs::FileExt::seek_read(file, into, at) {
+            Ok(0) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
+            Ok(read) => {
+                into = into.get_mut(read..).unwrap_or_default();
+                at = at.saturating_add(u64::try_from(read).unwrap_or(u64::MAX));
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(windows)]
+fn write_some_at(file: &File, slices: &[IoSlice<'_>], at: u64) -> io::Result<usize> {
+    let first = slices.iter().find(|slice| !slice.is_empty());
+    first.map_or(Ok(0), |slice| std::os::windows::fs::FileExt::seek_write(file, slice, at))
+}
+
+#[cfg(target_os = "linux")]
+fn allocate(file: &File, from: u64, more: u64) -> io::Result<()> {
+    match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::KEEP_SIZE, from, more) {
+        // File systems without reservation: the space is found, or not, by the writes.
+        Ok(()) | Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn allocate(_: &File, _: u64, _: u64) -> io::Result<()> {
+    Ok(())
+}
