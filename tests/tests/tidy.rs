@@ -1,0 +1,170 @@
+//! Keeps what a compiler cannot: sizes, names, words, and that each invariant is named by a test.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+const LINES_MAX: usize = 900;
+
+/// Folders that hold what tools made or what others wrote.
+const FOREIGN: [&str; 8] =
+    ["target", "node_modules", ".venv", ".git", "golden", "classes", "corpus", "artifacts"];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
+}
+
+fn files(under: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(under).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if path.is_dir() {
+            if !FOREIGN.contains(&name) {
+                files(&path, found);
+            }
+        } else {
+            found.push(path);
+        }
+    }
+}
+
+fn texts(extensions: &[&str]) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    files(&root(), &mut found);
+    found.sort();
+    found
+        .into_iter()
+        .filter(|path| {
+            let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("");
+            extensions.is_empty() || extensions.contains(&extension)
+        })
+        .filter_map(|path| {
+            let text = String::from_utf8(fs::read(&path).unwrap()).ok()?;
+            let name = path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
+            Some((name, text))
+        })
+        .collect()
+}
+
+fn none(what: &str, found: &[String]) {
+    assert!(found.is_empty(), "{what}:\n{}", found.join("\n"));
+}
+
+#[test]
+fn no_source_is_longer_than_a_reader_can_hold() {
+    let long: Vec<_> = texts(&["rs"])
+        .iter()
+        .filter(|(_, text)| text.lines().count() > LINES_MAX)
+        .map(|(name, text)| format!("{name}: {} lines", text.lines().count()))
+        .collect();
+    none("files over 900 lines", &long);
+}
+
+#[test]
+fn sources_are_ascii() {
+    let odd: Vec<_> = texts(&["rs"])
+        .iter()
+        .filter(|(_, text)| !text.is_ascii())
+        .map(|(name, _)| name.clone())
+        .collect();
+    none("sources with other than ASCII", &odd);
+}
+
+#[test]
+fn no_file_has_a_name_that_says_nothing() {
+    let vague = ["utils", "util", "helpers", "helper", "common", "manager", "misc"];
+    let named: Vec<_> = texts(&["rs"])
+        .into_iter()
+        .map(|(name, _)| name)
+        .filter(|name| {
+            let path = Path::new(name);
+            path.components().chain(path.file_stem().map(|s| Path::new(s).components().next().unwrap())).any(
+                |part| vague.contains(&part.as_os_str().to_str().unwrap()),
+            )
+        })
+        .collect();
+    none("files named after nothing", &named);
+}
+
+#[test]
+fn no_source_leaves_work_to_a_comment() {
+    // Spelled in halves so that this file does not find itself.
+    let words = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X"), concat!("unimple", "mented!(")];
+    let mut found = Vec::new();
+    for (name, text) in texts(&["rs"]) {
+        for (at, line) in text.lines().enumerate() {
+            if words.iter().any(|word| line.contains(word)) {
+                found.push(format!("{name}:{}: {}", at + 1, line.trim()));
+            }
+        }
+    }
+    none("left open in sources", &found);
+}
+
+#[test]
+fn no_file_names_a_machine_or_a_registry() {
+    let words = [
+        concat!("/wo", "rk/"),
+        concat!("/ro", "ot/"),
+        concat!("/home", "/"),
+        concat!("registry.npm", "js.org"),
+        concat!("proxy.go", "lang.org"),
+        concat!("files.python", "hosted.org"),
+        concat!("repo.ma", "ven.apache.org"),
+        concat!("deb.deb", "ian.org"),
+        concat!("static.crates", ".io"),
+    ];
+    let mut found = Vec::new();
+    for (name, text) in texts(&[]) {
+        for (at, line) in text.lines().enumerate() {
+            if words.iter().any(|word| line.contains(word)) {
+                found.push(format!("{name}:{}", at + 1));
+            }
+        }
+    }
+    none("machine paths and registry hosts", &found);
+}
+
+#[test]
+fn ignored_tests_say_why_and_tests_do_not_sleep() {
+    let mut found = Vec::new();
+    let sleep = concat!("thread::sl", "eep(");
+    let bare = concat!("#[ign", "ore]");
+    for (name, text) in texts(&["rs"]) {
+        for (at, line) in text.lines().enumerate() {
+            if line.contains(bare) || line.contains(sleep) {
+                found.push(format!("{name}:{}: {}", at + 1, line.trim()));
+            }
+        }
+    }
+    none("ignored without a reason, or sleeping", &found);
+}
+
+#[test]
+fn every_invariant_stands_in_the_name_of_a_test() {
+    let list = fs::read_to_string(root().join("docs/invariants.md")).unwrap();
+    let (now, _later) = list.split_once("\n## Later").unwrap();
+    let ids: Vec<_> = now
+        .lines()
+        .filter_map(|line| line.strip_prefix("| "))
+        .filter_map(|line| line.split_once(" |"))
+        .map(|(id, _)| id.to_lowercase())
+        .filter(|id| id != "id")
+        .collect();
+    assert!(ids.len() >= 15, "the list of invariants was read wrongly: {ids:?}");
+    let sources = texts(&["rs"]);
+    let unguarded: Vec<_> = ids
+        .into_iter()
+        .filter(|id| {
+            let (alone, among) = (format!("fn {id}_"), format!("_{id}_"));
+            !sources.iter().any(|(_, text)| {
+                text.lines().any(|line| {
+                    let line = line.trim_start();
+                    line.starts_with(&alone) || (line.starts_with("fn ") && line.contains(&among))
+                })
+            })
+        })
+        .collect();
+    none("invariants that no test names", &unguarded);
+}
