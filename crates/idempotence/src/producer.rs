@@ -1,0 +1,198 @@
+//! One producer on one partition: its epoch and its last five batches, 160 bytes without a heap.
+
+use hanbeon_records::{CoordinatorEpoch, Millis, Offset, ProducerEpoch, ProducerId, Sequence};
+
+/// How many batches back a retry is recognised. Clients keep at most five requests in flight for this reason.
+pub const WINDOW_DEPTH: usize = 5;
+
+/// No offset, where an `Option` would cost eight bytes.
+const NO_OFFSET: i64 = -1;
+
+/// One appended batch as a retry of it is recognised and answered.
+///
+/// Numbers are raw because a snapshot may hold any; `first_sequence` is computed in the ring, never by subtraction
+/// (KAFKA-7692).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CachedBatch {
+    pub(crate) last_offset: i64,
+    pub(crate) timestamp: i64,
+    pub(crate) last_sequence: i32,
+    pub(crate) offset_delta: i32,
+}
+
+/// What the table keeps of one producer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Producer {
+    id: i64,
+    /// -1 while no transaction is open.
+    txn_first_offset: i64,
+    /// Time in the last batch or marker: the client's clock under `CreateTime`.
+    last_timestamp: i64,
+    /// When this node appended last, by its own clock (pitfall C15); -1 after a load without sidecar.
+    appended_at: i64,
+    batches: [CachedBatch; WINDOW_DEPTH],
+    coordinator_epoch: i32,
+    epoch: i16,
+    /// Slot of the oldest batch.
+    head: u8,
+    /// Occupied slots.
+    len: u8,
+}
+
+const _: () = assert!(size_of::<Producer>() <= 160, "a producer costs at most 160 bytes");
+
+impl CachedBatch {
+    const EMPTY: Self =
+        Self { last_offset: NO_OFFSET, timestamp: -1, last_sequence: -1, offset_delta: 0 };
+
+    pub(crate) const fn last_sequence(&self) -> Option<Sequence> {
+        Sequence::new(self.last_sequence)
+    }
+
+    pub(crate) const fn first_sequence(&self) -> Option<Sequence> {
+        match self.last_sequence() {
+            Some(last) => Some(last.go_back(self.offset_delta.cast_unsigned())),
+            None => None,
+        }
+    }
+
+    pub(crate) const fn last_offset(&self) -> Offset {
+        Offset::new(self.last_offset)
+    }
+
+    pub(crate) fn first_offset(&self) -> Offset {
+        Offset::new(self.last_offset.saturating_sub(i64::from(self.offset_delta)))
+    }
+
+    pub(crate) const fn timestamp(&self) -> Millis {
+        Millis::new(self.timestamp)
+    }
+}
+
+impl Producer {
+    /// A producer of which nothing is known yet.
+    pub(crate) const fn new(id: ProducerId, epoch: ProducerEpoch) -> Self {
+        Self {
+            id: id.get(),
+            txn_first_offset: NO_OFFSET,
+            last_timestamp: -1,
+            appended_at: -1,
+            batches: [CachedBatch::EMPTY; WINDOW_DEPTH],
+            coordinator_epoch: -1,
+            epoch: epoch.get(),
+            head: 0,
+            len: 0,
+        }
+    }
+
+    pub(crate) const fn id(&self) -> ProducerId {
+        ProducerId::new(self.id)
+    }
+
+    pub(crate) const fn epoch(&self) -> ProducerEpoch {
+        ProducerEpoch::new(self.epoch)
+    }
+
+    pub(crate) const fn coordinator_epoch(&self) -> CoordinatorEpoch {
+        CoordinatorEpoch::new(self.coordinator_epoch)
+    }
+
+    pub(crate) const fn set_coordinator_epoch(&mut self, epoch: CoordinatorEpoch) {
+        self.coordinator_epoch = epoch.get();
+    }
+
+    pub(crate) const fn last_timestamp(&self) -> Millis {
+        Millis::new(self.last_timestamp)
+    }
+
+    pub(crate) const fn appended_at(&self) -> Millis {
+        Millis::new(self.appended_at)
+    }
+
+    /// Notes when something of this producer was appended: by its own time and by ours.
+    pub(crate) const fn touch(&mut self, timestamp: Millis, now: Millis) {
+        self.last_timestamp = timestamp.get();
+        self.appended_at = now.get();
+    }
+
+    pub(crate) const fn txn_first_offset(&self) -> Option<Offset> {
+        if self.txn_first_offset < 0 { None } else { Some(Offset::new(self.txn_first_offset)) }
+    }
+
+    pub(crate) const fn open_txn(&mut self, first_offset: Offset) {
+        self.txn_first_offset = first_offset.get();
+    }
+
+    pub(crate) const fn close_txn(&mut self) -> Option<Offset> {
+        let open = self.txn_first_offset();
+        self.txn_first_offset = NO_OFFSET;
+        open
+    }
+
+    /// Takes over an epoch; any other one empties the window.
+    pub(crate) const fn set_epoch(&mut self, epoch: ProducerEpoch) {
+        if self.epoch != epoch.get() {
+            self.epoch = epoch.get();
+            self.head = 0;
+            self.len = 0;
+        }
+    }
+
+    /// Remembers a batch and forgets the oldest of six.
+    pub(crate) fn push(&mut self, batch: CachedBatch) {
+        let depth = const_depth();
+        if self.len < depth {
+            let at = (self.head + self.len) % depth;
+            self.len += 1;
+            self.batches[usize::from(at)] = batch;
+        } else {
+            self.batches[usize::from(self.head)] = batch;
+            self.head = (self.head + 1) % depth;
+        }
+    }
+
+    /// Puts known batches, oldest first, in the place of the window; more than five keep the last five.
+    pub(crate) fn set_window(&mut self, batches: &[CachedBatch]) {
+        self.head = 0;
+        self.len = 0;
+        for batch in batches {
+            self.push(*batch);
+        }
+    }
+
+    /// The window, oldest first.
+    pub(crate) fn window(
+        &self,
+    ) -> impl DoubleEndedIterator<Item = &CachedBatch> + ExactSizeIterator {
+        (0..self.len).map(|i| &self.batches[usize::from((self.head + i) % const_depth())])
+    }
+
+    pub(crate) fn last(&self) -> Option<&CachedBatch> {
+        self.window().next_back()
+    }
+
+    pub(crate) fn last_sequence(&self) -> Option<Sequence> {
+        self.last().and_then(CachedBatch::last_sequence)
+    }
+
+    /// The cached batch with exactly this range of sequences.
+    pub(crate) fn find(&self, first: Sequence, last: Sequence) -> Option<&CachedBatch> {
+        self.window().rev().find(|batch| {
+            batch.last_sequence() == Some(last) && batch.first_sequence() == Some(first)
+        })
+    }
+
+    /// Whether nothing was appended for `expiration_ms`, by the producer's time and by ours, and nothing is open.
+    pub(crate) fn is_expired(&self, expiration_ms: i64, now: Millis) -> bool {
+        // P7: forgetting a producer with an open transaction would leave the transaction without an owner.
+        self.txn_first_offset < 0
+            && now.since(Millis::new(self.last_timestamp.max(self.appended_at))) >= expiration_ms
+    }
+}
+
+/// [`WINDOW_DEPTH`] in the type of the ring's counters.
+#[expect(clippy::cast_possible_truncation, reason = "5 fits in a byte; checked when compiled")]
+const fn const_depth() -> u8 {
+    const { assert!(WINDOW_DEPTH <= 100, "ring counters are bytes and may not overflow when added") };
+    WINDOW_DEPTH as u8
+}
