@@ -8,6 +8,11 @@ mod fs;
 mod group;
 mod group_sync;
 mod io;
+pub mod checkpoint;
+mod error;
+mod index;
+mod names;
+pub mod partition_metadata;
 mod mem;
 #[cfg(all(unix, target_pointer_width = "64", not(hanbeon_loom)))]
 mod mmap;
@@ -20,6 +25,15 @@ pub use completion::{Abandoned, Completer, Completion};
 pub use config::{
     CleanupPolicy, CompressionType, ConfigError, Durability, LogConfig, LogSettings,
 };
+pub use error::{
+    Action, Corruption, Damage, LogError, ReadError, RecordFault, RecordFaultKind,
+};
+pub use index::{
+    AbortedTxn, ActiveOffsetIndex, ActiveTimeIndex, ActiveTxnIndex, Collected, IndexDoubt,
+    IndexRefusal, OffsetIndexView, OffsetPosition, SegmentSpan, TimeIndexView, TimeOffset,
+    TxnIndexView,
+};
+pub use names::{DirStage, FileStage, PartitionDirName, SegmentFile, SegmentFileName};
 pub use io::{Dir, Entry, EntryKind, FileName, LogFile, Open};
 #[cfg(not(hanbeon_loom))]
 pub use fs::{FsDir, FsFile, FsLock, ReadMode};
