@@ -1,0 +1,211 @@
+#!/usr/bin/env python3
+"""Our bytes in Apache Kafka's hands.
+
+    suite.py BINARY
+
+1. A broker of ours takes records of every shape and codec over several segments and is stopped, once cleanly and once by SIGKILL and
+   recovery. Kafka's own dump tool reads every file of the partition without a complaint.
+2. The partition directory is laid in place of one that Kafka made (its topic id kept), and Kafka serves the same records: the canonical
+   hash (README.md in tests/golden) of what a consumer gets is the same from both.
+3. A data directory that Kafka wrote is opened by ours as it lies, and serves the same records again.
+"""
+
+import hashlib
+import os
+import pathlib
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+
+from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+HERE = pathlib.Path(__file__).resolve().parent
+KAFKA = HERE.parent / "peers" / "kafka.sh"
+CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]
+TOPIC = "laid-in-place"
+
+
+def free_ports():
+    """Two free ports that follow each other: Kafka's controller takes the second."""
+    while True:
+        with socket.socket() as one, socket.socket() as two:
+            one.bind(("127.0.0.1", 0))
+            port = one.getsockname()[1]
+            try:
+                two.bind(("127.0.0.1", port + 1))
+                return port
+            except OSError:
+                continue
+
+
+class Ours:
+    def __init__(self, binary, directory):
+        self.binary, self.directory = binary, directory
+
+    def __enter__(self):
+        command = [self.binary, "serve", "--data-dir", str(self.directory), "--listen", "127.0.0.1:0"]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        line = self.process.stdout.readline()
+        found = re.match(r"hanbeon listening on (.+:\d+)$", line.strip())
+        if not found:
+            raise SystemExit(f"ours did not start: {line!r} {self.process.stderr.read()}")
+        self.bootstrap = found[1]
+        return self
+
+    def end(self, how=signal.SIGTERM):
+        self.process.send_signal(how)
+        code = self.process.wait(60)
+        errors = self.process.stderr.read()
+        if how == signal.SIGTERM and code != 0:
+            raise SystemExit(f"ours ended with {code}: {errors}")
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.end()
+
+
+class Kafka:
+    def __init__(self, directory):
+        self.directory = directory
+
+    def __enter__(self):
+        port = free_ports()
+        subprocess.run([KAFKA, "start", self.directory, str(port)], check=True)
+        self.bootstrap = f"127.0.0.1:{port}"
+        return self
+
+    def __exit__(self, *_):
+        subprocess.run([KAFKA, "stop", self.directory], check=True)
+
+
+def create(bootstrap):
+    made = AdminClient({"bootstrap.servers": bootstrap}).create_topics(
+        [NewTopic(TOPIC, num_partitions=1, replication_factor=1, config={"segment.bytes": "1048576"})]
+    )
+    made[TOPIC].result(30)
+
+
+def produce(bootstrap, start):
+    failed = []
+    for codec in CODECS:
+        producer = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True, "compression.type": codec, "batch.num.messages": 50})
+        for i in range(400):
+            n = start + i
+            shape = n % 5
+            producer.produce(
+                TOPIC,
+                partition=0,
+                key=[None, b"", b"key-%d" % n, bytes([0, 255, n % 256]), b"k"][shape],
+                value=[b"value-%d" % n, None, os.urandom(2000), b"", b"x" * 900][shape],
+                headers=[("h", b"%d" % n), ("h", None), ("empty", b"")] if shape == 2 else None,
+                timestamp=1_700_000_000_000 + n * 7 - (n % 3) * 1000,
+                on_delivery=lambda error, _: failed.append(error) if error else None,
+            )
+            producer.poll(0)
+        left = producer.flush(60)
+        if left or failed:
+            raise SystemExit(f"{left} records unsent, errors {failed[:3]}")
+        start += 400
+    return start
+
+
+def canonical(bootstrap):
+    """Count and canonical hash of partition 0."""
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "unused", "enable.auto.commit": False, "enable.partition.eof": True, "check.crcs": True})
+    consumer.assign([TopicPartition(TOPIC, 0, 0)])
+    digest, count = hashlib.sha256(), 0
+    hexed = lambda b: "-" if b is None else b.hex()
+    while True:
+        message = consumer.poll(30)
+        if message is None:
+            raise SystemExit(f"nothing came after {count} records from {bootstrap}")
+        if message.error():
+            if message.error().code() == KafkaError._PARTITION_EOF:
+                consumer.close()
+                return count, digest.hexdigest()
+            raise SystemExit(str(message.error()))
+        headers = ";".join(f"{k.encode().hex()}={hexed(v)}" for k, v in message.headers() or [])
+        line = (message.offset(), message.timestamp()[1], hexed(message.key()), hexed(message.value()), headers)
+        digest.update(("\t".join(map(str, line)) + "\n").encode())
+        count += 1
+
+
+def dump(partition):
+    """Kafka's dump tool on every file it knows; anything it grumbles about is a failure."""
+    seen = 0
+    for path in sorted(partition.iterdir()):
+        if path.suffix not in (".log", ".index", ".timeindex", ".txnindex", ".snapshot"):
+            continue
+        extra = ["--deep-iteration", "--print-data-log"] if path.suffix == ".log" else []
+        run = subprocess.run([KAFKA, "run", "dump-log", "--files", str(path), *extra], capture_output=True, text=True)
+        text = run.stdout + run.stderr
+        complaint = re.search(r"(?im)^.*(mismatch|corrupt|invalid|exception|found timestamp|out of order|isvalid: false).*$", text)
+        if run.returncode or complaint:
+            raise SystemExit(f"dump-log {path.name} exited with {run.returncode}: {complaint and complaint[0]}")
+        seen += 1
+    return seen
+
+
+def checkpoint(data, name, topic, offset):
+    """Sets one line of a checkpoint file."""
+    path = data / name
+    lines = path.read_text().splitlines()[2:] if path.exists() else []
+    lines = [l for l in lines if l.split()[:2] != [topic, "0"]] + [f"{topic} 0 {offset}"]
+    path.write_text(f"0\n{len(lines)}\n" + "\n".join(lines) + "\n")
+
+
+def main():
+    binary = os.path.abspath(sys.argv[1])
+    work = pathlib.Path(tempfile.mkdtemp(prefix="hanbeon-kafka-"))
+    ours, theirs = work / "ours", work / "kafka"
+    with Ours(binary, ours) as broker:
+        create(broker.bootstrap)
+        end = produce(broker.bootstrap, 0)
+        broker.end(signal.SIGKILL)
+    with Ours(binary, ours) as broker:
+        end = produce(broker.bootstrap, end)
+        count, expected = canonical(broker.bootstrap)
+    if count != end:
+        raise SystemExit(f"{end} records were acknowledged, {count} came back")
+    partition = ours / f"{TOPIC}-0"
+    segments = len(list(partition.glob("*.log")))
+    if segments < 3:
+        raise SystemExit(f"only {segments} segments: the test would show little")
+    print(f"ok    {count} records in {segments} segments, one SIGKILL between")
+    print(f"ok    dump-log read {dump(partition)} files without complaint")
+
+    with Kafka(theirs) as kafka:
+        create(kafka.bootstrap)
+    place = theirs / "data" / f"{TOPIC}-0"
+    identity = (place / "partition.metadata").read_bytes()
+    shutil.rmtree(place)
+    shutil.copytree(partition, place)
+    (place / "partition.metadata").write_bytes(identity)
+    for name in ("recovery-point-offset-checkpoint", "replication-offset-checkpoint"):
+        checkpoint(theirs / "data", name, TOPIC, count)
+    with Kafka(theirs) as kafka:
+        found = canonical(kafka.bootstrap)
+        if found != (count, expected):
+            raise SystemExit(f"Kafka serves {found}, ours {(count, expected)}")
+        print("ok    Kafka serves our directory with the same canonical hash")
+        end = produce(kafka.bootstrap, count)
+        count, expected = canonical(kafka.bootstrap)
+
+    copy = work / "kafka-copy"
+    shutil.copytree(theirs / "data", copy)
+    with Ours(binary, copy) as broker:
+        found = canonical(broker.bootstrap)
+        if found != (count, expected):
+            raise SystemExit(f"ours serves {found} from Kafka's data directory, Kafka {(count, expected)}")
+        print("ok    a data directory that Kafka wrote opens here with the same canonical hash")
+        produce(broker.bootstrap, count)
+    shutil.rmtree(work)
+    print("4 passed, 0 failed")
+
+
+main()
