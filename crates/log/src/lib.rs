@@ -16,6 +16,11 @@ pub mod partition_metadata;
 mod mem;
 #[cfg(all(unix, target_pointer_width = "64", not(hanbeon_loom)))]
 mod mmap;
+#[cfg(not(hanbeon_loom))]
+mod options;
+#[cfg(not(hanbeon_loom))]
+mod partition;
+mod poison;
 mod published;
 #[doc(hidden)]
 pub mod sync;
@@ -26,7 +31,7 @@ pub use config::{
     CleanupPolicy, CompressionType, ConfigError, Durability, LogConfig, LogSettings,
 };
 pub use error::{
-    Action, Corruption, Damage, LogError, ReadError, RecordFault, RecordFaultKind,
+    Action, AppendError, Corruption, Damage, LogError, ReadError, RecordFault, RecordFaultKind,
 };
 pub use index::{
     AbortedTxn, ActiveOffsetIndex, ActiveTimeIndex, ActiveTxnIndex, Collected, IndexDoubt,
@@ -40,4 +45,12 @@ pub use fs::{FsDir, FsFile, FsLock, ReadMode};
 pub use group::{GROUP_BYTES_MAX, GROUP_ITEMS_MAX, Group, Joined, Slot};
 pub use group_sync::{Lead, SyncGroup};
 pub use mem::{MemDir, MemFile, MemLock};
+#[cfg(not(hanbeon_loom))]
+pub use options::{EpochFile, OpenPartition, OpenReport, Shutdown, TruncatedTail};
+#[cfg(not(hanbeon_loom))]
+pub use partition::{
+    Appended, Closed, EpochEnd, FirstBatch, FoundOffset, Isolation, Partition, Placed, Read,
+    SegmentView, Source, TimeQuery,
+};
+pub use poison::Poison;
 pub use published::Published;
