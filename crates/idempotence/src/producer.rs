@@ -42,7 +42,7 @@ pub(crate) struct Producer {
 const _: () = assert!(size_of::<Producer>() <= 160, "a producer costs at most 160 bytes");
 
 impl CachedBatch {
-    const EMPTY: Self =
+    pub(crate) const EMPTY: Self =
         Self { last_offset: NO_OFFSET, timestamp: -1, last_sequence: -1, offset_delta: 0 };
 
     pub(crate) const fn last_sequence(&self) -> Option<Sequence> {

@@ -184,19 +184,51 @@ impl ProducerStates {
 
     /// The entry to change, made when there is none.
     pub(crate) fn entry(&mut self, at: Slot) -> &mut Producer {
+        let is_it = |producer: &Producer| producer.id() == at.producer_id;
+        // The judgement found it a moment ago; only growth or expiry since then makes the hint stale.
+        let hint = at.hint.filter(|slot| self.table.get_bucket(*slot).is_some_and(is_it));
+        let slot = hint.unwrap_or_else(|| self.find_or_insert(at));
+        #[expect(clippy::expect_used, reason = "the slot was filled or found right above")]
+        self.table.get_bucket_mut(slot).expect("an entry in its slot")
+    }
+
+    fn find_or_insert(&mut self, at: Slot) -> usize {
         let hash = self.hash(at.producer_id);
-        let seed = &self.seed;
-        let per_table = self.settings.hash_seed;
-        match self.table.entry(
-            hash,
-            |producer| producer.id() == at.producer_id,
-            |producer| hash_of(producer.id(), per_table, seed),
-        ) {
-            Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => {
-                entry.insert(Producer::new(at.producer_id, at.epoch)).into_mut()
+        let (seed, per_table) = (&self.seed, self.settings.hash_seed);
+        let is_it = |producer: &Producer| producer.id() == at.producer_id;
+        let rehash = |producer: &Producer| hash_of(producer.id(), per_table, seed);
+        let fresh = || Producer::new(at.producer_id, at.epoch);
+        self.table.entry(hash, is_it, rehash).or_insert_with(fresh).bucket_index()
+    }
+
+    /// Puts in a producer that must not be there yet.
+    pub(crate) fn insert(&mut self, producer: Producer) -> bool {
+        let hash = self.hash(producer.id());
+        let (seed, per_table) = (&self.seed, self.settings.hash_seed);
+        let is_it = |other: &Producer| other.id() == producer.id();
+        let rehash = |producer: &Producer| hash_of(producer.id(), per_table, seed);
+        match self.table.entry(hash, is_it, rehash) {
+            Entry::Occupied(_) => false,
+            Entry::Vacant(place) => {
+                place.insert(producer);
+                true
             }
         }
+    }
+
+    /// Lists the open transactions of a table that was just filled (I8).
+    pub(crate) fn find_open_txns(&mut self) {
+        let mut open: Vec<(Offset, ProducerId)> =
+            self.table.iter().filter_map(|p| Some((p.txn_first_offset()?, p.id()))).collect();
+        open.sort_unstable();
+        for (first, owner) in open {
+            self.txns.open(first, owner);
+        }
+    }
+
+    pub(crate) fn find_mut(&mut self, producer_id: ProducerId) -> Option<&mut Producer> {
+        let hash = self.hash(producer_id);
+        self.table.find_mut(hash, |producer| producer.id() == producer_id)
     }
 
     pub(crate) fn find(&self, producer_id: ProducerId) -> (Option<usize>, Option<&Producer>) {
