@@ -67,6 +67,14 @@ impl FrameReader {
         self.buffer.len()
     }
 
+    /// Bytes of the frame that has begun to arrive, its length included, as far as its first four bytes tell; a limit that was broken
+    /// is told by [`FrameReader::next_frame`].
+    #[must_use]
+    pub fn announced(&self) -> Option<usize> {
+        let length = usize::try_from(self.claimed()?).ok()?;
+        (length <= self.frame_bytes_max).then(|| length.saturating_add(LENGTH_BYTES))
+    }
+
     /// The next whole frame without its length, or `None` while it is not complete.
     ///
     /// # Errors
