@@ -5,6 +5,7 @@
 
 use std::{fmt, io, sync::Arc};
 
+use hanbeon_idempotence::IdempotenceError;
 use hanbeon_records::{BatchError, ErrorCode, LeaderEpoch, Millis, Offset, TopicId};
 
 use crate::{checkpoint::CheckpointError, index::IndexDoubt, partition_metadata::MetadataError};
@@ -263,6 +264,224 @@ impl RecordFaultKind {
             Self::TimeOutOfBounds { .. } | Self::NegativeTime { .. } | Self::ClaimsLogAppendTime => {
                 ErrorCode::InvalidTimestamp
             }
+        }
+    }
+}
+
+/// The records for which a batch was refused: at most [`RecordFaults::LISTED_MAX`] of them, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordFaults {
+    listed: Vec<RecordFault>,
+    count: u32,
+    code: ErrorCode,
+}
+
+impl RecordFaults {
+    /// So many faults are listed; a batch of a million bad records shall not become a message as large.
+    pub const LISTED_MAX: usize = 1000;
+
+    /// Starts with the first fault.
+    pub(crate) fn new(first: RecordFault) -> Self {
+        Self { listed: vec![first], count: 1, code: first.kind.code() }
+    }
+
+    /// Adds a fault. INVALID_TIMESTAMP outweighs INVALID_RECORD for the batch (Kafka's `LogValidator`).
+    pub(crate) fn push(&mut self, fault: RecordFault) {
+        if self.listed.len() < Self::LISTED_MAX {
+            self.listed.push(fault);
+        }
+        self.count = self.count.saturating_add(1);
+        if fault.kind.code() == ErrorCode::InvalidTimestamp {
+            self.code = ErrorCode::InvalidTimestamp;
+        }
+    }
+
+    /// The faults.
+    #[must_use]
+    pub fn listed(&self) -> &[RecordFault] {
+        &self.listed
+    }
+
+    /// How many records are at fault, listed or not.
+    #[must_use]
+    pub const fn count(&self) -> u32 {
+        self.count
+    }
+}
+
+impl fmt::Display for RecordFaults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.listed.first() {
+            Some(RecordFault { batch_index, kind }) if self.count == 1 => {
+                write!(f, "record {batch_index}: {kind}")
+            }
+            Some(RecordFault { batch_index, kind }) => {
+                write!(f, "{} records are at fault, the first is {batch_index}: {kind}", self.count)
+            }
+            None => write!(f, "{} records are at fault", self.count),
+        }
+    }
+}
+
+/// Why a batch was not appended. Nothing was changed, unless it is [`AppendError::Log`].
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AppendError {
+    /// No whole batch (KIP-98: a record set holds exactly one).
+    #[error("a record set holds one whole batch, found none in its {found} bytes")]
+    NoBatch {
+        /// Bytes of the record set.
+        found: usize,
+    },
+    /// More than one batch.
+    #[error("a record set holds one batch, found another after its first {first} bytes")]
+    SeveralBatches {
+        /// Bytes of the first batch.
+        first: usize,
+    },
+    /// A batch that is damaged or of another format.
+    #[error(transparent)]
+    Batch(#[from] BatchError),
+    /// More than `max.message.bytes`.
+    #[error("a batch of this topic has {limit} bytes at most (max.message.bytes), found {found}")]
+    TooLarge {
+        /// `max.message.bytes`.
+        limit: usize,
+        /// Bytes of the batch.
+        found: usize,
+    },
+    /// More than `max.message.bytes`, after it was compressed as the topic wants it.
+    #[error("with the topic's compression.type the batch has {found} bytes, at most {limit} are taken (max.message.bytes)")]
+    RecompressedTooLarge {
+        /// `max.message.bytes`.
+        limit: usize,
+        /// Bytes of the batch as it would be stored.
+        found: usize,
+    },
+    /// More than a whole segment takes.
+    #[error("a batch of this topic has {limit} bytes at most (segment.bytes), found {found}")]
+    LargerThanSegment {
+        /// `segment.bytes`.
+        limit: u64,
+        /// Bytes of the batch.
+        found: usize,
+    },
+    /// Offsets are the leader's to give.
+    #[error("a producer sends base offset 0, found {found}")]
+    BaseOffset {
+        /// Base offset in the header.
+        found: Offset,
+    },
+    /// Record count and last offset delta contradict each other, or there are no records (KAFKA-6554).
+    #[error("a batch has 1 record or more and a last offset delta one below, found {count} records and delta {delta}")]
+    Counts {
+        /// Record count in the header.
+        count: i32,
+        /// Last offset delta in the header.
+        delta: i32,
+    },
+    /// More records than one batch may hold.
+    #[error("a batch holds {limit} records at most, found {found}")]
+    TooManyRecords {
+        /// The limit.
+        limit: i32,
+        /// Record count in the header.
+        found: i32,
+    },
+    /// Control batches are the coordinator's to write.
+    #[error("a producer sends no control batches")]
+    ControlBatch,
+    /// Attribute bits that a producer may not set: the delete horizon, or bits without a meaning.
+    #[error("a producer sets attribute bits 0 to 5 only, found {found:#06x} set")]
+    ReservedBits {
+        /// The bits too many.
+        found: i16,
+    },
+    /// A number in the codec bits that names no codec.
+    #[error("the codec of a batch is 0 to 4, found {found}")]
+    UnknownCodec {
+        /// The number.
+        found: u8,
+    },
+    /// Inner offsets that do not count from 0 without a gap.
+    #[error("the records of a batch count their offsets 0, 1, 2 and so on, found {found} at record {batch_index}")]
+    OffsetDelta {
+        /// Place of the record.
+        batch_index: i32,
+        /// Its offset delta.
+        found: i32,
+    },
+    /// Records that break a rule each for itself.
+    #[error(transparent)]
+    Records(Box<RecordFaults>),
+    /// Refused by the producer's state: a gap, an old epoch, a transaction that is not open.
+    #[error(transparent)]
+    Idempotence(#[from] IdempotenceError),
+    /// The log failed or takes nothing any more.
+    #[error(transparent)]
+    Log(#[from] LogError),
+}
+
+impl fmt::Display for RecordFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "record {}: {}", self.batch_index, self.kind)
+    }
+}
+
+impl std::error::Error for RecordFaults {}
+
+impl AppendError {
+    /// The code a client sees.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::NoBatch { .. }
+            | Self::SeveralBatches { .. }
+            | Self::BaseOffset { .. }
+            | Self::Counts { .. }
+            | Self::TooManyRecords { .. }
+            | Self::ControlBatch
+            | Self::ReservedBits { .. }
+            | Self::UnknownCodec { .. }
+            | Self::OffsetDelta { .. }
+            // Older formats than the request's version allows (KIP-98).
+            | Self::Batch(BatchError::Magic { found: 0 | 1 }) => ErrorCode::InvalidRecord,
+            Self::Batch(_) => ErrorCode::CorruptMessage,
+            Self::TooLarge { .. } | Self::RecompressedTooLarge { .. } => ErrorCode::MessageTooLarge,
+            Self::LargerThanSegment { .. } => ErrorCode::RecordListTooLarge,
+            Self::Records(faults) => faults.code,
+            Self::Idempotence(error) => error.code(),
+            Self::Log(error) => error.code(),
+        }
+    }
+
+    /// The records at fault, for `recordErrors` of a Produce response (version 8 and up).
+    #[must_use]
+    pub fn record_faults(&self) -> &[RecordFault] {
+        if let Self::Records(faults) = self { faults.listed() } else { &[] }
+    }
+
+    /// Whether an answer tells the log start offset: Kafka does once the batch reached the log itself, and says -1 for
+    /// what it refuses before (seen on 4.3.1).
+    #[must_use]
+    pub const fn tells_log_start(&self) -> bool {
+        match self {
+            Self::NoBatch { .. }
+            | Self::SeveralBatches { .. }
+            | Self::Batch(_)
+            | Self::TooLarge { .. } => false,
+            Self::RecompressedTooLarge { .. }
+            | Self::LargerThanSegment { .. }
+            | Self::BaseOffset { .. }
+            | Self::Counts { .. }
+            | Self::TooManyRecords { .. }
+            | Self::ControlBatch
+            | Self::ReservedBits { .. }
+            | Self::UnknownCodec { .. }
+            | Self::OffsetDelta { .. }
+            | Self::Records(_)
+            | Self::Idempotence(_)
+            | Self::Log(_) => true,
         }
     }
 }

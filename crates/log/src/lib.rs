@@ -2,7 +2,11 @@
 #![deny(unsafe_code)]
 
 mod completion;
+#[cfg(feature = "testing")]
+pub mod conformance;
 mod config;
+#[cfg(feature = "testing")]
+mod faulty;
 #[cfg(not(hanbeon_loom))]
 mod fs;
 mod group;
@@ -12,6 +16,9 @@ pub mod checkpoint;
 mod error;
 mod index;
 mod names;
+mod leader_epochs;
+pub mod snapshot_file;
+mod validate;
 pub mod partition_metadata;
 mod mem;
 #[cfg(all(unix, target_pointer_width = "64", not(hanbeon_loom)))]
@@ -32,6 +39,7 @@ pub use config::{
 };
 pub use error::{
     Action, AppendError, Corruption, Damage, LogError, ReadError, RecordFault, RecordFaultKind,
+    RecordFaults,
 };
 pub use index::{
     AbortedTxn, ActiveOffsetIndex, ActiveTimeIndex, ActiveTxnIndex, Collected, IndexDoubt,
@@ -40,6 +48,10 @@ pub use index::{
 };
 pub use names::{DirStage, FileStage, PartitionDirName, SegmentFile, SegmentFileName};
 pub use io::{Dir, Entry, EntryKind, FileName, LogFile, Open};
+#[cfg(feature = "testing")]
+pub use faulty::{
+    Broken, CrashDir, CrashFile, CrashLock, CrashReport, Fault, FaultKind, Lasting, Operation,
+};
 #[cfg(not(hanbeon_loom))]
 pub use fs::{FsDir, FsFile, FsLock, ReadMode};
 pub use group::{GROUP_BYTES_MAX, GROUP_ITEMS_MAX, Group, Joined, Slot};
@@ -49,8 +61,10 @@ pub use mem::{MemDir, MemFile, MemLock};
 pub use options::{EpochFile, OpenPartition, OpenReport, Shutdown, TruncatedTail};
 #[cfg(not(hanbeon_loom))]
 pub use partition::{
-    Appended, Closed, EpochEnd, FirstBatch, FoundOffset, Isolation, Partition, Placed, Read,
+    Appended, Closed, FirstBatch, FoundOffset, Isolation, Partition, Placed, Read,
     SegmentView, Source, TimeQuery,
 };
 pub use poison::Poison;
 pub use published::Published;
+pub use leader_epochs::{EpochEnd, EpochEntry, EpochsChanged, LeaderEpochs};
+pub use validate::{RECORDS_PER_BATCH_MAX, Scratch, Validated, one_batch, validate};

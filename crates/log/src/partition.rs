@@ -8,7 +8,7 @@ use hanbeon_idempotence::{
 use hanbeon_records::{LeaderEpoch, Millis, Offset};
 
 use crate::{
-    AbortedTxn, AppendError, Completion, Dir, Joined, LogConfig, LogError, OpenPartition,
+    AbortedTxn, AppendError, Completion, Dir, EpochEnd, Joined, LogConfig, LogError, OpenPartition,
     OpenReport, ReadError, sync::Arc,
 };
 
@@ -74,15 +74,6 @@ pub struct FoundOffset {
     pub offset: Offset,
     /// Epoch of the batch it lies in, or [`LeaderEpoch::UNKNOWN`].
     pub leader_epoch: LeaderEpoch,
-}
-
-/// Where an epoch ends in this log (KIP-101, KIP-279).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EpochEnd {
-    /// The largest epoch not above the one asked for; [`LeaderEpoch::UNKNOWN`] when there is none.
-    pub epoch: LeaderEpoch,
-    /// First offset that is not of it; -1 when there is none.
-    pub end_offset: Offset,
 }
 
 /// A batch that is in the log.

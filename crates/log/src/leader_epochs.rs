@@ -1,0 +1,207 @@
+//! Where each leader epoch of a partition begins (KIP-101), and the file that keeps it.
+
+use hanbeon_records::{LeaderEpoch, Offset};
+
+use crate::{
+    Dir, FileName,
+    checkpoint::{
+        CheckpointError, corrupt, format_lines, parse_lines, read_small, write_atomically,
+    },
+    error::{Action, LogError},
+};
+
+/// The file's name in a partition's directory.
+pub const FILE_NAME: &str = "leader-epoch-checkpoint";
+
+/// The first offset that a leader wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EpochEntry {
+    /// The leader's epoch.
+    pub epoch: LeaderEpoch,
+    /// Its first offset.
+    pub start_offset: Offset,
+}
+
+/// Up to where an epoch goes in this log (KIP-101, KIP-279).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EpochEnd {
+    /// The greatest known epoch that is not above the one asked for.
+    pub epoch: LeaderEpoch,
+    /// The offset after its last one.
+    pub end_offset: Offset,
+}
+
+impl EpochEnd {
+    /// The answer for an epoch nobody here knows: -1 and -1.
+    pub const UNDEFINED: Self =
+        Self { epoch: LeaderEpoch::UNKNOWN, end_offset: Offset::new(-1) };
+}
+
+/// Whether a call changed anything, so that the file must be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "a change is lost at the next start unless the file is written"]
+pub enum EpochsChanged {
+    /// The file is out of date.
+    Yes,
+    /// The file is as good as before.
+    No,
+}
+
+/// The epochs of a partition, both numbers rising from entry to entry.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LeaderEpochs {
+    entries: Vec<EpochEntry>,
+}
+
+impl LeaderEpochs {
+    /// No epochs.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { entries: Vec::new() }
+    }
+
+    /// The entries in order.
+    #[must_use]
+    pub fn entries(&self) -> &[EpochEntry] {
+        &self.entries
+    }
+
+    /// The newest entry.
+    #[must_use]
+    pub fn latest(&self) -> Option<EpochEntry> {
+        self.entries.last().copied()
+    }
+
+    /// Whether [`Self::assign`] would add an entry.
+    #[must_use]
+    pub fn is_new(&self, epoch: LeaderEpoch, start_offset: Offset) -> bool {
+        epoch.get() >= 0
+            && start_offset >= Offset::ZERO
+            && self
+                .latest()
+                .is_none_or(|last| last.epoch != epoch || start_offset < last.start_offset)
+    }
+
+    /// Notes that the leader of `epoch` wrote `start_offset`. Entries that contradict it go: those of the same or a later
+    /// epoch, and those that begin at or behind it.
+    ///
+    /// An epoch of -1 (a batch of a leader that knew none) is left out.
+    pub fn assign(&mut self, epoch: LeaderEpoch, start_offset: Offset) -> EpochsChanged {
+        if !self.is_new(epoch, start_offset) {
+            return EpochsChanged::No;
+        }
+        self.entries.retain(|entry| entry.epoch < epoch && entry.start_offset < start_offset);
+        self.entries.push(EpochEntry { epoch, start_offset });
+        EpochsChanged::Yes
+    }
+
+    /// Forgets what begins at `end` or behind it.
+    pub fn truncate_from_end(&mut self, end: Offset) -> EpochsChanged {
+        let keep = self.entries.partition_point(|entry| entry.start_offset < end);
+        if keep == self.entries.len() {
+            return EpochsChanged::No;
+        }
+        self.entries.truncate(keep);
+        EpochsChanged::Yes
+    }
+
+    /// Forgets what ends at `start` or before it. The epoch of the record at `start` then begins there.
+    pub fn truncate_from_start(&mut self, start: Offset) -> EpochsChanged {
+        let behind = self.entries.partition_point(|entry| entry.start_offset <= start);
+        let Some(gone) = behind.checked_sub(1) else { return EpochsChanged::No };
+        self.entries.drain(..gone);
+        match self.entries.first_mut() {
+            Some(first) if first.start_offset < start => {
+                first.start_offset = start;
+                EpochsChanged::Yes
+            }
+            _ if gone > 0 => EpochsChanged::Yes,
+            _ => EpochsChanged::No,
+        }
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) -> EpochsChanged {
+        if self.entries.is_empty() {
+            return EpochsChanged::No;
+        }
+        self.entries.clear();
+        EpochsChanged::Yes
+    }
+
+    /// Where the records of `epoch` end, in a log that ends at `log_end`. An epoch that was skipped gives the one before
+    /// it; one below all known ends where the first known begins; one above all known is undefined.
+    #[must_use]
+    pub fn end_offset_for(&self, epoch: LeaderEpoch, log_end: Offset) -> EpochEnd {
+        let Some(latest) = self.latest().filter(|_| epoch.get() >= 0) else {
+            return EpochEnd::UNDEFINED;
+        };
+        if epoch == latest.epoch {
+            return EpochEnd { epoch, end_offset: log_end };
+        }
+        let above = self.entries.partition_point(|entry| entry.epoch <= epoch);
+        let Some(next) = self.entries.get(above) else { return EpochEnd::UNDEFINED };
+        let floor = above.checked_sub(1).and_then(|place| self.entries.get(place));
+        EpochEnd {
+            epoch: floor.map_or(epoch, |entry| entry.epoch),
+            end_offset: next.start_offset,
+        }
+    }
+
+    /// The epoch of the leader that wrote `offset`, as far as known.
+    #[must_use]
+    pub fn epoch_for(&self, offset: Offset) -> Option<LeaderEpoch> {
+        let behind = self.entries.partition_point(|entry| entry.start_offset <= offset);
+        self.entries.get(behind.checked_sub(1)?).map(|entry| entry.epoch)
+    }
+
+    /// Reads the file's text. Lines in any order give the same epochs as Kafka builds from them: one after the other,
+    /// by [`Self::assign`].
+    ///
+    /// # Errors
+    /// Which line is wrong.
+    pub fn parse(bytes: &[u8]) -> Result<Self, CheckpointError> {
+        let mut entries = parse_lines(bytes, |words| {
+            let epoch = words.next()?.parse().ok().filter(|epoch| *epoch >= 0)?;
+            let start = words.next()?.parse().ok().filter(|start| *start >= 0)?;
+            let (epoch, start_offset) = (LeaderEpoch::new(epoch), Offset::new(start));
+            Some(EpochEntry { epoch, start_offset })
+        })?;
+        entries.sort_by_key(|entry| entry.epoch);
+        let mut epochs = Self::new();
+        for EpochEntry { epoch, start_offset } in entries {
+            let (EpochsChanged::Yes | EpochsChanged::No) = epochs.assign(epoch, start_offset);
+        }
+        Ok(epochs)
+    }
+
+    /// Writes the file's text.
+    #[must_use]
+    pub fn format(&self) -> Vec<u8> {
+        let lines =
+            self.entries.iter().map(|entry| format!("{} {}", entry.epoch, entry.start_offset));
+        format_lines(self.entries.len(), lines)
+    }
+
+    /// Reads the file of a partition's directory; `None` when there is none.
+    ///
+    /// # Errors
+    /// [`LogError::Corrupt`] when it cannot be read, else what the storage reports.
+    pub fn read<D: Dir>(dir: &D) -> Result<Option<Self>, LogError> {
+        let name = file_name(dir)?;
+        let Some(bytes) = read_small(dir, &name)? else { return Ok(None) };
+        Self::parse(&bytes).map(Some).map_err(|error| corrupt(dir, &name, error.into()))
+    }
+
+    /// Replaces the file of a partition's directory, durably.
+    ///
+    /// # Errors
+    /// What the storage reports.
+    pub fn write<D: Dir>(&self, dir: &D) -> Result<(), LogError> {
+        write_atomically(dir, &file_name(dir)?, &self.format())
+    }
+}
+
+fn file_name<D: Dir>(dir: &D) -> Result<FileName, LogError> {
+    FileName::new(FILE_NAME).map_err(|error| LogError::io(Action::Open, dir.display(), error))
+}
