@@ -1,0 +1,124 @@
+//! What topics there are at one moment.
+
+use std::{fmt, sync::Arc};
+
+use hanbeon_records::{NodeId, TopicId, TopicName};
+use hashbrown::HashMap;
+
+use crate::{Env, PartitionHandle, System, config::Overrides};
+
+/// Topics that the server keeps for itself.
+pub const INTERNAL_TOPICS: [&str; 3] =
+    ["__consumer_offsets", "__share_group_state", "__transaction_state"];
+
+/// One topic at one moment.
+pub struct Topic<E: Env = System> {
+    pub(crate) name: TopicName,
+    pub(crate) id: TopicId,
+    pub(crate) partitions: Box<[PartitionHandle<E>]>,
+    pub(crate) overrides: Overrides,
+}
+
+impl<E: Env> Topic<E> {
+    /// Its name.
+    #[must_use]
+    pub const fn name(&self) -> &TopicName {
+        &self.name
+    }
+
+    /// Its identity; another topic of the same name has another one.
+    #[must_use]
+    pub const fn id(&self) -> TopicId {
+        self.id
+    }
+
+    /// Whether it is one of [`INTERNAL_TOPICS`].
+    #[must_use]
+    pub fn is_internal(&self) -> bool {
+        INTERNAL_TOPICS.contains(&self.name.as_str())
+    }
+
+    /// Its partitions, by number.
+    #[must_use]
+    pub fn partitions(&self) -> &[PartitionHandle<E>] {
+        &self.partitions
+    }
+
+    /// The partition with this number.
+    #[must_use]
+    pub fn partition(&self, number: i32) -> Option<&PartitionHandle<E>> {
+        self.partitions.get(usize::try_from(number).ok()?)
+    }
+}
+
+impl<E: Env> fmt::Debug for Topic<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Topic")
+            .field("name", &self.name)
+            .field("id", &self.id)
+            .field("partitions", &self.partitions.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// All topics at one moment. Never changes: an engine replaces its image by another one.
+pub struct Image<E: Env = System> {
+    pub(crate) node: NodeId,
+    pub(crate) by_name: HashMap<Arc<str>, Arc<Topic<E>>, foldhash::fast::FixedState>,
+    pub(crate) by_id: HashMap<TopicId, Arc<Topic<E>>, foldhash::fast::FixedState>,
+}
+
+impl<E: Env> Image<E> {
+    pub(crate) fn new(node: NodeId, seed: u64) -> Self {
+        let hasher = foldhash::fast::FixedState::with_seed(seed);
+        Self {
+            node,
+            by_name: HashMap::with_hasher(hasher.clone()),
+            by_id: HashMap::with_hasher(hasher),
+        }
+    }
+
+    /// The topic called `name`.
+    #[must_use]
+    pub fn topic(&self, name: &str) -> Option<&Arc<Topic<E>>> {
+        self.by_name.get(name)
+    }
+
+    /// The topic with this identity.
+    #[must_use]
+    pub fn topic_by_id(&self, id: TopicId) -> Option<&Arc<Topic<E>>> {
+        self.by_id.get(&id)
+    }
+
+    /// All topics, sorted by name.
+    #[must_use]
+    pub fn topics(&self) -> Vec<&Arc<Topic<E>>> {
+        let mut topics: Vec<_> = self.by_name.values().collect();
+        topics.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        topics
+    }
+
+    /// How many topics there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.by_name.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.by_name.is_empty()
+    }
+
+    /// The node that leads all partitions.
+    #[must_use]
+    pub const fn node_id(&self) -> NodeId {
+        self.node
+    }
+}
+
+impl<E: Env> fmt::Debug for Image<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Image").field("topics", &self.by_name.len()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,71 @@
+//! How an engine is opened.
+
+use std::collections::BTreeMap;
+
+use hanbeon_records::NodeId;
+
+use crate::config::{ConfigError, registry};
+
+/// What an engine is told when it opens a data directory.
+///
+/// [`Options::embedded`], the default, acknowledges nothing before it survives a power cut (`flush.messages` = 1 for
+/// topics that do not say otherwise). [`Options::broker`] has Kafka's defaults, where replicas protect what a disk has not got yet.
+///
+/// ```
+/// use hanbeon::Options;
+///
+/// let options = Options::embedded().helpers(1).set("log.segment.bytes", "16777216")?;
+/// # Ok::<(), hanbeon::ConfigError>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Options {
+    pub(crate) helpers: usize,
+    pub(crate) node_id: Option<NodeId>,
+    pub(crate) settings: BTreeMap<&'static str, String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self::embedded()
+    }
+}
+
+impl Options {
+    /// For use in one process: `sync` durability unless a topic says otherwise.
+    pub fn embedded() -> Self {
+        let mut options = Self::broker();
+        options.settings.insert("log.flush.interval.messages", "1".to_owned());
+        options
+    }
+
+    /// Kafka's defaults.
+    pub const fn broker() -> Self {
+        Self { helpers: 0, node_id: None, settings: BTreeMap::new() }
+    }
+
+    /// How many threads the engine starts for syncs, checkpoints and recovery in the background. They are named
+    /// `hanbeon-helper-N` and joined when the engine shuts down. Without any, the calling threads do it.
+    pub const fn helpers(mut self, count: usize) -> Self {
+        self.helpers = count;
+        self
+    }
+
+    /// This node's number; otherwise that of the data directory, or 1 in a new one.
+    pub const fn node_id(mut self, id: NodeId) -> Self {
+        self.node_id = Some(id);
+        self
+    }
+
+    /// Gives a broker setting its static value, as a line of `server.properties` does.
+    ///
+    /// # Errors
+    /// The key is unknown, belongs to a client or a topic, or cannot have the value.
+    pub fn set(mut self, key: &str, value: impl Into<String>) -> Result<Self, ConfigError> {
+        let key = registry::broker_key(key)?;
+        let value = value.into();
+        key.check(&value)?;
+        self.settings.insert(key.name, value);
+        Ok(self)
+    }
+}
