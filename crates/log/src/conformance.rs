@@ -122,12 +122,17 @@ impl fmt::Display for ConformanceError {
 
 impl std::error::Error for ConformanceError {}
 
+/// Whether a rule holds in an empty directory.
+type Check<D> = fn(&D) -> io::Result<bool>;
+/// The same for the crash of a seed.
+type CrashCheck<D> = fn(&D, u64) -> io::Result<bool>;
+
 /// Tries all rules but those of crashes, each in a directory of its own from `make`, which must be empty.
 ///
 /// # Errors
 /// The first rule that is broken.
 pub fn run<D: Dir>(mut make: impl FnMut() -> D) -> Result<(), ConformanceError> {
-    let rules: [(Rule, fn(&D) -> io::Result<bool>); 15] = [
+    let rules: [(Rule, Check<D>); 15] = [
         (Rule::OpenModes, open_modes),
         (Rule::Listing, listing),
         (Rule::WritesEverything, writes_everything),
@@ -156,7 +161,7 @@ pub fn run<D: Dir>(mut make: impl FnMut() -> D) -> Result<(), ConformanceError> 
 /// The first rule that is broken, with the seed of the crash that shows it.
 pub fn run_crashing<D: CrashingDir>(mut make: impl FnMut() -> D) -> Result<(), ConformanceError> {
     const SEEDS: u64 = 64;
-    let rules: [(Rule, fn(&D, u64) -> io::Result<bool>); 7] = [
+    let rules: [(Rule, CrashCheck<D>); 7] = [
         (Rule::SyncedBytesSurvive, synced_bytes_survive),
         (Rule::SyncedLengthSurvives, synced_length_survives),
         (Rule::SyncedNamesSurvive, synced_names_survive),

@@ -18,7 +18,6 @@ use bytes::Bytes;
 
 pub use disk::CrashReport;
 pub use fault::{Broken, Fault, FaultKind, Lasting, Operation};
-pub(crate) use rng::Rng;
 
 use crate::{
     io::{Dir, Entry, EntryKind, FileName, LogFile, Open},
@@ -356,4 +355,137 @@ impl LogFile for CrashFile {
 
 fn length(len: usize) -> u64 {
     u64::try_from(len).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> FileName {
+        FileName::new(text).unwrap()
+    }
+
+    fn put(file: &CrashFile, bytes: &[u8], at: u64) -> io::Result<()> {
+        file.write_at(&[IoSlice::new(bytes)], at)
+    }
+
+    fn all(file: &CrashFile) -> Vec<u8> {
+        file.view(0..file.len().unwrap()).unwrap().to_vec()
+    }
+
+    /// A log of 40 KiB of which the first 8 KiB are synced, and a checkpoint renamed into place without a sync.
+    fn half_synced() -> CrashDir {
+        let dir = CrashDir::new();
+        let log = dir.open(&name("log"), Open::CreateNew).unwrap();
+        put(&log, &[1; 8192], 0).unwrap();
+        log.sync().unwrap();
+        dir.sync().unwrap();
+        for (nth, at) in (2..).zip((8192..40_960).step_by(2048)) {
+            put(&log, &[nth; 2048], at).unwrap();
+        }
+        drop(dir.open(&name("checkpoint.tmp"), Open::CreateNew).unwrap());
+        dir.rename(&name("checkpoint.tmp"), &name("checkpoint")).unwrap();
+        dir
+    }
+
+    #[test]
+    fn every_kind_of_loss_is_drawn_often_enough() {
+        let dir = half_synced();
+        let reports: Vec<_> = (0..1000).map(|seed| dir.crash(seed).report()).collect();
+        let share = |kind: fn(&CrashReport) -> u64| {
+            reports.iter().filter(|report| kind(report) > 0).count()
+        };
+        let shares = [
+            ("dropped", share(|report| report.dropped)),
+            ("torn", share(|report| report.torn)),
+            ("reordered", share(|report| report.reordered)),
+            ("lost directory operations", share(|report| report.lost_dir_ops)),
+            ("old sizes", share(|report| report.old_sizes)),
+            ("stale pages", share(|report| report.stale_pages)),
+        ];
+        for (kind, images) in shares {
+            println!("{kind}: {images} of 1000 images");
+            assert!((150..1000).contains(&images), "{kind} in {images} of 1000 images");
+        }
+    }
+
+    #[test]
+    fn l1_what_was_synced_is_in_every_image_and_the_same_seed_draws_the_same() {
+        let dir = half_synced();
+        for seed in 0..500 {
+            let image = dir.crash(seed);
+            let log = all(&image.open(&name("log"), Open::Read).unwrap());
+            assert_eq!(log.get(..8192).unwrap(), [1; 8192], "seed {seed}");
+            assert_eq!(
+                log,
+                all(&dir.crash(seed).open(&name("log"), Open::Read).unwrap()),
+                "seed {seed}"
+            );
+            assert_eq!(image.list().unwrap(), dir.crash(seed).list().unwrap(), "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn an_image_is_durable_as_a_whole() {
+        let image = half_synced().crash(3);
+        assert_eq!(image.unsynced(), 0);
+        let log = all(&image.open(&name("log"), Open::Read).unwrap());
+        assert_eq!(all(&image.crash(9).open(&name("log"), Open::Read).unwrap()), log);
+        assert_eq!(image.crash(9).report(), CrashReport::default());
+    }
+
+    #[test]
+    fn l9_after_a_failed_sync_the_next_says_all_is_well_and_the_bytes_are_gone() {
+        let dir = CrashDir::new();
+        let file = dir.open(&name("a"), Open::CreateNew).unwrap();
+        put(&file, &[1; 4096], 0).unwrap();
+        file.sync().unwrap();
+        dir.sync().unwrap();
+        put(&file, &[2; 4096], 0).unwrap();
+        dir.inject(Fault { kind: FaultKind::Sync, after: 0, lasting: Lasting::Once });
+        file.sync().unwrap_err();
+        file.sync().unwrap();
+        assert_eq!(all(&file), [2; 4096], "the cache shows the new bytes");
+        for seed in 0..20 {
+            let image = dir.crash(seed);
+            assert_eq!(
+                all(&image.open(&name("a"), Open::Read).unwrap()),
+                [1; 4096],
+                "the medium has the old ones"
+            );
+        }
+        assert_eq!(dir.fired(), 1);
+    }
+
+    #[test]
+    fn faults_hit_the_operation_they_name_once_or_for_good() {
+        let dir = CrashDir::new();
+        let file = dir.open(&name("a"), Open::CreateNew).unwrap();
+        dir.inject(Fault { kind: FaultKind::NoSpace, after: 1, lasting: Lasting::Sticky });
+        put(&file, b"1234", 0).unwrap();
+        assert_eq!(put(&file, b"5678", 4).unwrap_err().kind(), io::ErrorKind::StorageFull);
+        assert_eq!(all(&file), b"123456", "half of it was written");
+        file.sync().unwrap();
+        assert_eq!(
+            dir.open(&name("b"), Open::Create).unwrap_err().kind(),
+            io::ErrorKind::StorageFull
+        );
+        dir.heal();
+        put(&file, b"78", 6).unwrap();
+        dir.inject(Fault { kind: FaultKind::Read, after: 0, lasting: Lasting::Once });
+        file.view(0..8).unwrap_err();
+        assert_eq!(file.view(0..8).unwrap(), &b"12345678"[..]);
+        assert_eq!((dir.fired(), dir.operations(), dir.syncs()), (3, 6, 1));
+    }
+
+    #[test]
+    fn a4_a_new_file_may_vanish_until_its_directory_is_synced() {
+        let dir = CrashDir::new();
+        let file = dir.open(&name("a"), Open::CreateNew).unwrap();
+        put(&file, b"bytes", 0).unwrap();
+        file.sync().unwrap();
+        assert!((0..50).any(|seed| dir.crash(seed).list().unwrap().is_empty()));
+        dir.sync().unwrap();
+        assert!((0..50).all(|seed| dir.crash(seed).list().unwrap().len() == 1));
+    }
 }

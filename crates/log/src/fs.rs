@@ -464,3 +464,169 @@ fn allocate(file: &File, from: u64, more: u64) -> io::Result<()> {
 fn allocate(_: &File, _: u64, _: u64) -> io::Result<()> {
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> FileName {
+        FileName::new(text).unwrap()
+    }
+
+    fn short_writes(slices: &[&[u8]], most: usize) -> Vec<u8> {
+        let slices: Vec<_> = slices.iter().map(|slice| IoSlice::new(slice)).collect();
+        let mut content = Vec::new();
+        let mut interrupted = false;
+        write_all(&slices, 0, |left, at| {
+            interrupted = !interrupted;
+            if interrupted {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            assert!(left.len() <= SLICES_MAX, "more slices than one call takes");
+            assert_eq!(at, content.len() as u64);
+            let bytes: Vec<u8> =
+                left.iter().flat_map(|slice| slice.iter().copied()).take(most).collect();
+            content.extend_from_slice(&bytes);
+            Ok(bytes.len())
+        })
+        .unwrap();
+        content
+    }
+
+    #[test]
+    fn a16_short_writes_are_finished_at_every_cut() {
+        for most in 1..=12 {
+            assert_eq!(short_writes(&[b"abc", b"", b"defg", b"hij"], most), b"abcdefghij");
+        }
+        let many = vec![&b"xy"[..]; SLICES_MAX * 2 + 1];
+        assert_eq!(short_writes(&many, 1000).len(), many.len() * 2);
+    }
+
+    #[test]
+    fn a16_a_write_that_writes_nothing_is_an_error() {
+        let error = write_all(&[IoSlice::new(b"abc")], 0, |_, _| Ok(0)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WriteZero);
+        write_all(&[IoSlice::new(b"")], 0, |_, _| Ok(0)).unwrap();
+    }
+
+    #[test]
+    fn a_taken_lock_names_its_holder() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = FsDir::open(root.path(), ReadMode::Map).unwrap();
+        let held = dir.lock(&name(".lock")).unwrap();
+        let error = dir.lock(&name(".lock")).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        assert!(
+            error.to_string().ends_with(&format!("locked by process {}", std::process::id())),
+            "{error}"
+        );
+        drop(held);
+        dir.lock(&name(".lock")).unwrap();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn files_and_directories_are_private_and_symbolic_links_not_followed() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let root = tempfile::tempdir().unwrap();
+        let dir = FsDir::create(root.path().join("data/log"), ReadMode::Map).unwrap();
+        dir.open(&name("a"), Open::CreateNew).unwrap();
+        dir.create_dir(&name("d")).unwrap();
+        let mode =
+            |path: &str| fs::metadata(root.path().join(path)).unwrap().permissions().mode() & 0o777;
+        assert_eq!(
+            (mode("data"), mode("data/log"), mode("data/log/d"), mode("data/log/a")),
+            (0o700, 0o700, 0o700, 0o600)
+        );
+        symlink("a", dir.path().join("link")).unwrap();
+        symlink("d", dir.path().join("dir_link")).unwrap();
+        for how in [Open::Read, Open::Write, Open::Create, Open::CreateNew] {
+            assert!(dir.open(&name("link"), how).is_err());
+        }
+        assert!(dir.dir(&name("dir_link")).is_err());
+        assert!(dir.create_dir(&name("dir_link")).is_err());
+        let kinds: Vec<_> = dir.list().unwrap().into_iter().map(|entry| entry.kind).collect();
+        assert_eq!(
+            kinds,
+            [EntryKind::File { len: 0 }, EntryKind::Dir, EntryKind::Other, EntryKind::Other]
+        );
+        dir.remove(&name("dir_link")).unwrap();
+        assert!(dir.dir(&name("d")).is_ok(), "removing a link removes the link");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn set_len_gives_reserved_space_back() {
+        use std::os::unix::fs::MetadataExt;
+        let root = tempfile::tempdir().unwrap();
+        let dir = FsDir::open(root.path(), ReadMode::Map).unwrap();
+        let file = dir.open(&name("a"), Open::CreateNew).unwrap();
+        let blocks = || fs::metadata(root.path().join("a")).unwrap().blocks();
+        file.write_at(&[IoSlice::new(b"bytes")], 0).unwrap();
+        file.reserve(8 << 20).unwrap();
+        let reserved = blocks();
+        file.set_len(5).unwrap();
+        // File systems without reservation have nothing to give back.
+        assert!(
+            reserved < 1024 || blocks() < reserved / 2,
+            "{reserved} blocks before, {} after",
+            blocks()
+        );
+        assert_eq!(file.view(0..5).unwrap(), &b"bytes"[..]);
+    }
+
+    #[cfg(all(unix, target_pointer_width = "64"))]
+    #[test]
+    fn l7_views_are_slices_of_one_map_until_it_is_outgrown() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = FsDir::open(root.path(), ReadMode::Map).unwrap();
+        let file = dir.open(&name("a"), Open::CreateNew).unwrap();
+        file.write_at(&[IoSlice::new(&[7; 4096])], 0).unwrap();
+        let first = file.view(0..4096).unwrap();
+        file.write_at(&[IoSlice::new(&[8; 4096])], 4096).unwrap();
+        assert_eq!(file.view(0..8192).unwrap().as_ptr(), first.as_ptr());
+        file.write_at(&[IoSlice::new(&vec![9; 4 << 20])], 8192).unwrap();
+        assert_ne!(file.view(0..(4 << 20)).unwrap().as_ptr(), first.as_ptr());
+        assert_eq!(first, vec![7; 4096]);
+    }
+
+    #[test]
+    fn l10_views_outlive_a_removed_file() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = FsDir::open(root.path(), ReadMode::Map).unwrap();
+        let file = dir.open(&name("a"), Open::CreateNew).unwrap();
+        file.write_at(&[IoSlice::new(&vec![7; 100_000])], 0).unwrap();
+        let view = file.view(0..100_000).unwrap();
+        dir.remove(&name("a")).unwrap();
+        drop(file);
+        assert!(view.iter().all(|byte| *byte == 7));
+    }
+
+    #[test]
+    fn readers_never_see_less_than_the_writer_told_them() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = FsDir::open(root.path(), ReadMode::Map).unwrap();
+        let file = dir.open(&name("a"), Open::CreateNew).unwrap();
+        let published = crate::Published::new(0);
+        crate::sync::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    let mut seen = 0;
+                    while seen < 2 << 20 {
+                        let end = published.get();
+                        let view = file.view(seen..end).unwrap();
+                        assert!(
+                            view.iter().all(|byte| *byte == 5),
+                            "bytes below the published end were not there"
+                        );
+                        seen = end;
+                    }
+                });
+            }
+            for at in (0..2 << 20).step_by(4096) {
+                file.write_at(&[IoSlice::new(&[5; 4096])], at).unwrap();
+                published.advance(at + 4096);
+            }
+        });
+    }
+}

@@ -111,7 +111,6 @@ mod imp {
         }
 
         /// Lets the lock go, sleeps until notified, takes the lock again.
-        #[must_use]
         pub fn wait<'a, T>(&self, mut guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
             self.0.wait(&mut guard);
             guard

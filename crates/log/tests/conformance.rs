@@ -1,5 +1,6 @@
 //! Every back end of ours passes the suite; every back end that breaks a rule is found.
 #![cfg(not(hanbeon_loom))]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
 use hanbeon_log::{
     Broken, CrashDir, FsDir, MemDir, ReadMode,
