@@ -5,7 +5,7 @@
 
 use std::{fmt, io, sync::Arc};
 
-use hanbeon_idempotence::IdempotenceError;
+use hanbeon_idempotence::{IdempotenceError, SnapshotError, WindowError};
 use hanbeon_records::{BatchError, ErrorCode, LeaderEpoch, Millis, Offset, TopicId};
 
 use crate::{checkpoint::CheckpointError, index::IndexDoubt, partition_metadata::MetadataError};
@@ -102,6 +102,20 @@ pub enum Damage {
     /// A `partition.metadata` that cannot be read.
     #[error(transparent)]
     Metadata(#[from] MetadataError),
+    /// A producer snapshot that cannot be read.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// The sidecar of a producer snapshot that cannot be read.
+    #[error(transparent)]
+    Window(#[from] WindowError),
+    /// A producer snapshot of more than the log holds.
+    #[error("a snapshot covers offsets below {end} at most, where the log ends, this one those below {found}")]
+    SnapshotAhead {
+        /// Where the log ends.
+        end: Offset,
+        /// Offset in the file's name.
+        found: Offset,
+    },
     /// A file that ends early.
     #[error("the file has {expected} bytes or more, found {found}")]
     Short {
