@@ -147,3 +147,49 @@ fn entries<const N: usize>(bytes: &[u8]) -> Result<&[[u8; N]], IndexDoubt> {
         _ => Err(IndexDoubt::Length { entry: N, found: bytes.len() }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `floor` must find, the slow way.
+    fn last_not_above(entries: &[i64], target: i64) -> Option<usize> {
+        entries.iter().rposition(|entry| *entry <= target)
+    }
+
+    #[test]
+    fn b7_both_zones_find_what_a_walk_finds_at_every_size_around_the_border() {
+        for warm in [1, 2, 3, 8] {
+            for len in 0..4 * warm + 3 {
+                let entries: Vec<i64> = (0..).step_by(3).take(len).collect();
+                for target in -1..=3 * i64::try_from(len).unwrap() + 1 {
+                    let found = floor(len, warm, |place| entries[place].cmp(&target));
+                    assert_eq!(found, last_not_above(&entries, target), "{warm} {len} {target}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn b7_lookups_near_the_end_touch_the_warm_zone_only() {
+        let touched = std::cell::RefCell::new(Vec::new());
+        let (len, warm) = (100_000_usize, WARM_BYTES / 8);
+        for target in len - warm..len {
+            floor(len, warm, |place| {
+                touched.borrow_mut().push(place);
+                place.cmp(&target)
+            });
+        }
+        assert!(touched.borrow().iter().all(|place| *place >= len - 1 - warm));
+    }
+
+    #[test]
+    fn a10_offsets_are_relative_within_31_bits() {
+        let base = Offset::new(5);
+        assert_eq!(relative(base, Offset::new(5)), Some(0));
+        assert_eq!(relative(base, Offset::new(5 + i64::from(i32::MAX))), Some(0x7fff_ffff));
+        assert_eq!(relative(base, Offset::new(6 + i64::from(i32::MAX))), None);
+        assert_eq!(relative(base, Offset::new(4)), None);
+        assert_eq!(relative(Offset::new(i64::MIN), Offset::new(i64::MAX)), None);
+    }
+}

@@ -222,3 +222,207 @@ pub(super) fn write_behind<F: LogFile>(file: &F, bytes: &[u8], written: &mut usi
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{Dir, FileName, MemDir, Open};
+
+    const BASE: Offset = Offset::new(100);
+
+    fn span(end: i64, log_bytes: u64) -> SegmentSpan {
+        SegmentSpan { base_offset: BASE, end_offset: Offset::new(end), log_bytes }
+    }
+
+    fn index(entries: &[(i64, u32)]) -> ActiveOffsetIndex {
+        let mut index = ActiveOffsetIndex::new(BASE, 1 << 20);
+        for &(offset, position) in entries {
+            index.push(Offset::new(offset), position).unwrap();
+        }
+        index
+    }
+
+    fn at(offset: i64, position: u32) -> OffsetPosition {
+        OffsetPosition { offset: Offset::new(offset), position }
+    }
+
+    #[test]
+    fn bytes_are_kafkas() {
+        assert_eq!(
+            index(&[(103, 0x1234), (100 + i64::from(i32::MAX), 0x7fff_ffff)]).as_bytes(),
+            [0, 0, 0, 3, 0, 0, 0x12, 0x34, 0x7f, 0xff, 0xff, 0xff, 0x7f, 0xff, 0xff, 0xff]
+        );
+    }
+
+    #[test]
+    fn lookups_below_between_on_and_beyond_entries() {
+        let index = index(&[(104, 500), (110, 900), (120, 1500)]);
+        let view = index.view();
+        for (offset, found) in [
+            (0, at(100, 0)),
+            (103, at(100, 0)),
+            (104, at(104, 500)),
+            (109, at(104, 500)),
+            (110, at(110, 900)),
+            (5000, at(120, 1500)),
+        ] {
+            assert_eq!(view.lookup(Offset::new(offset)), found, "{offset}");
+        }
+        let empty = ActiveOffsetIndex::new(BASE, 8);
+        assert_eq!(empty.view().lookup(Offset::new(7)), at(100, 0));
+    }
+
+    #[test]
+    fn the_upper_bound_of_a_read_is_the_first_entry_behind_it() {
+        let index = index(&[(104, 500), (110, 900), (120, 1500)]);
+        let bound = |start, size| index.view().upper_bound(at(0, start), size);
+        assert_eq!(bound(0, 500), Some(at(104, 500)));
+        assert_eq!(bound(0, 501), Some(at(110, 900)));
+        assert_eq!(bound(500, 400), Some(at(110, 900)));
+        assert_eq!(bound(500, 1001), None);
+        assert_eq!(bound(u32::MAX, u64::MAX), None);
+    }
+
+    #[test]
+    fn b3_a_last_offset_equal_to_the_base_is_legal() {
+        let index = index(&[(100, 70)]);
+        assert!(OffsetIndexView::parse(index.as_bytes(), span(101, 71)).is_ok());
+    }
+
+    #[test]
+    fn a17_zeroes_that_a_crash_left_are_doubted() {
+        let zeroes = [0; 24];
+        let doubt = OffsetIndexView::parse(&zeroes, span(200, 4096)).unwrap_err();
+        assert_eq!(doubt, IndexDoubt::Order { entry: 1 });
+        let mut bytes = index(&[(104, 500)]).as_bytes().to_vec();
+        bytes.extend_from_slice(&zeroes);
+        let doubt = OffsetIndexView::parse(&bytes, span(200, 4096)).unwrap_err();
+        assert_eq!(doubt, IndexDoubt::Order { entry: 1 });
+    }
+
+    #[test]
+    fn l6_entries_outside_the_segment_are_doubted() {
+        let bytes = index(&[(104, 500), (110, 900)]).as_bytes().to_vec();
+        let doubt = |end, log_bytes| OffsetIndexView::parse(&bytes, span(end, log_bytes)).err();
+        assert_eq!(doubt(111, 901), None);
+        assert_eq!(doubt(110, 901), Some(IndexDoubt::Outside { entry: 1 }));
+        assert_eq!(doubt(111, 900), Some(IndexDoubt::Outside { entry: 1 }));
+        let torn = OffsetIndexView::parse(&bytes[..15], span(111, 901)).unwrap_err();
+        assert_eq!(torn, IndexDoubt::Length { entry: 8, found: 15 });
+        let negative = [0xff, 0xff, 0xff, 0xff, 0, 0, 0, 1];
+        let doubt = OffsetIndexView::parse(&negative, span(i64::MAX, 10)).unwrap_err();
+        assert_eq!(doubt, IndexDoubt::Outside { entry: 0 });
+    }
+
+    #[test]
+    fn refuses_what_would_not_be_found_again() {
+        let mut index = index(&[(104, 500)]);
+        let order = |found| {
+            Err(IndexRefusal::Order { last: Offset::new(104), found: Offset::new(found) })
+        };
+        assert_eq!(index.push(Offset::new(104), 600), order(104));
+        assert_eq!(index.push(Offset::new(103), 600), order(103));
+        assert_eq!(index.push(Offset::new(105), 500), order(105));
+        let found = Offset::new(101 + i64::from(i32::MAX));
+        let span = Err(IndexRefusal::Span { base: BASE, found });
+        assert_eq!(index.push(found, 600), span);
+        assert_eq!(index.view().len(), 1, "nothing was added");
+    }
+
+    #[test]
+    fn b2_a_full_index_takes_entries_again_after_a_cut() {
+        let mut index = ActiveOffsetIndex::new(BASE, 23);
+        index.push(Offset::new(101), 100).unwrap();
+        assert!(!index.is_full());
+        index.push(Offset::new(102), 200).unwrap();
+        assert!(index.is_full(), "23 bytes hold two entries");
+        assert_eq!(
+            index.push(Offset::new(103), 300),
+            Err(IndexRefusal::Full { entries: 2 })
+        );
+        index.truncate_to(BASE);
+        assert!(index.view().is_empty() && !index.is_full());
+        index.push(Offset::new(101), 100).unwrap();
+        index.push(Offset::new(102), 200).unwrap();
+        index.set_bytes_max(24);
+        index.push(Offset::new(103), 300).unwrap();
+    }
+
+    #[test]
+    fn a_cut_drops_the_offset_itself_and_all_above() {
+        let cut = |to| {
+            let mut index = index(&[(104, 500), (110, 900), (120, 1500)]);
+            index.truncate_to(Offset::new(to));
+            index.view().last()
+        };
+        assert_eq!(cut(121), Some(at(120, 1500)));
+        assert_eq!(cut(120), Some(at(110, 900)));
+        assert_eq!(cut(111), Some(at(110, 900)));
+        assert_eq!(cut(104), None);
+        assert_eq!(cut(0), None);
+    }
+
+    #[test]
+    fn the_file_gets_each_byte_once() {
+        let dir = MemDir::new();
+        let file = dir.open(&FileName::new("i").unwrap(), Open::CreateNew).unwrap();
+        let mut index = index(&[(104, 500)]);
+        index.write_to(&file).unwrap();
+        index.push(Offset::new(110), 900).unwrap();
+        index.push(Offset::new(120), 1500).unwrap();
+        index.write_to(&file).unwrap();
+        index.write_to(&file).unwrap();
+        assert_eq!(file.view(0..file.len().unwrap()).unwrap(), index.as_bytes());
+
+        index.truncate_to(Offset::new(111));
+        file.set_len(16).unwrap();
+        index.push(Offset::new(112), 901).unwrap();
+        index.write_to(&file).unwrap();
+        let bytes = file.view(0..file.len().unwrap()).unwrap();
+        let again = ActiveOffsetIndex::from_file(&bytes, span(121, 2000), 1 << 20).unwrap();
+        assert_eq!(again.as_bytes(), index.as_bytes());
+    }
+
+    /// Rising entries, and how long the segment is that they describe.
+    fn entries() -> impl Strategy<Value = Vec<(i64, u32)>> {
+        prop::collection::vec((1_i64..50, 1_u32..9000), 0..4000).prop_map(|steps| {
+            steps
+                .into_iter()
+                .scan((99, 0), |(offset, position), (by, bytes)| {
+                    (*offset, *position) = (*offset + by, *position + bytes);
+                    Some((*offset, *position))
+                })
+                .collect()
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn l6_a_lookup_is_the_floor_and_never_overshoots(entries in entries(), targets in prop::collection::vec(0_i64..120_000, 32)) {
+            let index = index(&entries);
+            for target in targets {
+                let floor = entries.iter().rev().find(|(offset, _)| *offset <= target);
+                let floor = floor.map_or(at(100, 0), |&(offset, position)| at(offset, position));
+                let found = index.view().lookup(Offset::new(target));
+                prop_assert_eq!(found, floor);
+            }
+        }
+
+        #[test]
+        fn l5_what_was_pushed_reads_back_and_a_cut_equals_a_shorter_history(entries in entries(), to in 0_i64..120_000) {
+            let mut cut = index(&entries);
+            let end = entries.last().map_or(100, |last| last.0 + 1);
+            let bytes = entries.last().map_or(0, |last| u64::from(last.1) + 1);
+            let view = OffsetIndexView::parse(cut.as_bytes(), span(end, bytes)).unwrap();
+            prop_assert_eq!(view.len(), entries.len());
+            cut.truncate_to(Offset::new(to));
+            let shorter: Vec<_> = entries.into_iter().filter(|entry| entry.0 < to).collect();
+            let again = index(&shorter);
+            prop_assert_eq!(cut.as_bytes(), again.as_bytes());
+        }
+    }
+}

@@ -220,3 +220,133 @@ impl ActiveTimeIndex {
 fn capacity(bytes_max: usize) -> usize {
     (bytes_max / ENTRY).max(2)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const BASE: Offset = Offset::new(100);
+
+    fn span(end: i64) -> SegmentSpan {
+        SegmentSpan { base_offset: BASE, end_offset: Offset::new(end), log_bytes: 0 }
+    }
+
+    fn index(entries: &[(i64, i64)]) -> ActiveTimeIndex {
+        let mut index = ActiveTimeIndex::new(BASE, 1 << 20);
+        for &(timestamp, offset) in entries {
+            index.push(Millis::new(timestamp), Offset::new(offset)).unwrap();
+        }
+        index
+    }
+
+    fn at(timestamp: i64, offset: i64) -> TimeOffset {
+        TimeOffset { timestamp: Millis::new(timestamp), offset: Offset::new(offset) }
+    }
+
+    #[test]
+    fn bytes_are_kafkas() {
+        let index = index(&[(1_700_000_000_000, 103)]);
+        assert_eq!(index.as_bytes(), [0, 0, 0x01, 0x8b, 0xcf, 0xe5, 0x68, 0, 0, 0, 0, 3]);
+    }
+
+    #[test]
+    fn lookups_below_between_on_and_beyond_entries() {
+        let index = index(&[(10, 104), (20, 104), (50, 120)]);
+        for (timestamp, found) in [
+            (9, at(-1, 100)),
+            (10, at(10, 104)),
+            (19, at(10, 104)),
+            (20, at(20, 104)),
+            (49, at(20, 104)),
+            (50, at(50, 120)),
+            (i64::MAX, at(50, 120)),
+        ] {
+            assert_eq!(index.view().lookup(Millis::new(timestamp)), found, "{timestamp}");
+        }
+    }
+
+    #[test]
+    fn an_equal_time_is_left_out_and_a_lower_one_refused() {
+        let mut index = index(&[(10, 104)]);
+        index.push(Millis::new(10), Offset::new(110)).unwrap();
+        assert_eq!(index.view().last(), Some(at(10, 104)));
+        assert_eq!(
+            index.push(Millis::new(9), Offset::new(110)),
+            Err(IndexRefusal::TimeBack { last: Millis::new(10), found: Millis::new(9) })
+        );
+        assert_eq!(
+            index.push(Millis::new(11), Offset::new(103)),
+            Err(IndexRefusal::Order { last: Offset::new(104), found: Offset::new(103) })
+        );
+        assert_eq!(index.view().len(), 1);
+    }
+
+    #[test]
+    fn the_last_slot_is_kept_for_the_final_entry() {
+        let mut index = ActiveTimeIndex::new(BASE, 36);
+        index.push(Millis::new(1), Offset::new(101)).unwrap();
+        assert!(!index.is_full());
+        index.push(Millis::new(2), Offset::new(102)).unwrap();
+        assert!(index.is_full(), "36 bytes hold three entries, one of them final");
+        assert!(index.push(Millis::new(3), Offset::new(103)).is_err());
+        index.push_final(Millis::new(3), Offset::new(103)).unwrap();
+        let full = Err(IndexRefusal::Full { entries: 3 });
+        assert_eq!(index.push_final(Millis::new(4), Offset::new(104)), full);
+        assert_eq!(index.push_final(Millis::new(3), Offset::new(104)), Ok(()), "nothing to add");
+    }
+
+    #[test]
+    fn doubts_zeroes_order_and_strangers() {
+        let parse = |bytes: &[u8]| TimeIndexView::parse(bytes, span(130)).err();
+        assert_eq!(parse(&[0; 24]), Some(IndexDoubt::Order { entry: 1 }));
+        assert_eq!(parse(&[0; 13]), Some(IndexDoubt::Length { entry: 12, found: 13 }));
+        let good = index(&[(10, 104), (20, 129)]);
+        assert_eq!(parse(good.as_bytes()), None);
+        let beyond = index(&[(10, 104), (20, 130)]);
+        assert_eq!(parse(beyond.as_bytes()), Some(IndexDoubt::Outside { entry: 1 }));
+        let (first, second) = good.as_bytes().split_at(12);
+        let swapped = [second, first].concat();
+        assert_eq!(parse(&swapped), Some(IndexDoubt::Order { entry: 1 }));
+    }
+
+    fn entries() -> impl Strategy<Value = Vec<(i64, i64)>> {
+        prop::collection::vec((1_i64..50, 0_i64..9), 0..3000).prop_map(|steps| {
+            steps
+                .into_iter()
+                .scan((0, 100), |(timestamp, offset), (ms, by)| {
+                    (*timestamp, *offset) = (*timestamp + ms, *offset + by);
+                    Some((*timestamp, *offset))
+                })
+                .collect()
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn l6_a_lookup_is_the_floor(entries in entries(), targets in prop::collection::vec(-2_i64..80_000, 32)) {
+            let index = index(&entries);
+            for target in targets {
+                let floor = entries.iter().rev().find(|(timestamp, _)| *timestamp <= target);
+                let floor = floor.map_or(at(-1, 100), |&(timestamp, offset)| at(timestamp, offset));
+                prop_assert_eq!(index.view().lookup(Millis::new(target)), floor);
+            }
+        }
+
+        #[test]
+        fn l5_what_was_pushed_reads_back_and_a_cut_equals_a_shorter_history(entries in entries(), to in 90_i64..20_000) {
+            let mut cut = index(&entries);
+            let end = entries.last().map_or(100, |last| last.1 + 1);
+            let view = TimeIndexView::parse(cut.as_bytes(), span(end)).unwrap();
+            prop_assert_eq!(view.len(), entries.len());
+            cut.truncate_to(Offset::new(to));
+            let shorter: Vec<_> = entries.into_iter().filter(|entry| entry.1 < to).collect();
+            let again = index(&shorter);
+            prop_assert_eq!(cut.as_bytes(), again.as_bytes());
+            prop_assert_eq!(cut.view().last(), shorter.last().map(|&(t, o)| at(t, o)));
+        }
+    }
+}

@@ -207,3 +207,119 @@ impl ActiveTxnIndex {
         write_behind(file, &self.bytes, &mut self.written)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BASE: Offset = Offset::new(0);
+
+    fn span(end: i64) -> SegmentSpan {
+        SegmentSpan { base_offset: BASE, end_offset: Offset::new(end), log_bytes: 0 }
+    }
+
+    fn txn(producer_id: i64, first: i64, last: i64, stable: i64) -> AbortedTxn {
+        AbortedTxn {
+            producer_id: ProducerId::new(producer_id),
+            first_offset: Offset::new(first),
+            last_offset: Offset::new(last),
+            last_stable_offset: Offset::new(stable),
+        }
+    }
+
+    fn index(txns: &[AbortedTxn]) -> ActiveTxnIndex {
+        let mut index = ActiveTxnIndex::new(BASE);
+        for &txn in txns {
+            index.push(txn).unwrap();
+        }
+        index
+    }
+
+    /// The transactions of Kafka's `TransactionIndexTest.testCollectAbortedTransactions`.
+    fn four() -> [AbortedTxn; 4] {
+        [txn(0, 0, 10, 11), txn(1, 5, 15, 13), txn(2, 18, 35, 25), txn(3, 32, 50, 40)]
+    }
+
+    #[test]
+    fn bytes_are_kafkas() {
+        let index = index(&[txn(1000, 1, 2, 3)]);
+        let mut bytes = vec![0, 0, 0, 0, 0, 0, 0, 0, 3, 0xe8];
+        for offset in 1..=3_u8 {
+            bytes.extend_from_slice(&[0, 0, 0, 0, 0, 0, 0, offset]);
+        }
+        assert_eq!(index.as_bytes(), bytes);
+        assert_eq!(index.view().iter().next(), Some(txn(1000, 1, 2, 3)));
+    }
+
+    #[test]
+    fn t6_a_read_collects_the_aborted_transactions_that_touch_it() {
+        let index = index(&four());
+        let [a, b, c, d] = four();
+        let collect = |from, end| {
+            let mut found = Vec::new();
+            let whole = index.view().collect(Offset::new(from), Offset::new(end), &mut found);
+            (found, whole)
+        };
+        assert_eq!(collect(0, 100), (vec![a, b, c, d], Collected::Continues));
+        assert_eq!(collect(0, 32), (vec![a, b, c], Collected::Complete));
+        assert_eq!(collect(0, 35), (vec![a, b, c, d], Collected::Complete));
+        assert_eq!(collect(10, 35), (vec![a, b, c, d], Collected::Complete));
+        assert_eq!(collect(11, 35), (vec![b, c, d], Collected::Complete));
+        assert_eq!(collect(20, 41), (vec![c, d], Collected::Continues));
+        assert_eq!(collect(0, 11), (vec![a], Collected::Complete), "all below 11 was decided");
+        assert_eq!(collect(51, 99), (vec![], Collected::Continues));
+    }
+
+    #[test]
+    fn collecting_adds_to_what_earlier_segments_gave() {
+        let [a, b, c, d] = four();
+        let mut found = vec![a];
+        let view = index(&[b, c, d]);
+        let whole = view.view().collect(BASE, Offset::new(20), &mut found);
+        assert_eq!((found, whole), (vec![a, b, c], Collected::Complete));
+    }
+
+    #[test]
+    fn markers_rise() {
+        let mut index = index(&four());
+        let last = Offset::new(50);
+        for found in [50, 49] {
+            let refused = Err(IndexRefusal::Order { last, found: Offset::new(found) });
+            assert_eq!(index.push(txn(4, 40, found, 60)), refused);
+        }
+        // The rule holds as well for an index that was taken up from its file (Kafka forgets it there).
+        let mut again = ActiveTxnIndex::from_file(index.as_bytes(), span(51)).unwrap();
+        assert!(again.push(txn(4, 40, 50, 60)).is_err());
+        again.push(txn(4, 40, 51, 60)).unwrap();
+    }
+
+    #[test]
+    fn b13_a_torn_or_foreign_index_is_doubted() {
+        let bytes = index(&four()).as_bytes().to_vec();
+        let parse = |bytes: &[u8], end| TxnIndexView::parse(bytes, span(end)).err();
+        assert_eq!(parse(&bytes, 51), None);
+        assert_eq!(parse(&bytes, 50), Some(IndexDoubt::Outside { entry: 3 }));
+        let torn = IndexDoubt::Length { entry: 34, found: 135 };
+        assert_eq!(parse(&bytes[..135], 51), Some(torn));
+        let mut version = bytes.clone();
+        version[35] = 1;
+        assert_eq!(parse(&version, 51), Some(IndexDoubt::Version { entry: 1, found: 1 }));
+        let swapped = [&bytes[34..68], &bytes[..34]].concat();
+        assert_eq!(parse(&swapped, 51), Some(IndexDoubt::Order { entry: 1 }));
+        let mut backwards = bytes;
+        backwards[10..18].copy_from_slice(&11_i64.to_be_bytes());
+        assert_eq!(parse(&backwards, 51), Some(IndexDoubt::Backwards { entry: 0 }));
+        let zeroes = [0; 68];
+        assert_eq!(parse(&zeroes, 51), Some(IndexDoubt::Order { entry: 1 }));
+    }
+
+    #[test]
+    fn a_cut_drops_transactions_whose_marker_is_gone() {
+        let cut = |to| {
+            let mut index = index(&four());
+            index.truncate_to(Offset::new(to));
+            index.view().len()
+        };
+        assert_eq!([cut(51), cut(50), cut(36), cut(35), cut(10), cut(0)], [4, 3, 3, 2, 0, 0]);
+    }
+}
