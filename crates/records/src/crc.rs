@@ -16,9 +16,37 @@ pub fn crc32c(bytes: &[u8]) -> u32 {
     }
 }
 
+/// The CRC-32C of `parts`, one after the other, as if they lay in one piece.
+#[must_use]
+pub fn crc32c_of_parts(parts: &[&[u8]]) -> u32 {
+    #[cfg(feature = "std")]
+    {
+        let mut digest = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc32Iscsi);
+        for part in parts {
+            digest.update(part);
+        }
+        let [_, _, _, _, a, b, c, d] = digest.finalize().to_be_bytes();
+        u32::from_be_bytes([a, b, c, d])
+    }
+    #[cfg(not(feature = "std"))]
+    {
+        parts.iter().fold(0, |crc, part| crc32c::crc32c_append(crc, part))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parts_count_as_one_piece() {
+        let bytes: [u8; 200] = core::array::from_fn(|place| u8::try_from(place).unwrap());
+        for cut in [0, 1, 40, 199, 200] {
+            let (front, back) = bytes.split_at(cut);
+            assert_eq!(crc32c_of_parts(&[front, back]), crc32c(&bytes), "{cut}");
+        }
+        assert_eq!(crc32c_of_parts(&[]), 0);
+    }
 
     #[test]
     fn check_value_is_castagnolis() {

@@ -13,7 +13,7 @@ pub use batch::{
     Attributes, BatchError, BatchRef, CRC_START, Codec, HEADER_LEN, LOG_OVERHEAD, MAGIC,
     TimestampType, VerifiedBatch, total_len,
 };
-pub use crc::crc32c;
+pub use crc::{crc32c, crc32c_of_parts};
 pub use error_code::{ErrorClass, ErrorCode};
 pub use ids::{
     BrokerEpoch, CoordinatorEpoch, LeaderEpoch, Millis, NodeId, Offset, PartitionEpoch,
