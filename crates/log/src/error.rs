@@ -8,7 +8,7 @@ use std::{fmt, io, sync::Arc};
 use hanbeon_idempotence::{IdempotenceError, SnapshotError, WindowError};
 use hanbeon_records::{BatchError, ErrorCode, LeaderEpoch, Millis, Offset, TopicId};
 
-use crate::{checkpoint::CheckpointError, index::IndexDoubt, partition_metadata::MetadataError};
+use crate::{Abandoned, checkpoint::CheckpointError, index::IndexDoubt, partition_metadata::MetadataError};
 
 /// What was being done to a file when the storage failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -116,6 +116,22 @@ pub enum Damage {
         /// Offset in the file's name.
         found: Offset,
     },
+    /// A log that ends below what was made durable.
+    #[error("the log goes to offset {expected} or further, found its end at {found}")]
+    EndsEarly {
+        /// Everything below was durable.
+        expected: Offset,
+        /// Where the log ends.
+        found: Offset,
+    },
+    /// A segment that is not followed by the next one.
+    #[error("a segment begins at offset {expected} here, found one from {found} on")]
+    Gap {
+        /// Where the segment before ends.
+        expected: Offset,
+        /// Base offset in the file's name.
+        found: Offset,
+    },
     /// A file that ends early.
     #[error("the file has {expected} bytes or more, found {found}")]
     Short {
@@ -168,6 +184,23 @@ pub enum LogError {
         /// Id in the directory.
         found: TopicId,
     },
+    /// The directory holds a log but does not say whose.
+    #[error("{dir} holds records but no partition.metadata, so it may belong to another topic than {expected}: put the file back, or move the directory away")]
+    MissingTopicId {
+        /// The directory.
+        dir: String,
+        /// Id of the topic that is being opened.
+        expected: TopicId,
+    },
+    /// The partition was closed.
+    #[error("{dir} is closed: open it again")]
+    Closed {
+        /// The directory.
+        dir: String,
+    },
+    /// Whoever did the work for several callers panicked.
+    #[error(transparent)]
+    Abandoned(#[from] Abandoned),
     /// An offset below the start or above the end (of the log, or of what is replicated).
     #[error("offset {found} is outside {start} to {end}")]
     OffsetOutOfRange {
@@ -194,8 +227,14 @@ impl LogError {
     #[must_use]
     pub const fn code(&self) -> ErrorCode {
         match self {
-            Self::Io { .. } | Self::Poisoned { .. } | Self::Corrupt(_) => ErrorCode::KafkaStorageError,
-            Self::ForeignTopic { .. } => ErrorCode::InconsistentTopicId,
+            Self::Io { .. }
+            | Self::Poisoned { .. }
+            | Self::Corrupt(_)
+            | Self::Closed { .. }
+            | Self::Abandoned(_) => ErrorCode::KafkaStorageError,
+            Self::ForeignTopic { .. } | Self::MissingTopicId { .. } => {
+                ErrorCode::InconsistentTopicId
+            },
             Self::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
             Self::NoDeletePolicy => ErrorCode::PolicyViolation,
         }
