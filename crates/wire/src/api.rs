@@ -41,7 +41,7 @@ macro_rules! api_keys {
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(i16)]
         pub enum ApiKey {
-            $(#[doc = $kafka] $name = $number,)*
+            $(#[doc = concat!("`", $kafka, "`.")] $name = $number,)*
         }
 
         impl ApiKey {

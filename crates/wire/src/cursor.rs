@@ -104,7 +104,7 @@ impl<'a> Cursor<'a> {
     /// A length plus one where 0 says null.
     fn compact_length(&mut self) -> Result<Option<usize>, WireError> {
         let Some(length) = self.uvarint()?.checked_sub(1) else { return Ok(None) };
-        usize::try_from(length).map(Some).map_err(|_| WireError::VarintTooLong)
+        usize::try_from(length).map(Some).map_err(|_error| WireError::VarintTooLong)
     }
 
     /// The length of a text. A negative 16-bit length is null, whatever its value, as in Kafka's generated readers.
@@ -152,9 +152,9 @@ impl<'a> Cursor<'a> {
     fn plain_length(&mut self) -> Result<Option<usize>, WireError> {
         match self.i32()? {
             -1 => Ok(None),
-            found => {
-                usize::try_from(found).map(Some).map_err(|_| WireError::NegativeLength { found })
-            }
+            found => usize::try_from(found)
+                .map(Some)
+                .map_err(|_error| WireError::NegativeLength { found }),
         }
     }
 
@@ -195,9 +195,9 @@ impl<'a> Cursor<'a> {
     }
 
     /// One tagged field: its number and its bytes. Repeated and falling numbers are accepted, as Kafka 4.3 does.
-    pub(crate) fn tag(&mut self) -> Result<(u32, Cursor<'a>), WireError> {
+    pub(crate) fn tag(&mut self) -> Result<(u32, Self), WireError> {
         let tag = self.uvarint()?;
-        let size = usize::try_from(self.uvarint()?).map_err(|_| WireError::VarintTooLong)?;
+        let size = usize::try_from(self.uvarint()?).map_err(|_error| WireError::VarintTooLong)?;
         Ok((tag, Self::new(self.take(size)?)))
     }
 

@@ -373,7 +373,7 @@ impl<'a> ForgottenTopic<'a> {
     }
 }
 
-/// A transaction that a read_committed reader must leave out.
+/// A transaction that a `read_committed` reader must leave out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AbortedTransaction {
     /// Whose.
@@ -404,7 +404,7 @@ pub struct FetchResult<'a> {
     pub last_stable_offset: Offset,
     /// The first offset, -1 with an error.
     pub log_start_offset: Offset,
-    /// Aborted transactions among the records; `None` unless the reader is read_committed.
+    /// Aborted transactions among the records; `None` unless the reader is `read_committed`.
     pub aborted: Option<&'a [AbortedTransaction]>,
     /// The replica the consumer should read from, [`FetchResult::NO_REPLICA`] for this one.
     pub preferred_read_replica: NodeId,

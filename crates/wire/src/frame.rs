@@ -82,7 +82,7 @@ impl FrameReader {
     pub fn next_frame(&mut self) -> Result<Option<Bytes>, WireError> {
         let Some(found) = self.claimed() else { return Ok(None) };
         let refused = WireError::FrameLength { found, max: self.frame_bytes_max };
-        let length = usize::try_from(found).map_err(|_| refused)?;
+        let length = usize::try_from(found).map_err(|_error| refused)?;
         if !(FRAME_BYTES_MIN..=self.frame_bytes_max).contains(&length) {
             return Err(refused);
         }

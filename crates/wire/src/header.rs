@@ -90,13 +90,12 @@ impl Request {
         let whole = frame.len();
         let limited = frame.get(..HEADER_BYTES_MAX).unwrap_or(&frame);
         let mut cursor = Cursor::new(limited);
-        let (reply_to, client_id) =
-            read_header(&mut cursor, advertised).map_err(|error| match error {
-                WireError::Truncated { .. } if whole > HEADER_BYTES_MAX => {
-                    WireError::HeaderTooLong { max: HEADER_BYTES_MAX }
-                }
-                other => other,
-            })?;
+        let (reply_to, client_id) = match read_header(&mut cursor, advertised) {
+            Err(WireError::Truncated { .. }) if whole > HEADER_BYTES_MAX => {
+                return Err(WireError::HeaderTooLong { max: HEADER_BYTES_MAX });
+            }
+            read => read?,
+        };
         let client_id = client_id.map(|id| ClientId(frame.slice_ref(id)));
         let header = limited.len().saturating_sub(cursor.remaining());
         frame.advance(header);

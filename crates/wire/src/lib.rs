@@ -32,6 +32,8 @@ mod fetch;
 mod frame;
 mod header;
 pub mod messages;
+#[cfg(test)]
+mod oracle;
 mod produce;
 mod put;
 mod shape;

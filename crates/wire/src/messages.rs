@@ -57,6 +57,7 @@ pub const fn topic_id(uuid: Uuid) -> TopicId {
 }
 
 mod sealed {
+    #[expect(unnameable_types, reason = "that nobody else can name it is what seals the traits")]
     pub trait Sealed {}
 }
 
@@ -158,7 +159,7 @@ macro_rules! messages {
         $(
             #[doc = concat!("Messages of ", stringify!($api), ".")]
             pub mod $module {
-                #[expect(
+                #[allow(
                     ambiguous_glob_reexports,
                     reason = "the one name that stands in a request and its response is re-exported apart"
                 )]
@@ -211,4 +212,12 @@ messages! {
     DescribeCluster describe_cluster describe_cluster_request::DescribeClusterRequestData describe_cluster_response::DescribeClusterResponseData
     DescribeProducers describe_producers describe_producers_request::DescribeProducersRequestData describe_producers_response::DescribeProducersResponseData
     DescribeTopicPartitions describe_topic_partitions describe_topic_partitions_request::DescribeTopicPartitionsRequestData describe_topic_partitions_response::DescribeTopicPartitionsResponseData
+}
+
+/// The page mark of `DescribeTopicPartitions`, which has the same name in the request and in the response.
+pub mod page {
+    pub use kacrab_protocol::generated::{
+        describe_topic_partitions_request::Cursor as From,
+        describe_topic_partitions_response::Cursor as Next,
+    };
 }

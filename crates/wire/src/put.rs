@@ -13,17 +13,6 @@ pub(crate) fn uvarint(out: &mut BytesMut, mut value: u32) {
     out.put_u8(value.to_le_bytes()[0]);
 }
 
-/// Bytes that [`uvarint`] takes.
-pub(crate) const fn uvarint_len(value: u32) -> usize {
-    match value {
-        0..=0x7f => 1,
-        0x80..=0x3fff => 2,
-        0x4000..=0x1f_ffff => 3,
-        0x20_0000..=0xfff_ffff => 4,
-        0x1000_0000..=u32::MAX => 5,
-    }
-}
-
 fn too_long(len: usize, max: usize) -> WireError {
     WireError::FieldTooLong { len, max }
 }
@@ -39,7 +28,7 @@ fn compact_length(len: usize) -> Result<u32, WireError> {
 }
 
 fn plain_length(len: usize) -> Result<i32, WireError> {
-    i32::try_from(len).map_err(|_| too_long(len, i32::MAX as usize))
+    i32::try_from(len).map_err(|_error| too_long(len, i32::MAX as usize))
 }
 
 /// Appends the length of an array, or of bytes.
@@ -70,7 +59,7 @@ pub(crate) fn text(out: &mut BytesMut, form: Form, text: &str) -> Result<(), Wir
     match form {
         Form::Plain => {
             let length = i16::try_from(text.len())
-                .map_err(|_| too_long(text.len(), i16::MAX.unsigned_abs().into()))?;
+                .map_err(|_error| too_long(text.len(), i16::MAX.unsigned_abs().into()))?;
             out.put_i16(length);
         }
         Form::Compact => uvarint(out, compact_length(text.len())?),
@@ -98,11 +87,6 @@ pub(crate) fn no_tags(out: &mut BytesMut, form: Form) {
     if form.is_compact() {
         out.put_u8(0);
     }
-}
-
-/// Bytes that a compact text takes.
-pub(crate) fn compact_text_len(text: &str) -> Result<usize, WireError> {
-    Ok(uvarint_len(compact_length(text.len())?).saturating_add(text.len()))
 }
 
 /// Appends room for a frame's length and the response header; returns where the frame starts.

@@ -21,14 +21,16 @@ pub const ELEMENTS_MAX: usize = 1 << 18;
 /// One field of a structure and the versions that have it.
 #[derive(Debug)]
 pub(crate) struct Field {
-    since: i16,
-    last: i16,
-    shape: Shape,
+    pub(crate) since: i16,
+    pub(crate) last: i16,
+    pub(crate) shape: Shape,
 }
 
 /// How a field is laid out.
 #[derive(Debug)]
 pub(crate) enum Shape {
+    /// One byte, where every value but 0 is true.
+    Bool,
     /// So many bytes.
     Fixed(usize),
     Text,
@@ -47,29 +49,29 @@ pub(crate) enum Item {
     Struct(&'static [Field]),
 }
 
-const BOOL: Shape = Shape::Fixed(1);
-const I8: Shape = Shape::Fixed(1);
-const I16: Shape = Shape::Fixed(2);
-const I32: Shape = Shape::Fixed(4);
-const I64: Shape = Shape::Fixed(8);
-const UUID: Shape = Shape::Fixed(16);
-const TEXT: Shape = Shape::Text;
-const NULLABLE_TEXT: Shape = Shape::NullableText(0);
-const NUMBERS: Shape = Shape::Array(&Item::Plain(I32));
+pub(crate) const BOOL: Shape = Shape::Bool;
+pub(crate) const I8: Shape = Shape::Fixed(1);
+pub(crate) const I16: Shape = Shape::Fixed(2);
+pub(crate) const I32: Shape = Shape::Fixed(4);
+pub(crate) const I64: Shape = Shape::Fixed(8);
+pub(crate) const UUID: Shape = Shape::Fixed(16);
+pub(crate) const TEXT: Shape = Shape::Text;
+pub(crate) const NULLABLE_TEXT: Shape = Shape::NullableText(0);
+pub(crate) const NUMBERS: Shape = Shape::Array(&Item::Plain(I32));
 
-const fn always(shape: Shape) -> Field {
+pub(crate) const fn always(shape: Shape) -> Field {
     since(0, shape)
 }
 
-const fn since(version: i16, shape: Shape) -> Field {
+pub(crate) const fn since(version: i16, shape: Shape) -> Field {
     between(version, i16::MAX, shape)
 }
 
-const fn between(since: i16, last: i16, shape: Shape) -> Field {
+pub(crate) const fn between(since: i16, last: i16, shape: Shape) -> Field {
     Field { since, last, shape }
 }
 
-const fn structs(item: &'static Item) -> Shape {
+pub(crate) const fn structs(item: &'static Item) -> Shape {
     Shape::Array(item)
 }
 
@@ -253,6 +255,9 @@ impl Walk<'_> {
 
     fn field(&mut self, shape: &'static Shape) -> Result<(), WireError> {
         match *shape {
+            Shape::Bool => {
+                self.cursor.u8()?;
+            }
             Shape::Fixed(length) => {
                 self.cursor.take(length)?;
             }

@@ -105,7 +105,7 @@ pub(crate) fn put_endpoints(
         array.put_u8(0);
     }
     let len = u32::try_from(array.len())
-        .map_err(|_| WireError::FieldTooLong { len: array.len(), max: u32::MAX as usize })?;
+        .map_err(|_error| WireError::FieldTooLong { len: array.len(), max: u32::MAX as usize })?;
     out.put_u8(1);
     out.put_u8(0); // tag 0
     put::uvarint(out, len);
