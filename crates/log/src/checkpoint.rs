@@ -228,3 +228,115 @@ pub(crate) fn format_lines<T: Display>(count: usize, lines: impl Iterator<Item =
 fn quote(line: &str) -> String {
     line.chars().take(QUOTE_CHARS_MAX).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::MemDir;
+
+    fn at(topic: &str, partition: i32) -> TopicPartition {
+        TopicPartition { topic: TopicName::new(topic).unwrap(), partition }
+    }
+
+    fn name() -> FileName {
+        FileName::new(RECOVERY_POINTS).unwrap()
+    }
+
+    #[test]
+    fn text_is_kafkas() {
+        let offsets = [
+            (at("orders", 1), Offset::new(4)),
+            (at("orders", 0), Offset::new(17)),
+            (at("a.b-c", 10), Offset::new(i64::MAX)),
+        ];
+        let text = "0\n3\na.b-c 10 9223372036854775807\norders 0 17\norders 1 4\n";
+        assert_eq!(format_offsets(&offsets.clone().into()), text.as_bytes());
+        assert_eq!(parse_offsets(text.as_bytes()), Ok(offsets.into()));
+        assert_eq!(format_offsets(&BTreeMap::new()), b"0\n0\n");
+        assert_eq!(parse_offsets(b"0\n0\n"), Ok(BTreeMap::new()));
+    }
+
+    #[test]
+    fn any_order_and_any_white_space_is_read() {
+        let read = parse_offsets(b"0\n2\n  orders\t1   4 \r\norders 0 17");
+        let offsets = [(at("orders", 0), Offset::new(17)), (at("orders", 1), Offset::new(4))];
+        assert_eq!(read, Ok(offsets.into()));
+    }
+
+    #[test]
+    fn a_line_that_comes_twice_counts_as_the_later_one() {
+        let read = parse_offsets(b"0\n2\norders 0 17\norders 0 4\n").unwrap();
+        assert_eq!(read, [(at("orders", 0), Offset::new(4))].into());
+    }
+
+    #[test]
+    fn an_empty_file_holds_no_entries() {
+        assert_eq!(parse_offsets(b""), Ok(BTreeMap::new()));
+    }
+
+    #[test]
+    fn says_which_line_is_wrong() {
+        let quote = String::from;
+        let wrong = |text: &str| parse_offsets(text.as_bytes()).unwrap_err();
+        assert_eq!(wrong("1\n0\n"), CheckpointError::Version { found: quote("1") });
+        assert_eq!(wrong("\n"), CheckpointError::Version { found: quote("") });
+        assert_eq!(wrong("0"), CheckpointError::Count { lines: 0, found: quote("") });
+        assert_eq!(wrong("0\nx\n"), CheckpointError::Count { lines: 0, found: quote("x") });
+        assert_eq!(wrong("0\n2\nt 0 1\n"), CheckpointError::Count { lines: 1, found: quote("2") });
+        assert_eq!(wrong("0\n0\nt 0 1\n"), CheckpointError::Count { lines: 1, found: quote("0") });
+        assert_eq!(wrong("0\n-1\n"), CheckpointError::Count { lines: 0, found: quote("-1") });
+        for line in ["t 0", "t 0 1 2", "", "t x 1", "t 0 99999999999999999999", "../t 0 1"] {
+            let text = format!("0\n2\nt 0 1\n{line}\n");
+            let expected = CheckpointError::Line { line: 4, found: quote(line) };
+            assert_eq!(wrong(&text), expected, "{line:?}");
+        }
+        assert_eq!(parse_offsets(b"0\n\xff"), Err(CheckpointError::NotText { at: 2 }));
+        let long = format!("0\n1\n{}\n", "x".repeat(5000));
+        assert_eq!(wrong(&long), CheckpointError::Line { line: 3, found: "x".repeat(60) });
+    }
+
+    #[test]
+    fn a_claimed_count_allocates_nothing() {
+        assert!(parse_offsets(b"0\n99999999999\nt 0 1\n").is_err());
+    }
+
+    #[test]
+    fn a6_files_are_replaced_as_a_whole() {
+        let dir = MemDir::new();
+        assert_eq!(read_offsets(&dir, &name()).unwrap(), BTreeMap::new(), "absent is empty");
+        let many = (0..50).map(|partition| (at("t", partition), Offset::new(1))).collect();
+        write_offsets(&dir, &name(), &many).unwrap();
+        let one = [(at("t", 0), Offset::new(2))].into();
+        write_offsets(&dir, &name(), &one).unwrap();
+        assert_eq!(read_offsets(&dir, &name()).unwrap(), one, "nothing of the longer one is left");
+        assert_eq!(dir.list().unwrap().len(), 1, "nothing is left aside");
+    }
+
+    #[test]
+    fn c16_a_longer_file_left_aside_by_a_crash_does_not_show_through() {
+        let dir = MemDir::new();
+        let aside = FileName::new(format!("{RECOVERY_POINTS}.tmp")).unwrap();
+        let file = dir.open(&aside, Open::Create).unwrap();
+        file.write_at(&[IoSlice::new(&[b'x'; 500])], 0).unwrap();
+        write_atomically(&dir, &name(), b"0\n0\n").unwrap();
+        assert_eq!(read_small(&dir, &name()).unwrap().unwrap(), b"0\n0\n");
+    }
+
+    #[test]
+    fn a_damaged_file_is_named() {
+        let dir = MemDir::new();
+        write_atomically(&dir, &name(), b"nonsense").unwrap();
+        let error = read_offsets(&dir, &name()).unwrap_err();
+        let LogError::Corrupt(Corruption { file, .. }) = &error else { panic!("{error}") };
+        assert!(file.ends_with("/recovery-point-offset-checkpoint"), "{file}");
+    }
+
+    #[test]
+    fn a_file_of_impossible_size_is_not_read() {
+        let dir = MemDir::new();
+        let file = dir.open(&name(), Open::Create).unwrap();
+        file.set_len(SMALL_FILE_BYTES_MAX + 1).unwrap();
+        assert_eq!(read_whole(&file, SMALL_FILE_BYTES_MAX).unwrap(), None);
+        assert!(matches!(read_small(&dir, &name()), Err(LogError::Corrupt(_))));
+    }
+}

@@ -205,3 +205,132 @@ impl LeaderEpochs {
 fn file_name<D: Dir>(dir: &D) -> Result<FileName, LogError> {
     FileName::new(FILE_NAME).map_err(|error| LogError::io(Action::Open, dir.display(), error))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{LogError, MemDir};
+
+    fn epochs(entries: &[(i32, i64)]) -> LeaderEpochs {
+        let mut epochs = LeaderEpochs::new();
+        for &(epoch, start) in entries {
+            let _changed = epochs.assign(LeaderEpoch::new(epoch), Offset::new(start));
+        }
+        epochs
+    }
+
+    fn plain(epochs: &LeaderEpochs) -> Vec<(i32, i64)> {
+        epochs
+            .entries()
+            .iter()
+            .map(|entry| (entry.epoch.get(), entry.start_offset.get()))
+            .collect()
+    }
+
+    fn end(epochs: &LeaderEpochs, epoch: i32) -> (i32, i64) {
+        let end = epochs.end_offset_for(LeaderEpoch::new(epoch), Offset::new(100));
+        (end.epoch.get(), end.end_offset.get())
+    }
+
+    #[test]
+    fn a_new_epoch_is_noted_once() {
+        let mut epochs = epochs(&[(2, 6)]);
+        let mut assign = |epoch, start| epochs.assign(LeaderEpoch::new(epoch), Offset::new(start));
+        assert_eq!(assign(2, 7), EpochsChanged::No);
+        assert_eq!(assign(3, 9), EpochsChanged::Yes);
+        assert_eq!(assign(-1, 10), EpochsChanged::No, "a leader without an epoch");
+        assert_eq!(assign(4, -1), EpochsChanged::No);
+        assert_eq!(plain(&epochs), [(2, 6), (3, 9)]);
+    }
+
+    #[test]
+    fn entries_that_contradict_the_newest_go() {
+        assert_eq!(plain(&epochs(&[(2, 6), (3, 9), (4, 9)])), [(2, 6), (4, 9)], "3 wrote nothing");
+        assert_eq!(plain(&epochs(&[(2, 6), (3, 9), (4, 7)])), [(2, 6), (4, 7)]);
+        assert_eq!(plain(&epochs(&[(2, 6), (3, 9), (2, 12)])), [(2, 12)], "not above the last");
+        assert_eq!(plain(&epochs(&[(2, 6), (3, 9), (3, 8)])), [(2, 6), (3, 8)]);
+        assert_eq!(plain(&epochs(&[(2, 6), (3, 9), (5, 0)])), [(5, 0)]);
+    }
+
+    #[test]
+    fn where_an_epoch_ends() {
+        let epochs = epochs(&[(2, 6), (4, 9), (7, 20)]);
+        assert_eq!(end(&epochs, 7), (7, 100), "the newest ends with the log");
+        assert_eq!(end(&epochs, 2), (2, 9));
+        assert_eq!(end(&epochs, 4), (4, 20));
+        assert_eq!(end(&epochs, 3), (2, 9), "skipped");
+        assert_eq!(end(&epochs, 6), (4, 20), "skipped");
+        assert_eq!(end(&epochs, 1), (1, 6), "below all known");
+        assert_eq!(end(&epochs, 8), (-1, -1), "above all known");
+        assert_eq!(end(&epochs, -1), (-1, -1));
+        assert_eq!(end(&LeaderEpochs::new(), 0), (-1, -1));
+    }
+
+    #[test]
+    fn which_epoch_wrote_an_offset() {
+        let epochs = epochs(&[(2, 6), (4, 9)]);
+        let epoch = |offset| epochs.epoch_for(Offset::new(offset)).map(LeaderEpoch::get);
+        assert_eq!([epoch(5), epoch(6), epoch(8), epoch(9)], [None, Some(2), Some(2), Some(4)]);
+    }
+
+    #[test]
+    fn g1_a_cut_at_the_end_forgets_epochs_that_wrote_nothing_below() {
+        let cut = |to| {
+            let mut epochs = epochs(&[(2, 6), (4, 9), (7, 20)]);
+            let changed = epochs.truncate_from_end(Offset::new(to));
+            (changed, plain(&epochs))
+        };
+        assert_eq!(cut(21), (EpochsChanged::No, vec![(2, 6), (4, 9), (7, 20)]));
+        assert_eq!(cut(20), (EpochsChanged::Yes, vec![(2, 6), (4, 9)]), "elected, wrote nothing");
+        assert_eq!(cut(10), (EpochsChanged::Yes, vec![(2, 6), (4, 9)]));
+        assert_eq!(cut(6), (EpochsChanged::Yes, vec![]));
+        assert_eq!(LeaderEpochs::new().truncate_from_end(Offset::ZERO), EpochsChanged::No);
+    }
+
+    #[test]
+    fn g1_a_cut_at_the_start_keeps_the_epoch_of_the_first_record() {
+        let cut = |to| {
+            let mut epochs = epochs(&[(2, 6), (4, 9), (7, 20)]);
+            let changed = epochs.truncate_from_start(Offset::new(to));
+            (changed, plain(&epochs))
+        };
+        let all = vec![(2, 6), (4, 9), (7, 20)];
+        assert_eq!(cut(5), (EpochsChanged::No, all.clone()));
+        assert_eq!(cut(6), (EpochsChanged::No, all));
+        assert_eq!(cut(8), (EpochsChanged::Yes, vec![(2, 8), (4, 9), (7, 20)]));
+        assert_eq!(cut(9), (EpochsChanged::Yes, vec![(4, 9), (7, 20)]));
+        assert_eq!(cut(11), (EpochsChanged::Yes, vec![(4, 11), (7, 20)]));
+        assert_eq!(cut(500), (EpochsChanged::Yes, vec![(7, 500)]));
+        assert_eq!(LeaderEpochs::new().truncate_from_start(Offset::new(1)), EpochsChanged::No);
+    }
+
+    #[test]
+    fn g1_epoch_zero_counts() {
+        let epochs = epochs(&[(0, 0)]);
+        assert_eq!(plain(&epochs), [(0, 0)]);
+        assert_eq!(end(&epochs, 0), (0, 100));
+    }
+
+    #[test]
+    fn the_file_is_kafkas_and_reads_in_any_order() {
+        let epochs = epochs(&[(2, 6), (4, 9)]);
+        assert_eq!(epochs.format(), b"0\n2\n2 6\n4 9\n");
+        assert_eq!(LeaderEpochs::parse(b"0\n2\n4 9\n2 6\n"), Ok(epochs));
+        for line in ["-1 0", "0 -1", "0", "0 0 0", "x 0"] {
+            let text = format!("0\n1\n{line}\n");
+            let expected = CheckpointError::Line { line: 3, found: line.into() };
+            assert_eq!(LeaderEpochs::parse(text.as_bytes()), Err(expected));
+        }
+    }
+
+    #[test]
+    fn a_damaged_file_is_an_error_and_an_absent_one_is_not() {
+        let dir = MemDir::new();
+        assert_eq!(LeaderEpochs::read(&dir).unwrap(), None);
+        let written = epochs(&[(1, 0)]);
+        written.write(&dir).unwrap();
+        assert_eq!(LeaderEpochs::read(&dir).unwrap(), Some(written));
+        write_atomically(&dir, &file_name(&dir).unwrap(), b"0\n1\n").unwrap();
+        assert!(matches!(LeaderEpochs::read(&dir), Err(LogError::Corrupt(_))));
+    }
+}
