@@ -1,0 +1,269 @@
+//! `hanbeon serve`.
+
+use std::{
+    fs, io,
+    net::{SocketAddr, ToSocketAddrs},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::Args;
+use hanbeon::{ConfigError, Engine, OpenError, Options, registry};
+use hanbeon_broker::{Broker, BrokerError, BrokerOptions, Endpoint};
+use hanbeon_records::NodeId;
+use tokio::{
+    runtime,
+    signal::unix::{SignalKind, signal},
+};
+
+use crate::{complain, properties};
+
+/// Where the data lies when nobody says otherwise.
+const DATA_DIR: &str = "./hanbeon-data";
+/// Where the broker listens when nobody says otherwise.
+const LISTEN: &str = "127.0.0.1:9092";
+
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// The data directory; made when it is not there [default: ./hanbeon-data]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// The address to accept connections on; port 0 takes a free one [default: 127.0.0.1:9092]
+    #[arg(long, value_name = "HOST:PORT")]
+    listen: Option<String>,
+    /// A file with Kafka's keys, written like its server.properties
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// One of Kafka's keys; overrides the file
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+/// Why the broker did not start, or did not end well.
+#[derive(Debug, thiserror::Error)]
+enum ServeError {
+    #[error("{file} cannot be read")]
+    File { file: String, source: io::Error },
+    #[error("{file}: {source}")]
+    Properties { file: String, source: properties::NoSetting },
+    #[error("--set takes KEY=VALUE, found {found:?}")]
+    Set { found: String },
+    #[error("{key}: an address is HOST:PORT or PLAINTEXT://HOST:PORT, found {found:?}")]
+    Address { key: &'static str, found: String },
+    #[error("{key}: only PLAINTEXT is served, found {found:?}")]
+    Protocol { key: &'static str, found: String },
+    #[error("{key}: one value is supported, found {found:?}")]
+    One { key: &'static str, found: String },
+    #[error("{key}: {found:?} is no number of a node; it is 0 or more")]
+    Node { key: &'static str, found: String },
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    #[error("the runtime could not be started")]
+    Runtime(#[source] io::Error),
+}
+
+impl ServeError {
+    /// 2 for what the caller has to write differently, 1 for what failed.
+    const fn status(&self) -> u8 {
+        match self {
+            Self::File { .. }
+            | Self::Properties { .. }
+            | Self::Set { .. }
+            | Self::Address { .. }
+            | Self::Protocol { .. }
+            | Self::One { .. }
+            | Self::Node { .. }
+            | Self::Config(_) => 2,
+            Self::Open(_) | Self::Broker(_) | Self::Runtime(_) => 1,
+        }
+    }
+}
+
+/// What the settings come to.
+struct Plan {
+    data_dir: PathBuf,
+    listen: SocketAddr,
+    advertised: Option<Endpoint>,
+    options: Options,
+}
+
+impl Serve {
+    pub(crate) fn run(self) -> ExitCode {
+        tracing_subscriber::fmt()
+            .with_writer(io::stderr)
+            .with_env_filter(
+                tracing_subscriber::EnvFilter::try_from_default_env()
+                    .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info")),
+            )
+            .init();
+        match self.plan().and_then(serve) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                complain(&error);
+                ExitCode::from(error.status())
+            }
+        }
+    }
+
+    fn plan(&self) -> Result<Plan, ServeError> {
+        let mut plan = Plan {
+            data_dir: PathBuf::from(DATA_DIR),
+            listen: address("--listen", LISTEN)?,
+            advertised: None,
+            options: Options::broker().helpers(1),
+        };
+        for (key, value) in self.settings()? {
+            plan = plan.with(&key, value)?;
+        }
+        if let Some(dir) = &self.data_dir {
+            plan.data_dir.clone_from(dir);
+        }
+        if let Some(text) = &self.listen {
+            plan.listen = address("--listen", text)?;
+        }
+        Ok(plan)
+    }
+
+    /// The file's settings, then those of the command line.
+    fn settings(&self) -> Result<Vec<(String, String)>, ServeError> {
+        let mut settings = Vec::new();
+        if let Some(path) = &self.config {
+            let file = path.display().to_string();
+            let text = fs::read_to_string(path)
+                .map_err(|source| ServeError::File { file: file.clone(), source })?;
+            settings = properties::parse(&text)
+                .map_err(|source| ServeError::Properties { file, source })?;
+        }
+        for text in &self.set {
+            let (key, value) =
+                text.split_once('=').ok_or_else(|| ServeError::Set { found: text.clone() })?;
+            settings.push((key.trim().to_owned(), value.trim().to_owned()));
+        }
+        Ok(settings)
+    }
+}
+
+impl Plan {
+    fn with(mut self, key: &str, value: String) -> Result<Self, ServeError> {
+        // Known keys only, whoever reads them.
+        registry::broker_key(key)?;
+        match key {
+            "log.dirs" => self.data_dir = one("log.dirs", value)?.into(),
+            "log.dir" => self.data_dir = one("log.dir", value)?.into(),
+            "listeners" => self.listen = listener("listeners", &one("listeners", value)?)?,
+            "advertised.listeners" => {
+                let text = one("advertised.listeners", value)?;
+                self.advertised = Some(endpoint("advertised.listeners", &text)?);
+                self.options = self.options.set(key, text)?;
+            }
+            "node.id" => self.options = self.options.node_id(node("node.id", &value)?),
+            "broker.id" if value.trim() == "-1" => {}
+            "broker.id" => self.options = self.options.node_id(node("broker.id", &value)?),
+            _ => self.options = self.options.set(key, value)?,
+        }
+        Ok(self)
+    }
+}
+
+fn one(key: &'static str, value: String) -> Result<String, ServeError> {
+    if value.contains(',') || value.trim().is_empty() {
+        return Err(ServeError::One { key, found: value });
+    }
+    Ok(value.trim().to_owned())
+}
+
+fn node(key: &'static str, text: &str) -> Result<NodeId, ServeError> {
+    match text.trim().parse() {
+        Ok(number @ 0..) => Ok(NodeId::new(number)),
+        Ok(_) | Err(_) => Err(ServeError::Node { key, found: text.to_owned() }),
+    }
+}
+
+/// `PLAINTEXT://HOST:PORT` without its protocol.
+fn plaintext<'a>(key: &'static str, text: &'a str) -> Result<&'a str, ServeError> {
+    match text.split_once("://") {
+        Some(("PLAINTEXT", rest)) => Ok(rest),
+        Some(_) => Err(ServeError::Protocol { key, found: text.to_owned() }),
+        None => Ok(text),
+    }
+}
+
+fn listener(key: &'static str, text: &str) -> Result<SocketAddr, ServeError> {
+    let rest = plaintext(key, text)?;
+    // Kafka's "PLAINTEXT://:9092" means every interface.
+    match rest.strip_prefix(':') {
+        Some(port) => address(key, &format!("0.0.0.0:{port}")),
+        None => address(key, rest),
+    }
+}
+
+fn address(key: &'static str, text: &str) -> Result<SocketAddr, ServeError> {
+    let refused = || ServeError::Address { key, found: text.to_owned() };
+    text.to_socket_addrs().ok().and_then(|mut found| found.next()).ok_or_else(refused)
+}
+
+fn endpoint(key: &'static str, text: &str) -> Result<Endpoint, ServeError> {
+    let refused = || ServeError::Address { key, found: text.to_owned() };
+    let (host, port) = plaintext(key, text)?.rsplit_once(':').ok_or_else(refused)?;
+    let port = port.parse().ok().ok_or_else(refused)?;
+    if host.is_empty() {
+        return Err(refused());
+    }
+    Ok(Endpoint { host: host.trim_matches(['[', ']']).to_owned(), port })
+}
+
+fn serve(plan: Plan) -> Result<(), ServeError> {
+    let Plan { data_dir, listen, advertised, options } = plan;
+    if !listen.ip().is_loopback() {
+        tracing::warn!(
+            %listen,
+            "listening beyond this machine without TLS or authentication: anyone who can reach the port can read, write and delete"
+        );
+    }
+    let runtime =
+        runtime::Builder::new_multi_thread().enable_all().build().map_err(ServeError::Runtime)?;
+    let engine = Engine::open_with(&data_dir, options)?;
+    runtime.block_on(async move {
+        let mut options = BrokerOptions::new(listen);
+        if let Some(endpoint) = advertised {
+            options = options.advertised(endpoint);
+        }
+        let broker = Broker::bind(engine, options).await?;
+        announce(broker.local_address());
+        broker.serve_until(stop_signal()).await?;
+        Ok(())
+    })
+}
+
+/// The one line on standard output, as scripts wait for it.
+#[expect(clippy::print_stdout, reason = "scripts read the address from standard output")]
+fn announce(address: SocketAddr) {
+    println!("hanbeon listening on {address}");
+}
+
+/// Resolves at the first SIGTERM or Ctrl-C; a second one ends the process at once.
+async fn stop_signal() {
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        tracing::error!("signals cannot be waited for; stop the process with SIGKILL");
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping; a second signal stops at once");
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::warn!("stopped at once; the next start recovers");
+        std::process::exit(1);
+    });
+}
