@@ -175,9 +175,10 @@ impl Producer {
         self.last().and_then(CachedBatch::last_sequence)
     }
 
-    /// The cached batch with exactly this range of sequences.
+    /// The oldest cached batch with exactly this range of sequences. Two can have the same: the group coordinator's
+    /// batches all begin at 0.
     pub(crate) fn find(&self, first: Sequence, last: Sequence) -> Option<&CachedBatch> {
-        self.window().rev().find(|batch| {
+        self.window().find(|batch| {
             batch.last_sequence() == Some(last) && batch.first_sequence() == Some(first)
         })
     }
