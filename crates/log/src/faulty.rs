@@ -31,7 +31,7 @@ use disk::{Child, Disk};
 pub struct CrashDir {
     disk: Arc<Mutex<Disk>>,
     id: u64,
-    path: Arc<str>,
+    path: String,
 }
 
 /// A file on a simulated medium. Views are copies.
@@ -55,7 +55,7 @@ impl CrashDir {
     pub fn new() -> Self {
         let mut disk = Disk::default();
         let id = disk.new_dir();
-        Self { disk: Arc::new(Mutex::new(disk)), id, path: "crash".into() }
+        Self { disk: Arc::new(Mutex::new(disk)), id, path: "crash".to_owned() }
     }
 
     /// One that breaks a rule of the traits.
@@ -77,7 +77,7 @@ impl CrashDir {
         crashed.broken = disk.broken;
         drop(disk);
         crashed.dirs.entry(self.id).or_default();
-        Self { disk: Arc::new(Mutex::new(crashed)), id: self.id, path: Arc::clone(&self.path) }
+        Self { disk: Arc::new(Mutex::new(crashed)), id: self.id, path: self.path.clone() }
     }
 
     /// What the crash that made this medium did.
@@ -137,7 +137,7 @@ impl CrashDir {
     }
 
     fn below(&self, name: &FileName, id: u64) -> Self {
-        Self { disk: Arc::clone(&self.disk), id, path: format!("{}/{name}", self.path).into() }
+        Self { disk: Arc::clone(&self.disk), id, path: format!("{}/{name}", self.path) }
     }
 }
 
@@ -247,7 +247,7 @@ impl Dir for CrashDir {
     }
 
     fn display(&self) -> String {
-        self.path.as_ref().to_owned()
+        self.path.clone()
     }
 }
 

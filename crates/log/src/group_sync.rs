@@ -343,3 +343,151 @@ impl<E> fmt::Debug for SyncGroup<E> {
         f.debug_struct("SyncGroup").field("synced", &self.synced).finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, not(hanbeon_loom)))]
+mod tests {
+    use std::{
+        panic::{AssertUnwindSafe, catch_unwind},
+        sync::atomic::AtomicBool,
+    };
+
+    use super::*;
+
+    #[derive(Clone, Debug, PartialEq)]
+    enum Failure {
+        Disk,
+        Gone,
+    }
+
+    impl From<Abandoned> for Failure {
+        fn from(_: Abandoned) -> Self {
+            Self::Gone
+        }
+    }
+
+    fn group() -> SyncGroup<Failure> {
+        SyncGroup::new(0)
+    }
+
+    #[test]
+    fn l1_a_lead_covers_all_that_was_written_before_it_began_and_no_more() {
+        let group = group();
+        let written = AtomicU64::new(10);
+        let early = group.wait(10);
+        let mut late = None;
+        let mut syncs = 0;
+        let led = group.lead(
+            || written.load(Ordering::SeqCst),
+            || {
+                syncs += 1;
+                if syncs == 1 {
+                    written.store(20, Ordering::SeqCst);
+                    late = Some(group.wait(20));
+                } else {
+                    assert_eq!(
+                        group.synced(),
+                        10,
+                        "what came during the first sync is not covered by it"
+                    );
+                }
+                Ok(())
+            },
+        );
+        assert_eq!(led, Ok(Lead::Synced(20)));
+        assert_eq!((syncs, group.synced()), (2, 20));
+        assert_eq!(early.wait(), Ok(Ok(())));
+        assert_eq!(late.map(Completion::wait), Some(Ok(Ok(()))));
+        assert_eq!(group.wait(20).wait(), Ok(Ok(())));
+    }
+
+    #[test]
+    fn who_waits_for_what_nobody_wrote_keeps_no_leader() {
+        let group = group();
+        let waiting = group.wait(100);
+        assert_eq!(group.lead(|| 10, || Ok(())), Ok(Lead::Synced(10)));
+        let waiting = waiting.try_take().unwrap_err();
+        assert_eq!(group.lead(|| 100, || Ok(())), Ok(Lead::Synced(100)));
+        assert_eq!(waiting.wait(), Ok(Ok(())));
+    }
+
+    #[test]
+    fn l9_after_a_failed_sync_everybody_gets_its_error_and_none_is_tried_again() {
+        let group = group();
+        let waiting = group.wait(5);
+        let mut during = None;
+        let failed = group.lead(
+            || 5,
+            || {
+                during = Some(group.wait(9));
+                Err(Failure::Disk)
+            },
+        );
+        assert_eq!(failed, Err(Failure::Disk));
+        assert_eq!(waiting.wait(), Ok(Err(Failure::Disk)));
+        assert_eq!(during.unwrap().wait(), Ok(Err(Failure::Disk)));
+        let never = || -> Result<(), Failure> { unreachable!("a failed sync is tried again") };
+        assert_eq!(group.lead(|| 9, never), Err(Failure::Disk));
+        assert_eq!(group.sync(9, || 9, never), Err(Failure::Disk));
+        assert_eq!(group.wait(1).wait(), Ok(Err(Failure::Disk)));
+        assert_eq!((group.synced(), group.failed()), (0, Some(Failure::Disk)));
+    }
+
+    #[test]
+    fn l9_a_panic_in_a_sync_counts_as_a_failure() {
+        let group = group();
+        let waiting = group.wait(5);
+        let panicked = catch_unwind(AssertUnwindSafe(|| group.sync(5, || 5, || panic!("planted"))));
+        assert!(panicked.is_err());
+        assert_eq!(waiting.wait(), Ok(Err(Failure::Gone)));
+        assert_eq!(group.sync(5, || 5, || Ok(())), Err(Failure::Gone));
+    }
+
+    #[test]
+    fn l9_a_failure_from_outside_wins_over_a_sync_under_way() {
+        let group = group();
+        let led = group.lead(
+            || 5,
+            || {
+                group.fail(Failure::Disk);
+                Ok(())
+            },
+        );
+        assert_eq!(led, Err(Failure::Disk));
+        assert_eq!(group.synced(), 0);
+    }
+
+    #[test]
+    fn l1_blocked_threads_hand_the_lead_over_and_lose_nobody() {
+        const THREADS: u64 = 8;
+        const ROUNDS: u64 = 500;
+        let group = group();
+        let (written, durable) = (AtomicU64::new(0), AtomicU64::new(0));
+        let (syncing, syncs) = (AtomicBool::new(false), AtomicU64::new(0));
+        thread::scope(|scope| {
+            for _ in 0..THREADS {
+                scope.spawn(|| {
+                    for _ in 0..ROUNDS {
+                        let end = written.fetch_add(1, Ordering::SeqCst) + 1;
+                        let sync = || {
+                            assert!(!syncing.swap(true, Ordering::SeqCst), "two syncs at once");
+                            let covered = written.load(Ordering::SeqCst);
+                            thread::yield_now();
+                            durable.store(covered, Ordering::SeqCst);
+                            syncs.fetch_add(1, Ordering::SeqCst);
+                            syncing.store(false, Ordering::SeqCst);
+                            Ok(())
+                        };
+                        group.sync(end, || written.load(Ordering::SeqCst), sync).unwrap();
+                        assert!(
+                            durable.load(Ordering::SeqCst) >= end,
+                            "acknowledged before it was durable"
+                        );
+                    }
+                });
+            }
+        });
+        assert_eq!(group.synced(), THREADS * ROUNDS);
+        let syncs = syncs.load(Ordering::SeqCst);
+        assert!(syncs < THREADS * ROUNDS, "{syncs} syncs for {} appends", THREADS * ROUNDS);
+    }
+}

@@ -16,7 +16,7 @@ use crate::{
 /// A directory on the heap, gone when the last clone of it or of a directory above it is.
 #[derive(Clone, Debug)]
 pub struct MemDir {
-    path: Arc<str>,
+    path: String,
     entries: Arc<Mutex<BTreeMap<FileName, Node>>>,
 }
 
@@ -43,7 +43,7 @@ impl MemDir {
     }
 
     fn called(path: &str) -> Self {
-        Self { path: path.into(), entries: Arc::new(Mutex::new(BTreeMap::new())) }
+        Self { path: path.to_owned(), entries: Arc::new(Mutex::new(BTreeMap::new())) }
     }
 }
 
@@ -152,7 +152,7 @@ impl Dir for MemDir {
     }
 
     fn display(&self) -> String {
-        self.path.as_ref().to_owned()
+        self.path.clone()
     }
 }
 
