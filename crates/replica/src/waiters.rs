@@ -100,3 +100,82 @@ impl<T> Waiters<T> {
         self.waiting.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::vec::Vec;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Clone, Debug)]
+    enum Op {
+        Add(i64),
+        Cancel(usize),
+        Release(i64),
+        TakeOne(i64),
+        All,
+    }
+
+    fn op() -> impl Strategy<Value = Op> {
+        prop_oneof![
+            4 => (0_i64..20).prop_map(Op::Add),
+            1 => any::<usize>().prop_map(Op::Cancel),
+            2 => (0_i64..20).prop_map(Op::Release),
+            1 => (0_i64..20).prop_map(Op::TakeOne),
+            1 => Just(Op::All),
+        ]
+    }
+
+    proptest! {
+        /// Against a plain list: everybody goes once, in order, and only when the end has reached them.
+        #[test]
+        fn waiters_go_once_and_in_order(ops in prop::collection::vec(op(), 0..60)) {
+            let mut waiters = Waiters::new();
+            let mut model: Vec<(i64, usize)> = Vec::new();
+            let mut ids = Vec::new();
+            for op in ops {
+                match op {
+                    Op::Add(offset) => {
+                        let token = ids.len();
+                        ids.push(waiters.add(Offset::new(offset), token));
+                        model.push((offset, token));
+                    }
+                    Op::Cancel(index) if !ids.is_empty() => {
+                        let token = index % ids.len();
+                        let place = model.iter().position(|waiter| waiter.1 == token);
+                        let expected = place.map(|place| model.remove(place).1);
+                        prop_assert_eq!(waiters.cancel(ids[token]), expected);
+                    }
+                    Op::Cancel(_) => {}
+                    Op::Release(reached) => {
+                        model.sort_unstable();
+                        let gone = model.partition_point(|waiter| waiter.0 <= reached);
+                        let expected: Vec<_> = model.drain(..gone).map(|waiter| waiter.1).collect();
+                        let released: Vec<_> = waiters.release(Offset::new(reached)).collect();
+                        prop_assert_eq!(released, expected);
+                    }
+                    Op::TakeOne(reached) => {
+                        model.sort_unstable();
+                        let expected = model.first().filter(|waiter| waiter.0 <= reached).copied();
+                        if expected.is_some() {
+                            model.remove(0);
+                        }
+                        let first = waiters.release(Offset::new(reached)).next();
+                        prop_assert_eq!(first, expected.map(|waiter| waiter.1));
+                    }
+                    Op::All => {
+                        model.sort_unstable();
+                        let expected: Vec<_> = model.drain(..).map(|waiter| waiter.1).collect();
+                        prop_assert_eq!(waiters.release_all().collect::<Vec<_>>(), expected);
+                    }
+                }
+                prop_assert_eq!(waiters.len(), model.len());
+                prop_assert_eq!(waiters.is_empty(), model.is_empty());
+                let lowest = model.iter().map(|waiter| waiter.0).min();
+                prop_assert_eq!(waiters.lowest().map(Offset::get), lowest);
+            }
+        }
+    }
+}
