@@ -404,7 +404,7 @@ mod tests {
             ("stale pages", share(|report| report.stale_pages)),
         ];
         for (kind, images) in shares {
-            println!("{kind}: {images} of 1000 images");
+            eprintln!("{kind}: {images} of 1000 images");
             assert!((150..1000).contains(&images), "{kind} in {images} of 1000 images");
         }
     }
