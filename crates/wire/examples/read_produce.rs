@@ -8,7 +8,7 @@ use hanbeon_wire::{
 
 /// Length, header (Produce 9, correlation id 7, client "me", no tags), then one topic with one partition.
 const BYTES: &[u8] = &[
-    0, 0, 0, 41, 0, 0, 0, 9, 0, 0, 0, 7, 0, 2, b'm', b'e', 0, // header
+    0, 0, 0, 40, 0, 0, 0, 9, 0, 0, 0, 7, 0, 2, b'm', b'e', 0, // header
     0, 0xff, 0xff, 0, 0, 0x75, 0x30, // no transactional id, acks=all, 30 s
     2, 7, b'o', b'r', b'd', b'e', b'r', b's', 2, // one topic, one partition
     0, 0, 0, 3, 4, b'a', b'b', b'c', 0, 0,
@@ -36,6 +36,6 @@ fn main() -> Result<(), WireError> {
         connection.answer(place, writer.finish(0, &[])?);
     }
     let answer = connection.next_answer().map(|answer| answer.len());
-    assert_eq!(answer, Some(62));
+    assert_eq!(answer, Some(57));
     Ok(())
 }

@@ -25,8 +25,11 @@ use kacrab_protocol::{ProtocolError, string::StringErrorKind};
 use crate::{
     answer::Answer,
     api::ApiKey,
+    api_versions::ApiVersionsRequest,
     error::WireError,
+    fetch::FetchRequest,
     header::{ReplyTo, Request},
+    produce::ProduceRequest,
     put, shape,
 };
 
@@ -191,6 +194,26 @@ macro_rules! messages {
                 }
             }
         )*
+
+        impl Request {
+            /// Reads the body, whichever API it belongs to, and forgets it: says whether a broker could have taken the request.
+            ///
+            /// # Errors
+            /// What reading it in earnest would say.
+            pub fn check(&self) -> Result<(), WireError> {
+                let ReplyTo { api, version, .. } = self.reply_to;
+                if api == ApiKey::ApiVersions {
+                    // Has an answer in versions that the codec cannot read.
+                    return ApiVersionsRequest::read(self).map(|_read| ());
+                }
+                match api {
+                    ApiKey::Produce => ProduceRequest::read(self).map(|_read| ()),
+                    ApiKey::Fetch => FetchRequest::read(self).map(|_read| ()),
+                    $(ApiKey::$api => self.decode::<$module::Request>().map(|_read| ()),)*
+                    _ => Err(WireError::Codec { api, version }),
+                }
+            }
+        }
     };
 }
 

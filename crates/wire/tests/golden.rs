@@ -1,4 +1,5 @@
 //! Bodies that franz-go's encoder wrote, byte for byte.
+#![expect(clippy::unwrap_used, reason = "a test that panics has found something")]
 
 use bytes::{Buf, Bytes, BytesMut};
 use hanbeon_wire::{

@@ -1,4 +1,5 @@
 //! Produce and Fetch, written and read by hand, against another implementation: every version, both directions, every field set.
+#![expect(clippy::unwrap_used, reason = "a test that panics has found something")]
 
 use bytes::{Buf, Bytes, BytesMut};
 use hanbeon_records::{ErrorCode, LeaderEpoch, Millis, NodeId, Offset, ProducerId, TopicId};
