@@ -91,6 +91,17 @@ impl<J: Journal> Embedded<J> {
         }
     }
 
+    fn commit_under(&self, journal: &mut J, txn: &Txn) -> Result<TxnResult, StoreError> {
+        match self.read(|table| table.decide(txn, journal.limits()))?? {
+            Decision::Refused(refusal) => Ok(TxnResult::Refused(refusal)),
+            Decision::Nothing(revision) => Ok(TxnResult::Committed(revision)),
+            Decision::Commit(commit) => Ok(match self.write(journal, commit) {
+                Ok(revision) => TxnResult::Committed(revision),
+                Err(error) => TxnResult::Unknown(error),
+            }),
+        }
+    }
+
     /// Durable first, visible then.
     fn write(&self, journal: &mut J, commit: Commit) -> Result<Revision, StoreError> {
         let revision = commit.revision;
@@ -148,16 +159,7 @@ impl<J: Journal> MetadataStore for Embedded<J> {
     }
 
     fn commit(&self, txn: &Txn) -> Result<TxnResult, StoreError> {
-        let mut journal = self.journal.lock();
-        let limits = journal.limits();
-        match self.read(|table| table.decide(txn, limits))?? {
-            Decision::Refused(refusal) => Ok(TxnResult::Refused(refusal)),
-            Decision::Nothing(revision) => Ok(TxnResult::Committed(revision)),
-            Decision::Commit(commit) => Ok(match self.write(&mut journal, commit) {
-                Ok(revision) => TxnResult::Committed(revision),
-                Err(error) => TxnResult::Unknown(error),
-            }),
-        }
+        self.commit_under(&mut self.journal.lock(), txn)
     }
 
     fn open_session(&self, ttl_ms: u32, now: Millis) -> Result<SessionId, StoreError> {

@@ -34,6 +34,8 @@
 #![forbid(unsafe_code)]
 
 pub mod changes;
+#[cfg(any(test, feature = "testing"))]
+pub mod contract;
 mod embedded;
 mod envelope;
 mod error;
@@ -42,9 +44,15 @@ mod keys;
 mod logged;
 mod memory;
 mod rows;
+#[cfg(feature = "sled")]
+mod sled;
 mod store;
 mod table;
+#[cfg(any(test, feature = "testing"))]
+mod unreliable;
 
+#[cfg(feature = "sled")]
+pub use crate::sled::{SledJournal, SledStore};
 pub use changes::{NewTopic, ProducerIdBlock};
 pub use embedded::{Embedded, Journal, Snapshot};
 pub use error::{Damage, RowError, StoreError};
@@ -59,3 +67,5 @@ pub use store::{
     Change, Commit, Compare, Entry, KeptAlive, Key, Limits, MetadataStore, Range, Refusal,
     Revision, SessionId, Txn, TxnResult, Watch, Watched, Write, wait,
 };
+#[cfg(any(test, feature = "testing"))]
+pub use unreliable::{Fault, Unreliable};

@@ -39,7 +39,7 @@ pub enum IsrAnswer {
 }
 
 impl IsrAnswer {
-    /// Reads the error code of an AlterPartition response.
+    /// Reads the error code of an `AlterPartition` response.
     #[must_use]
     #[expect(
         clippy::wildcard_enum_match_arm,
