@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// The file's name in a partition's directory.
-pub const FILE_NAME: &str = "leader-epoch-checkpoint";
+pub(crate) const FILE_NAME: &str = "leader-epoch-checkpoint";
 
 /// The first offset that a leader wrote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -154,7 +154,7 @@ pub fn load_newest<D: Dir>(
         let damage = if offset > end {
             Damage::SnapshotAhead { end, found: offset }
         } else {
-            match read(dir, offset, settings.clone(), now)? {
+            match read(dir, offset, settings, now)? {
                 Ok(loaded) => {
                     rejected.extend(loaded.window.err().map(|error| {
                         corruption(dir, offset, SegmentFile::Producers, error.into())

@@ -169,16 +169,17 @@ impl ActiveTimeIndex {
     pub fn push_final(&mut self, timestamp: Millis, offset: Offset) -> Result<(), IndexRefusal> {
         let span = IndexRefusal::Span { base: self.base, found: offset };
         let delta = relative(self.base, offset).ok_or(span)?;
-        if let Some(last) = self.view().last() {
-            if timestamp < last.timestamp {
-                return Err(IndexRefusal::TimeBack { last: last.timestamp, found: timestamp });
-            }
-            if timestamp == last.timestamp {
-                return Ok(());
-            }
-            if offset < last.offset {
-                return Err(IndexRefusal::Order { last: last.offset, found: offset });
-            }
+        // Without an entry the time is -1: a segment without times gets no final entry (Kafka's `TimeIndex.lastEntry`).
+        let start = TimeOffset { timestamp: Millis::NONE, offset: self.base };
+        let last = self.view().last().unwrap_or(start);
+        if timestamp < last.timestamp {
+            return Err(IndexRefusal::TimeBack { last: last.timestamp, found: timestamp });
+        }
+        if timestamp == last.timestamp {
+            return Ok(());
+        }
+        if offset < last.offset {
+            return Err(IndexRefusal::Order { last: last.offset, found: offset });
         }
         if self.view().len() >= self.entries_max {
             return Err(IndexRefusal::Full { entries: self.entries_max });
@@ -281,6 +282,15 @@ mod tests {
             Err(IndexRefusal::Order { last: Offset::new(104), found: Offset::new(103) })
         );
         assert_eq!(index.view().len(), 1);
+    }
+
+    #[test]
+    fn a_segment_without_times_gets_no_entry() {
+        let mut index = ActiveTimeIndex::new(BASE, 1 << 20);
+        index.push_final(Millis::NONE, Offset::new(110)).unwrap();
+        assert!(index.view().is_empty());
+        index.push(Millis::new(0), Offset::new(111)).unwrap();
+        assert_eq!(index.view().last(), Some(at(0, 111)));
     }
 
     #[test]

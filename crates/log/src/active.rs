@@ -1,0 +1,264 @@
+//! The segment that is written to, as its one writer sees it.
+
+use std::io::{self, IoSlice};
+
+use hanbeon_records::{Millis, Offset};
+
+use crate::{
+    Action, Dir, LogConfig, LogError, LogFile, Open, SegmentFile, SegmentFileName, TimeOffset,
+    segment::{End, Indexes, Segment, none},
+    segments::Based,
+    sync::Arc,
+};
+
+/// First step of a reservation ahead of the writer; each further one is twice as large.
+const RESERVE_MIN: u64 = 64 * 1024;
+/// Largest step of a reservation.
+const RESERVE_MAX: u64 = 32 * 1024 * 1024;
+
+/// The active segment and what is known of it beyond what readers need.
+#[derive(Debug)]
+pub(crate) struct Active<D: Dir> {
+    pub(crate) segment: Arc<Segment<D::File>>,
+    /// Where the next batch goes; ahead of what is published only while a group is written.
+    pub(crate) end: End,
+    pub(crate) files: IndexFiles<D::File>,
+    /// Bytes since the last index entry.
+    pub(crate) since_entry: u64,
+    pub(crate) largest: TimeOffset,
+    /// Largest time of the first batch.
+    pub(crate) first_time: Option<Millis>,
+    pub(crate) created: Millis,
+    /// Milliseconds by which the segment is rolled early.
+    pub(crate) jitter_ms: i64,
+    /// Bytes that the file has room for already.
+    reserved: u64,
+    step: u64,
+}
+
+/// The files behind the indexes. They lag behind the indexes in memory.
+#[derive(Debug)]
+pub(crate) struct IndexFiles<F> {
+    pub(crate) offset: F,
+    pub(crate) time: F,
+    /// Made with the first entry.
+    pub(crate) txn: Option<F>,
+}
+
+/// A batch's place, for the indexes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry {
+    pub(crate) position: u64,
+    pub(crate) len: u64,
+    pub(crate) last_offset: Offset,
+    pub(crate) max_timestamp: Millis,
+}
+
+impl<D: Dir> Active<D> {
+    /// Takes up a segment that ends at `end`.
+    pub(crate) fn resume(segment: Arc<Segment<D::File>>, files: IndexFiles<D::File>, state: Writing) -> Self {
+        let end = segment.end();
+        Self {
+            segment,
+            end,
+            files,
+            since_entry: state.since_entry,
+            largest: state.largest,
+            first_time: state.first_time,
+            created: state.created,
+            jitter_ms: state.jitter_ms,
+            reserved: end.bytes,
+            step: RESERVE_MIN,
+        }
+    }
+
+    /// Makes a segment from `base` on. Left-over files of its name go first.
+    pub(crate) fn create(dir: &D, base: Offset, config: &LogConfig, created: Millis, jitter_ms: i64) -> Result<Self, LogError> {
+        for kind in SegmentFile::ALL {
+            if kind != SegmentFile::Snapshot && kind != SegmentFile::Producers {
+                remove_if_there(dir, base, kind)?;
+            }
+        }
+        let file = open(dir, base, SegmentFile::Log, Open::CreateNew)?;
+        let files = IndexFiles {
+            offset: open(dir, base, SegmentFile::OffsetIndex, Open::CreateNew)?,
+            time: open(dir, base, SegmentFile::TimeIndex, Open::CreateNew)?,
+            txn: None,
+        };
+        let end = End { offset: base, bytes: 0 };
+        let indexes = Indexes::active(base, config.segment_index_bytes());
+        let segment = Arc::new(Segment::new(base, &dir.display(), file, end, indexes));
+        let state = Writing { since_entry: 0, largest: none(base), first_time: None, created, jitter_ms };
+        Ok(Self::resume(segment, files, state))
+    }
+
+    pub(crate) fn base(&self) -> Offset {
+        self.segment.base_offset()
+    }
+
+    /// Whether a batch needs a new segment (Kafka's `LogSegment.shouldRoll`). Never for an empty one that can take it.
+    pub(crate) fn must_roll(&self, end: End, batch: Entry, config: &LogConfig, now: Millis) -> bool {
+        let span = batch.last_offset.since(self.base());
+        if span > i64::from(i32::MAX) {
+            return true;
+        }
+        if end.bytes == 0 {
+            return false;
+        }
+        let too_large = end.bytes.saturating_add(batch.len) > config.segment_bytes();
+        // By the records' own times where the first batch has one, so that back-filled data does not roll early.
+        let waited = match self.first_time {
+            Some(first) if first >= Millis::new(0) => batch.max_timestamp.since(first),
+            Some(_) | None => now.since(self.created),
+        };
+        let too_old = waited > config.segment_ms_max().saturating_sub(self.jitter_ms);
+        too_large || too_old || self.segment.indexes().is_full()
+    }
+
+    /// Makes room for `len` more bytes, and some ahead of the writer.
+    pub(crate) fn reserve(&mut self, len: u64, config: &LogConfig) -> Result<(), LogError> {
+        let needed = self.end.bytes.saturating_add(len);
+        if needed <= self.reserved {
+            return Ok(());
+        }
+        let whole = if config.preallocate { config.segment_bytes() } else { 0 };
+        let ahead = self.end.bytes.saturating_add(self.step).min(config.segment_bytes()).max(whole);
+        let file = self.segment.file();
+        let result = match file.reserve(ahead.max(needed)) {
+            // Nearly full: what is asked for may still fit.
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                self.step = RESERVE_MIN;
+                file.reserve(needed).map(|()| needed)
+            }
+            result => result.map(|()| ahead.max(needed)),
+        };
+        self.reserved =
+            result.map_err(|error| LogError::io(Action::Resize, self.segment.name(), error))?;
+        self.step = self.step.saturating_mul(2).min(RESERVE_MAX);
+        Ok(())
+    }
+
+    pub(crate) fn write(&self, slices: &[IoSlice<'_>]) -> Result<(), LogError> {
+        let failed = |error| LogError::io(Action::Write, self.segment.name(), error);
+        self.segment.file().write_at(slices, self.end.bytes).map_err(failed)
+    }
+
+    /// Notes a batch that was written: times, and an index entry when the last one is far enough back.
+    pub(crate) fn note(&mut self, batch: Entry, config: &LogConfig) {
+        self.first_time.get_or_insert(batch.max_timestamp);
+        if batch.max_timestamp > self.largest.timestamp {
+            self.largest =
+                TimeOffset { timestamp: batch.max_timestamp, offset: batch.last_offset };
+        }
+        if self.since_entry > config.index_interval_bytes() {
+            self.since_entry = 0;
+            self.segment.indexes_mut().push(batch, self.largest);
+        }
+        self.since_entry = self.since_entry.saturating_add(batch.len);
+        let offset = batch.last_offset.saturating_add(1);
+        self.end = End { offset, bytes: self.end.bytes.saturating_add(batch.len) };
+    }
+
+    /// Brings the index files up to what is in memory. Nothing is synced.
+    pub(crate) fn write_indexes(&mut self, dir: &D) -> Result<(), LogError> {
+        let base = self.base();
+        let mut indexes = self.segment.indexes_mut();
+        let Indexes::Active { offset, time, txn } = &mut *indexes else { return Ok(()) };
+        if !txn.view().is_empty() && self.files.txn.is_none() {
+            self.files.txn = Some(open(dir, base, SegmentFile::TxnIndex, Open::Create)?);
+        }
+        let failed = |kind| move |error| LogError::io(Action::Write, path(dir, base, kind), error);
+        offset.write_to(&self.files.offset).map_err(failed(SegmentFile::OffsetIndex))?;
+        time.write_to(&self.files.time).map_err(failed(SegmentFile::TimeIndex))?;
+        if let Some(file) = &self.files.txn {
+            txn.write_to(file).map_err(failed(SegmentFile::TxnIndex))?;
+        }
+        drop(indexes);
+        Ok(())
+    }
+
+    /// Adds the last time entry, writes the indexes, gives the reservation back.
+    pub(crate) fn finish(&mut self, dir: &D) -> Result<(), LogError> {
+        if self.largest.timestamp > Millis::NONE
+            && let Indexes::Active { time, .. } = &mut *self.segment.indexes_mut()
+        {
+            // Refused only where the index says the same or more already.
+            drop(time.push_final(self.largest.timestamp, self.largest.offset));
+        }
+        self.write_indexes(dir)?;
+        if self.reserved > self.end.bytes {
+            let failed = |error| LogError::io(Action::Resize, self.segment.name(), error);
+            self.segment.file().set_len(self.end.bytes).map_err(failed)?;
+            self.reserved = self.end.bytes;
+        }
+        Ok(())
+    }
+
+    /// Turns the segment into one that is only read, and hands out its index files to be synced.
+    pub(crate) fn seal(mut self, dir: &D) -> Result<IndexFiles<D::File>, LogError> {
+        self.finish(dir)?;
+        let base = self.base();
+        let view = |file: &D::File, kind| {
+            let failed = |error| LogError::io(Action::Read, path(dir, base, kind), error);
+            file.len().and_then(|len| file.view(0..len)).map_err(failed)
+        };
+        let sealed = Indexes::Sealed {
+            offset: view(&self.files.offset, SegmentFile::OffsetIndex)?,
+            time: view(&self.files.time, SegmentFile::TimeIndex)?,
+            txn: match &self.files.txn {
+                Some(file) => view(file, SegmentFile::TxnIndex)?,
+                None => bytes::Bytes::new(),
+            },
+        };
+        *self.segment.indexes_mut() = sealed;
+        Ok(self.files)
+    }
+}
+
+/// What is known of a segment that is taken up again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Writing {
+    pub(crate) since_entry: u64,
+    pub(crate) largest: TimeOffset,
+    pub(crate) first_time: Option<Millis>,
+    pub(crate) created: Millis,
+    pub(crate) jitter_ms: i64,
+}
+
+impl Indexes {
+    /// Adds the entries that one batch is worth. Refusals are looked for before a batch is written (`must_roll`); what is
+    /// refused nevertheless makes the index sparser, not wrong.
+    pub(crate) fn push(&mut self, batch: Entry, largest: TimeOffset) {
+        let Self::Active { offset, time, .. } = self else { return };
+        let Ok(position) = u32::try_from(batch.position) else { return };
+        if offset.push(batch.last_offset, position).is_ok() && largest.timestamp > Millis::NONE {
+            drop(time.push(largest.timestamp, largest.offset));
+        }
+    }
+}
+
+impl<F: LogFile> IndexFiles<F> {
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        self.offset.sync()?;
+        self.time.sync()?;
+        self.txn.as_ref().map_or(Ok(()), LogFile::sync)
+    }
+}
+
+pub(crate) fn path<D: Dir>(dir: &D, base: Offset, kind: SegmentFile) -> String {
+    format!("{}/{}", dir.display(), SegmentFileName::live(base, kind))
+}
+
+pub(crate) fn open<D: Dir>(dir: &D, base: Offset, kind: SegmentFile, how: Open) -> Result<D::File, LogError> {
+    let name = SegmentFileName::live(base, kind).file_name();
+    dir.open(&name, how).map_err(|error| LogError::io(Action::Open, path(dir, base, kind), error))
+}
+
+pub(crate) fn remove_if_there<D: Dir>(dir: &D, base: Offset, kind: SegmentFile) -> Result<(), LogError> {
+    match dir.remove(&SegmentFileName::live(base, kind).file_name()) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(LogError::io(Action::Remove, path(dir, base, kind), error))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
