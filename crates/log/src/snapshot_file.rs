@@ -284,3 +284,215 @@ fn corruption<D: Dir>(dir: &D, offset: Offset, kind: SegmentFile, damage: Damage
 fn sync_dir<D: Dir>(dir: &D) -> Result<(), LogError> {
     dir.sync().map_err(|error| LogError::io(Action::SyncDir, dir.display(), error))
 }
+
+#[cfg(test)]
+mod tests {
+    use hanbeon_idempotence::{
+        Admission, BatchKind, Claim, FirstWrite, Origin, SnapshotError, Verification, WindowError,
+    };
+    use hanbeon_records::{ProducerEpoch, ProducerId, Sequence};
+
+    use super::*;
+    use crate::MemDir;
+
+    const NOW: Millis = Millis::new(1_700_000_000_000);
+
+    fn settings() -> Settings {
+        Settings {
+            expiration_ms: 86_400_000,
+            verification: Verification::Off,
+            first_write: FirstWrite::FromZero,
+            hash_seed: 7,
+        }
+    }
+
+    /// States of one producer that wrote `batches` batches of one record each.
+    fn states(batches: i32) -> ProducerStates {
+        let mut states = ProducerStates::new(settings());
+        for sequence in 0..batches {
+            let claim = claim(sequence);
+            let Ok(Admission::Append(ticket)) = states.admit(&claim) else { panic!("{claim:?}") };
+            states.record(ticket, Offset::new(sequence.into()), NOW);
+        }
+        states
+    }
+
+    fn claim(sequence: i32) -> Claim {
+        Claim {
+            producer_id: ProducerId::new(1000),
+            producer_epoch: ProducerEpoch::new(0),
+            base_sequence: Sequence::new(sequence).unwrap(),
+            last_offset_delta: 0,
+            max_timestamp: NOW,
+            kind: BatchKind::Plain,
+            origin: Origin::Client,
+            guard: None,
+        }
+    }
+
+    fn name(offset: i64, kind: SegmentFile) -> FileName {
+        SegmentFileName::live(Offset::new(offset), kind).file_name()
+    }
+
+    fn spoil(dir: &MemDir, name: &FileName, bytes: &[u8]) {
+        let file = dir.open(name, Open::Create).unwrap();
+        file.set_len(0).unwrap();
+        file.write_at(&[IoSlice::new(bytes)], 0).unwrap();
+    }
+
+    fn search(dir: &MemDir, first: i64, end: i64) -> Search {
+        load_newest(dir, Offset::new(first), Offset::new(end), settings(), NOW).unwrap()
+    }
+
+    fn offset(search: &Search) -> Option<i64> {
+        search.found.as_ref().map(|found| found.offset.get())
+    }
+
+    fn offsets(dir: &MemDir) -> Vec<i64> {
+        list(dir).unwrap().into_iter().map(Offset::get).collect()
+    }
+
+    #[test]
+    fn p2_a_retry_inside_the_window_is_known_after_loading() {
+        let dir = MemDir::new();
+        assert_eq!(write(&dir, &states(6), Persist::Now).unwrap(), Offset::new(6));
+        let found = search(&dir, 0, 6).found.unwrap();
+        assert_eq!(found.states.end_offset(), Offset::new(6));
+        for sequence in 1..6 {
+            let answer = found.states.admit(&claim(sequence)).unwrap();
+            let Admission::Duplicate(copy) = answer else { panic!("{sequence}: {answer:?}") };
+            assert_eq!(copy.base_offset, Offset::new(sequence.into()));
+        }
+    }
+
+    #[test]
+    fn c14_without_the_sidecar_the_last_batch_alone_is_known() {
+        let dir = MemDir::new();
+        write(&dir, &states(6), Persist::Now).unwrap();
+        dir.remove(&name(6, SegmentFile::Producers)).unwrap();
+        let found = search(&dir, 0, 6);
+        assert!(found.rejected.is_empty(), "Kafka writes none");
+        let states = found.found.unwrap().states;
+        assert!(matches!(states.admit(&claim(5)), Ok(Admission::Duplicate(_))));
+        assert!(states.admit(&claim(4)).is_err());
+    }
+
+    #[test]
+    fn a_foreign_sidecar_is_reported_and_left_out() {
+        let dir = MemDir::new();
+        write(&dir, &states(3), Persist::Now).unwrap();
+        let mut other = Vec::new();
+        states(2).write_window(1, &mut other);
+        spoil(&dir, &name(3, SegmentFile::Producers), &other);
+        let found = search(&dir, 0, 3);
+        assert_eq!(offset(&found), Some(3));
+        let damage = &found.rejected[0].damage;
+        assert!(matches!(damage, Damage::Window(WindowError::Foreign { .. })), "{damage}");
+    }
+
+    #[test]
+    fn a5_c3_a_damaged_snapshot_is_removed_and_the_one_before_it_used() {
+        let bytes = {
+            let mut bytes = Vec::new();
+            states(5).write_snapshot(&mut bytes);
+            bytes
+        };
+        let mut flipped = bytes.clone();
+        flipped[20] ^= 1;
+        for bad in [&[][..], &bytes[..1], &bytes[..bytes.len() - 1], &flipped] {
+            let dir = MemDir::new();
+            write(&dir, &states(3), Persist::Now).unwrap();
+            spoil(&dir, &name(5, SegmentFile::Snapshot), bad);
+            let found = search(&dir, 0, 9);
+            assert_eq!(offset(&found), Some(3));
+            assert!(found.rejected[0].file.ends_with("/00000000000000000005.snapshot"));
+            assert_eq!(offsets(&dir), [3]);
+        }
+    }
+
+    #[test]
+    fn every_cut_and_every_flipped_bit_of_a_snapshot_is_noticed() {
+        let mut bytes = Vec::new();
+        states(2).write_snapshot(&mut bytes);
+        for len in 0..bytes.len() {
+            assert!(load(&bytes[..len], None, settings(), NOW).is_err(), "{len}");
+        }
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(load(&flipped, None, settings(), NOW).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a19_a_snapshot_above_the_logs_end_is_removed_and_the_one_at_the_end_kept() {
+        let dir = MemDir::new();
+        write(&dir, &states(4), Persist::Now).unwrap();
+        write(&dir, &states(9), Persist::Now).unwrap();
+        let found = search(&dir, 0, 4);
+        assert_eq!(offset(&found), Some(4));
+        let ahead = Damage::SnapshotAhead { end: Offset::new(4), found: Offset::new(9) };
+        assert_eq!(found.rejected[0].damage, ahead);
+        assert_eq!(offsets(&dir), [4]);
+    }
+
+    #[test]
+    fn replay_cannot_begin_below_what_is_left_of_the_log() {
+        let dir = MemDir::new();
+        write(&dir, &states(4), Persist::Now).unwrap();
+        assert_eq!(offset(&search(&dir, 4, 9)), Some(4), "at the first batch it can");
+        assert_eq!(offset(&search(&dir, 5, 9)), None);
+        assert_eq!(offset(&search(&MemDir::new(), 0, 9)), None, "c13: none is normal");
+    }
+
+    #[test]
+    fn nothing_is_expired_while_it_is_young_and_an_empty_table_has_a_file() {
+        let dir = MemDir::new();
+        let mut empty = ProducerStates::new(settings());
+        empty.advance_end(Offset::new(12));
+        write(&dir, &empty, Persist::Later).unwrap();
+        make_durable(&dir, Offset::new(12)).unwrap();
+        let bytes = dir.open(&name(12, SegmentFile::Snapshot), Open::Read).unwrap();
+        let kafkas = [0, 1, 0x48, 0x67, 0x4b, 0xc7, 0, 0, 0, 0];
+        assert_eq!(bytes.view(0..bytes.len().unwrap()).unwrap(), &kafkas[..]);
+        make_durable(&dir, Offset::new(99)).unwrap();
+    }
+
+    #[test]
+    fn c16_a_shorter_snapshot_replaces_a_longer_one_whole() {
+        let dir = MemDir::new();
+        write(&dir, &states(5), Persist::Now).unwrap();
+        let mut empty = ProducerStates::new(settings());
+        empty.advance_end(Offset::new(5));
+        write(&dir, &empty, Persist::Now).unwrap();
+        let found = search(&dir, 0, 5);
+        assert!(found.rejected.is_empty() && found.found.unwrap().states.is_empty());
+    }
+
+    #[test]
+    fn strays_go_and_what_a_clean_stop_wrote_stays() {
+        let dir = MemDir::new();
+        for batches in [2, 3, 5, 7, 8, 9] {
+            write(&dir, &states(batches), Persist::Now).unwrap();
+        }
+        let lone = name(1, SegmentFile::Producers);
+        let half = FileName::new("00000000000000000005.snapshot.tmp").unwrap();
+        let other = FileName::new("00000000000000000001.log").unwrap();
+        let deleted = FileName::new("00000000000000000003.snapshot.deleted").unwrap();
+        for name in [&lone, &half, &other, &deleted] {
+            spoil(&dir, name, b"x");
+        }
+        remove_strays(&dir, &[Offset::ZERO, Offset::new(2), Offset::new(5)], Offset::new(8)).unwrap();
+        assert_eq!(offsets(&dir), [2, 5, 8], "9 lies above the end, 3 and 7 are of no segment");
+        let left: Vec<_> = dir.list().unwrap().into_iter().map(|entry| entry.name).collect();
+        assert!(left.contains(&other) && left.contains(&deleted));
+        assert!(!left.contains(&lone) && !left.contains(&half));
+        assert_eq!(left.len(), 8, "three pairs and two strangers: {left:?}");
+    }
+
+    #[test]
+    fn the_error_of_an_absent_snapshot_is_that_of_an_empty_one() {
+        let read = read(&MemDir::new(), Offset::new(1), settings(), NOW).unwrap();
+        assert!(matches!(read, Err(Damage::Snapshot(SnapshotError::Length { .. }))));
+    }
+}
