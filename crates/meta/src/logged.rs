@@ -17,8 +17,8 @@ use bytes::Bytes;
 use hanbeon_log::{Dir, FileName, LogFile, Open};
 
 use crate::{
-    Change, Commit, Damage, Embedded, Entry, Journal, Key, Limits, Revision, SessionId, Snapshot,
-    StoreError, envelope, table::Table,
+    Change, Commit, Damage, Embedded, Entry, Journal, Key, Limits, Range, Revision, SessionId,
+    Snapshot, StoreError, envelope, table::Table,
 };
 
 /// The file's name in the data directory.
@@ -116,6 +116,10 @@ impl<D: Dir> LogJournal<D> {
         Self { dir, file, settings, end, rewrite_beyond }
     }
 
+    /// Reads the file and writes it anew, even when nothing is wrong with it.
+    ///
+    /// Its last record, or its very name, may be one whose sync failed: the system shows both as if nothing had happened, and
+    /// says yes to the next sync without having written them. What is written and renamed afresh is known to last.
     fn recover(
         dir: D,
         file: D::File,
@@ -124,25 +128,36 @@ impl<D: Dir> LogJournal<D> {
         let at = Place(&dir);
         let failed = |error| at.failed(FILE_NAME, error);
         let len = file.len().map_err(failed)?;
-        let mut bytes =
-            vec![0; usize::try_from(len).map_err(|error| failed(io::Error::other(error)))?];
+        let len = usize::try_from(len).map_err(|error| failed(io::Error::other(error)))?;
+        let mut bytes = vec![0; len];
         file.read_at(&mut bytes, 0).map_err(failed)?;
         let mut reader = Reader { bytes: &bytes, at: 0, file: at.of(FILE_NAME) };
-        let (mut table, base_end) = reader.base()?;
-        while let Some(commit) = reader.commit(table.revision().next())? {
+        let mut table = reader.base()?;
+        let mut last = 0;
+        while let Some((place, commit)) = reader.commit(table.revision().next())? {
             drop(table.apply(commit));
+            last = place;
         }
         let end = reader.at;
-        if end < len {
-            // Synced before anything is appended, or a second crash could bring the torn bytes back behind new ones.
-            file.set_len(end).map_err(failed)?;
-            file.sync().map_err(failed)?;
-        }
-        let found = table.range("");
-        let snapshot = Snapshot { revision: found.revision, entries: found.entries };
-        let mut journal = Self::at(dir, file, settings, base_end);
-        journal.end = end;
-        Ok((journal, snapshot))
+        let Range { revision, entries } = table.range("");
+        let snapshot = Snapshot { revision, entries };
+        let (file, end) = match write_aside(&dir, &snapshot) {
+            Ok(aside) => {
+                publish(&dir)?;
+                aside
+            }
+            Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::StorageFull => {
+                // No room for a second file: what may be doubtful is the last record, so that one is written again.
+                let tail = bytes.get(span(last, end)).unwrap_or_default();
+                file.set_len(end).map_err(failed)?;
+                file.write_at(&[IoSlice::new(tail)], last).map_err(failed)?;
+                file.sync().map_err(failed)?;
+                dir.sync().map_err(failed)?;
+                (file, end)
+            }
+            Err(error) => return Err(error),
+        };
+        Ok((Self::at(dir, file, settings, end), snapshot))
     }
 }
 
@@ -227,7 +242,7 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     /// The head of the file, which was written in one piece before it got its name.
-    fn base(&mut self) -> Result<(Table, u64), StoreError> {
+    fn base(&mut self) -> Result<Table, StoreError> {
         let place = self.at;
         let v1::Record::Base { revision, entries: count } = self.whole()? else {
             return Err(self.corrupt(place, Damage::NoBase));
@@ -246,11 +261,11 @@ impl Reader<'_> {
                 session: session.map(SessionId::new),
             });
         }
-        Ok((Table::new(Revision::new(revision), entries), self.at))
+        Ok(Table::new(Revision::new(revision), entries))
     }
 
-    /// The next commit, or `None` at the end of the file and at a torn tail.
-    fn commit(&mut self, expected: Revision) -> Result<Option<Commit>, StoreError> {
+    /// The next commit and where it begins, or `None` at the end of the file and at a torn tail.
+    fn commit(&mut self, expected: Revision) -> Result<Option<(u64, Commit)>, StoreError> {
         let place = self.at;
         if self.rest().is_empty() {
             return Ok(None);
@@ -275,7 +290,7 @@ impl Reader<'_> {
             return Err(self.corrupt(place, damage));
         }
         let changes = changes.into_iter().map(|change| change_of(change, expected)).collect();
-        Ok(Some(Commit { revision: expected, changes }))
+        Ok(Some((place, Commit { revision: expected, changes })))
     }
 
     fn rest(&self) -> &[u8] {
@@ -351,6 +366,11 @@ impl<D: Dir> Place<'_, D> {
     }
 }
 
+fn span(start: u64, end: u64) -> std::ops::Range<usize> {
+    let index = |place| usize::try_from(place).unwrap_or(usize::MAX);
+    index(start)..index(end)
+}
+
 fn salt(place: u64) -> [u8; 8] {
     place.to_be_bytes()
 }
@@ -399,4 +419,82 @@ fn change_of(shape: v1::Change, revision: Revision) -> Change {
 
 fn len_u64(bytes: &[u8]) -> u64 {
     u64::try_from(bytes.len()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use hanbeon_log::MemDir;
+
+    use super::*;
+    use crate::{MetadataStore, Txn, TxnResult};
+
+    fn dir_with(bytes: &[u8]) -> MemDir {
+        let dir = MemDir::new();
+        let file = dir.open(&FileName::new(FILE_NAME).unwrap(), Open::CreateNew).unwrap();
+        file.write_at(&[IoSlice::new(bytes)], 0).unwrap();
+        dir
+    }
+
+    fn content(dir: &MemDir) -> Vec<u8> {
+        let file = dir.open(&FileName::new(FILE_NAME).unwrap(), Open::Read).unwrap();
+        file.view(0..file.len().unwrap()).unwrap().to_vec()
+    }
+
+    #[test]
+    fn a_file_of_a_later_release_is_named_and_left_alone() {
+        let mut bytes = Vec::new();
+        envelope::seal(&salt(0), VERSION + 1, b"something new", &mut bytes);
+        let dir = dir_with(&bytes);
+        match LoggedStore::open(dir.clone(), LoggedSettings::STANDARD) {
+            Err(StoreError::NewerFormat { file, found, known }) => {
+                assert_eq!(
+                    (file.as_str(), found, known),
+                    ("memory/hanbeon.meta", VERSION + 1, VERSION)
+                );
+            }
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(content(&dir), bytes);
+    }
+
+    #[test]
+    fn the_bytes_of_version_1_stay() {
+        let dir = MemDir::new();
+        let store = LoggedStore::open(dir.clone(), LoggedSettings::STANDARD).unwrap();
+        let txn = Txn::new()
+            .put(Key::new("a"), Bytes::from_static(b"1"))
+            .put(Key::new("b"), Bytes::new());
+        assert!(matches!(store.commit(&txn).unwrap(), TxnResult::Committed(_)));
+        let txn = Txn::new().delete(Key::new("b"));
+        assert!(matches!(store.commit(&txn).unwrap(), TxnResult::Committed(_)));
+        let golden =
+            b"\x00\x00\x00\x14\x00\x01\xdf\x85\xc8\x6b\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\
+              \x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x51\x00\x01\x61\x9f\xe4\xf3\
+              \x02\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00\
+              \x00\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x61\x01\x00\x00\x00\x00\x00\x00\
+              \x00\x31\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00\x00\
+              \x00\x00\x00\x62\x00\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\
+              \x00\x00\x00\x00\x21\x00\x01\x66\xa8\x23\x2c\x02\x00\x00\x00\x02\x00\x00\x00\x00\
+              \x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00\x01\x00\x00\x00\x00\
+              \x00\x00\x00\x62";
+        assert_eq!(content(&dir), golden, "the file's bytes changed: this needs a new version");
+        let reopened = LoggedStore::open(dir_with(golden), LoggedSettings::STANDARD).unwrap();
+        assert_eq!(reopened.range("").unwrap(), store.range("").unwrap());
+    }
+
+    #[test]
+    fn records_out_of_order_are_reported() {
+        let dir = MemDir::new();
+        drop(LoggedStore::open(dir.clone(), LoggedSettings::STANDARD).unwrap());
+        let mut bytes = content(&dir);
+        let place = len_u64(&bytes);
+        seal(place, v1::Record::Commit { revision: 2, changes: Vec::new() }, &mut bytes);
+        match LoggedStore::open(dir_with(&bytes), LoggedSettings::STANDARD) {
+            Err(StoreError::Corrupt { offset, damage, .. }) => {
+                assert_eq!(offset, place);
+                assert_eq!(damage, Damage::Order { expected: 1, found: 2 });
+            }
+            other => panic!("{other:?}"),
+        }
+    }
 }

@@ -301,3 +301,93 @@ impl Row for ProducerIdsRow {
         Ok(Self { next: ProducerId::new(next) })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::{Debug, Write};
+
+    use super::*;
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().fold(String::new(), |mut text, byte| {
+            write!(text, "{byte:02x}").unwrap();
+            text
+        })
+    }
+
+    fn golden<T: Row + PartialEq + Debug>(row: &T, expected: &str) {
+        let bytes = row.encode();
+        assert_eq!(hex(&bytes), expected, "the bytes of {row:?} changed: this needs a new version");
+        assert_eq!(T::decode(&bytes).as_ref(), Ok(row));
+        for place in 0..bytes.len() {
+            let mut damaged = bytes.to_vec();
+            damaged[place] ^= 0x20;
+            assert!(T::decode(&damaged).is_err(), "damage at {place} of {row:?}");
+            assert!(T::decode(&bytes[..place]).is_err(), "{row:?} cut at {place}");
+        }
+        let extra = [&bytes[..], &[0]].concat();
+        let damage = Damage::Long { extra: 1 };
+        assert_eq!(T::decode(&extra), Err(RowError::Damaged { kind: T::KIND, damage }));
+    }
+
+    #[test]
+    fn the_bytes_of_version_1_stay() {
+        golden(
+            &ClusterRow { cluster_id: "abc".to_owned() },
+            "0000000b000148ecb5060300000000000000616263",
+        );
+        golden(&OpeningsRow { count: 3 }, "000000040001c840d5be03000000");
+        let name = TopicName::new("orders").unwrap();
+        golden(
+            &TopicRow { name, partition_count: 3, replication_factor: 1 },
+            "00000014000198714f4906000000000000006f7264657273030000000100",
+        );
+        golden(
+            &TopicNameRow { id: TopicId::new([9; 16]) },
+            "00000010000147bde61209090909090909090909090909090909",
+        );
+        let row = PartitionRow {
+            replicas: vec![NodeId::new(1), NodeId::new(2)],
+            isr: vec![NodeId::new(1)],
+            leader: Some(NodeId::new(1)),
+            leader_epoch: LeaderEpoch::new(5),
+            partition_epoch: PartitionEpoch::new(6),
+            at_opening: 7,
+        };
+        golden(
+            &row,
+            "0000002c0001e0cc0eda0200000000000000010000000200000001000000000000000100000001000000050000000600000007000000",
+        );
+        let headless = PartitionRow { leader: None, isr: Vec::new(), ..row };
+        assert_eq!(PartitionRow::decode(&headless.encode()), Ok(headless));
+        let entries =
+            [("a", "1"), ("b", "")].map(|(key, value)| (key.to_owned(), value.to_owned()));
+        golden(
+            &Configs(entries.into()),
+            "0000002b0001a7ccaaf602000000000000000100000000000000610100000000000000310100000000000000620000000000000000",
+        );
+        golden(
+            &ProducerIdsRow { next: ProducerId::new(1000) },
+            "00000008000178e2f700e803000000000000",
+        );
+    }
+
+    #[test]
+    fn a_row_of_another_kind_or_a_later_version_does_not_pass() {
+        let openings = OpeningsRow { count: 1 }.encode();
+        assert!(matches!(ProducerIdsRow::decode(&openings), Err(RowError::Damaged { .. })));
+        let mut later = Vec::new();
+        envelope::seal(OpeningsRow::KIND.as_bytes(), 2, b"whatever", &mut later);
+        let expected = RowError::Newer { kind: OpeningsRow::KIND, found: 2, known: 1 };
+        assert_eq!(OpeningsRow::decode(&later), Err(expected));
+    }
+
+    #[test]
+    fn a_claimed_length_allocates_nothing() {
+        let mut payload = u64::MAX.to_le_bytes().to_vec();
+        payload.extend_from_slice(b"abc");
+        let mut sealed = Vec::new();
+        envelope::seal(ClusterRow::KIND.as_bytes(), 1, &payload, &mut sealed);
+        assert!(matches!(ClusterRow::decode(&sealed), Err(RowError::Damaged { .. })));
+    }
+}

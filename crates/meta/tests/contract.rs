@@ -1,5 +1,7 @@
 //! Every store keeps the contract, on a transparent disk and, where it has one, on real files.
 
+#![allow(clippy::unwrap_used, reason = "a test says so by failing")]
+
 use hanbeon_log::{CrashDir, FsDir, MemDir, ReadMode};
 use hanbeon_meta::{LoggedSettings, LoggedStore, MemoryStore, contract};
 

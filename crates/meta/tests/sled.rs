@@ -1,5 +1,6 @@
 //! The sled store keeps the contract, and what it acknowledges was synced, which sled by itself does not do.
 #![cfg(feature = "sled")]
+#![allow(clippy::unwrap_used, reason = "a test says so by failing")]
 
 use std::{
     env, fs,
