@@ -72,9 +72,10 @@ pub struct Ticket {
     pub(crate) offset_delta: i32,
     pub(crate) timestamp: Millis,
     pub(crate) kind: BatchKind,
-    /// Where the entry was found; only a hint, `record` looks again when it is stale.
-    pub(crate) slot: Option<usize>,
-    before: Before,
+    /// Where the entry was found; only a hint, `record` looks again when it is stale. `usize::MAX` when it was not.
+    pub(crate) slot: usize,
+    known: Known,
+    cached: Cached,
 }
 
 /// What is known of a producer when one of its batches is judged.
@@ -174,7 +175,7 @@ impl Ticket {
         self.producer_id
     }
 
-    const fn new(claim: &Claim, before: Before, slot: Option<usize>) -> Self {
+    const fn new(claim: &Claim, slot: usize, known: Known, cached: Cached) -> Self {
         Self {
             producer_id: claim.producer_id,
             epoch: claim.producer_epoch,
@@ -183,21 +184,8 @@ impl Ticket {
             timestamp: claim.max_timestamp,
             kind: claim.kind,
             slot,
-            before,
-        }
-    }
-
-    /// What is known once this batch is appended.
-    fn after(&self) -> Before {
-        let opened = match self.kind {
-            BatchKind::Transactional => Some(OpenAt::ThisAppend),
-            BatchKind::Plain => None,
-        };
-        Before {
-            epoch: Some(self.epoch),
-            last: Sequence::new(self.last_sequence),
-            txn: self.before.txn.or(opened),
-            ..self.before
+            known,
+            cached,
         }
     }
 }
@@ -237,14 +225,44 @@ impl ProducerStates {
     ///
     /// # Errors
     /// The first rule that the claim breaks.
+    #[inline]
     pub fn admit(&self, claim: &Claim) -> Result<Admission, IdempotenceError> {
-        let (slot, existing) = self.find(claim.producer_id);
+        let slot = self.slot_of(claim.producer_id);
+        let existing = slot.and_then(|slot| self.table.get_bucket(slot));
+        // What nearly every batch is: the next of its producer, with no question to be asked.
+        if let (Some(slot), Some(producer)) = (slot, existing)
+            && self.goes_on(producer, claim)
+        {
+            let ticket = Ticket::new(claim, slot, Known::Yes, Cached::Some);
+            return Ok(Admission::Append(ticket));
+        }
+        self.judge(claim, slot.unwrap_or(usize::MAX), existing)
+    }
+
+    /// Whether all rules hold trivially.
+    #[inline]
+    fn goes_on(&self, producer: &Producer, claim: &Claim) -> bool {
+        let in_txn = matches!(claim.kind, BatchKind::Transactional);
+        producer.epoch() == claim.producer_epoch
+            && producer.is_next(claim.base_sequence)
+            && producer.txn_first_offset().is_some() == in_txn
+            && matches!(claim.origin, Origin::Client)
+            && self.verifications.is_empty()
+    }
+
+    #[inline(never)]
+    fn judge(
+        &self,
+        claim: &Claim,
+        slot: usize,
+        existing: Option<&Producer>,
+    ) -> Result<Admission, IdempotenceError> {
         if let Some(copy) = existing.and_then(|producer| duplicate_of(producer, claim)) {
             return Ok(Admission::Duplicate(copy));
         }
         let before = Before::of(existing);
         self.check(claim, &before)?;
-        Ok(Admission::Append(Ticket::new(claim, before, slot)))
+        Ok(Admission::Append(Ticket::new(claim, slot, before.known, before.cached)))
     }
 
     /// Judges a further batch of one append, behind another of the same producer that is admitted but not recorded yet.
@@ -262,13 +280,23 @@ impl ProducerStates {
         if earlier.producer_id != claim.producer_id {
             return self.admit(claim);
         }
-        let (_, existing) = self.find(claim.producer_id);
+        let existing = self.find(claim.producer_id);
         if let Some(copy) = existing.and_then(|producer| duplicate_of(producer, claim)) {
             return Ok(Admission::Duplicate(copy));
         }
-        let before = earlier.after();
+        let opened = match earlier.kind {
+            BatchKind::Transactional => Some(OpenAt::ThisAppend),
+            BatchKind::Plain => None,
+        };
+        let before = Before {
+            epoch: Some(earlier.epoch),
+            last: Sequence::new(earlier.last_sequence),
+            known: earlier.known,
+            cached: earlier.cached,
+            txn: Before::of(existing).txn.or(opened),
+        };
         self.check(claim, &before)?;
-        Ok(Admission::Append(Ticket::new(claim, before, earlier.slot)))
+        Ok(Admission::Append(Ticket::new(claim, earlier.slot, earlier.known, earlier.cached)))
     }
 
     /// Steps 2 to 8 of the order: epoch of a transaction, its verification, epoch, sequence, plain inside a transaction.

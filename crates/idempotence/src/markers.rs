@@ -87,7 +87,7 @@ impl ProducerStates {
             outcome: claim.outcome,
             timestamp: claim.timestamp,
         };
-        let Some(producer) = self.find(producer_id).1 else {
+        let Some(producer) = self.find(producer_id) else {
             return Ok(MarkerAdmission::Append(MarkerTicket(marker)));
         };
         let (current, found) = (producer.epoch(), claim.producer_epoch);
@@ -135,7 +135,7 @@ impl ProducerStates {
         now: Millis,
     ) -> Option<CompletedTxn> {
         let &Marker { producer_id, producer_epoch, coordinator_epoch, outcome, timestamp } = marker;
-        let producer = self.entry(Slot { hint: None, producer_id, epoch: producer_epoch });
+        let producer = self.entry(Slot { hint: usize::MAX, producer_id, epoch: producer_epoch });
         producer.set_epoch(producer_epoch);
         producer.set_coordinator_epoch(coordinator_epoch);
         producer.touch(timestamp, now);

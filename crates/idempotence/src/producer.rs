@@ -35,8 +35,8 @@ pub(crate) struct Producer {
     epoch: i16,
     /// Slot of the oldest batch.
     head: u8,
-    /// Occupied slots.
-    len: u8,
+    /// Occupied slots in the low four bits, doubt in the high ones: see [`Self::is_unbroken`].
+    fill: u8,
 }
 
 const _: () = assert!(size_of::<Producer>() <= 160, "a producer costs at most 160 bytes");
@@ -81,7 +81,7 @@ impl Producer {
             coordinator_epoch: -1,
             epoch: epoch.get(),
             head: 0,
-            len: 0,
+            fill: 0,
         }
     }
 
@@ -133,28 +133,57 @@ impl Producer {
     pub(crate) const fn set_epoch(&mut self, epoch: ProducerEpoch) {
         if self.epoch != epoch.get() {
             self.epoch = epoch.get();
-            self.head = 0;
-            self.len = 0;
+            self.clear();
         }
+    }
+
+    const fn clear(&mut self) {
+        self.head = 0;
+        self.fill = 0;
+    }
+
+    const fn len(&self) -> u8 {
+        self.fill & LEN
+    }
+
+    /// Whether the window is one unbroken run of sequences, so that what comes right after it repeats none of it.
+    ///
+    /// Rare that it is not: after replay of a log with gaps, or beside offset commits, which all begin at 0.
+    const fn is_unbroken(&self) -> bool {
+        self.fill & !LEN == 0
     }
 
     /// Remembers a batch and forgets the oldest of six.
     pub(crate) fn push(&mut self, batch: CachedBatch) {
-        let depth = const_depth();
-        if self.len < depth {
-            let at = (self.head + self.len) % depth;
-            self.len += 1;
-            self.batches[usize::from(at)] = batch;
+        let follows = match self.last() {
+            Some(last) => batch.first_sequence() == last.last_sequence().map(|s| s.advance(1)),
+            None => true,
+        };
+        let doubt = if follows && (0..RUN_MAX).contains(&batch.offset_delta) {
+            (self.fill & !LEN).saturating_sub(DOUBT)
         } else {
-            self.batches[usize::from(self.head)] = batch;
-            self.head = (self.head + 1) % depth;
-        }
+            DOUBT * DEPTH
+        };
+        let (at, len) = if self.len() < DEPTH {
+            (self.head + self.len(), self.len() + 1)
+        } else {
+            let oldest = self.head;
+            self.head = wrapped(oldest + 1);
+            (oldest, DEPTH)
+        };
+        self.fill = len | doubt;
+        self.batches[usize::from(wrapped(at))] = batch;
+    }
+
+    /// Whether a batch that begins at `first` goes on where the window ends and repeats nothing in it.
+    #[inline]
+    pub(crate) fn is_next(&self, first: Sequence) -> bool {
+        self.is_unbroken() && self.last_sequence().is_some_and(|last| last.advance(1) == first)
     }
 
     /// Puts known batches, oldest first, in the place of the window; more than five keep the last five.
     pub(crate) fn set_window(&mut self, batches: &[CachedBatch]) {
-        self.head = 0;
-        self.len = 0;
+        self.clear();
         for batch in batches {
             self.push(*batch);
         }
@@ -164,11 +193,12 @@ impl Producer {
     pub(crate) fn window(
         &self,
     ) -> impl DoubleEndedIterator<Item = &CachedBatch> + ExactSizeIterator {
-        (0..self.len).map(|i| &self.batches[usize::from((self.head + i) % const_depth())])
+        (0..self.len()).map(|i| &self.batches[usize::from(wrapped(self.head + i))])
     }
 
     pub(crate) fn last(&self) -> Option<&CachedBatch> {
-        self.window().next_back()
+        let newest = self.len().checked_sub(1)?;
+        Some(&self.batches[usize::from(wrapped(self.head + newest))])
     }
 
     pub(crate) fn last_sequence(&self) -> Option<Sequence> {
@@ -192,8 +222,19 @@ impl Producer {
 }
 
 /// [`WINDOW_DEPTH`] in the type of the ring's counters.
-#[expect(clippy::cast_possible_truncation, reason = "5 fits in a byte; checked when compiled")]
-const fn const_depth() -> u8 {
-    const { assert!(WINDOW_DEPTH <= 100, "ring counters are bytes and may not overflow when added") };
-    WINDOW_DEPTH as u8
+const DEPTH: u8 = 5;
+const _: () = assert!(DEPTH as usize == WINDOW_DEPTH, "one depth");
+
+/// The bits of `fill` that count occupied slots.
+const LEN: u8 = 0x0f;
+
+/// One batch of doubt in `fill`.
+const DOUBT: u8 = 0x10;
+
+/// A batch with more records than this is doubted: five of them could close the ring of sequences.
+const RUN_MAX: i32 = 1 << 24;
+
+/// A slot counted on from the oldest, in the ring.
+const fn wrapped(at: u8) -> u8 {
+    if at >= DEPTH { at - DEPTH } else { at }
 }

@@ -115,6 +115,7 @@ impl ProducerStates {
     /// Records a batch that is now in the log at `base_offset`, appended at `now` by this node's clock.
     ///
     /// Allocates only when the table or the queue of open transactions must grow.
+    #[inline]
     pub fn record(&mut self, ticket: Ticket, base_offset: Offset, now: Millis) {
         let last_offset = base_offset.saturating_add(i64::from(ticket.offset_delta));
         let batch = CachedBatch {
@@ -152,13 +153,14 @@ impl ProducerStates {
                 offset_delta: batch.last_offset_delta(),
             };
             let kind = BatchKind::of(batch.attributes());
-            let at = Slot { hint: None, producer_id, epoch: batch.producer_epoch() };
+            let at = Slot { hint: usize::MAX, producer_id, epoch: batch.producer_epoch() };
             self.append_data(at, data, kind, batch.base_offset(), now);
         }
         self.advance_end(batch.next_offset());
         Ok(None)
     }
 
+    #[inline]
     fn append_data(
         &mut self,
         at: Slot,
@@ -183,15 +185,19 @@ impl ProducerStates {
     }
 
     /// The entry to change, made when there is none.
+    #[inline]
     pub(crate) fn entry(&mut self, at: Slot) -> &mut Producer {
         let is_it = |producer: &Producer| producer.id() == at.producer_id;
         // The judgement found it a moment ago; only growth or expiry since then makes the hint stale.
-        let hint = at.hint.filter(|slot| self.table.get_bucket(*slot).is_some_and(is_it));
-        let slot = hint.unwrap_or_else(|| self.find_or_insert(at));
+        let slot = match self.table.get_bucket(at.hint) {
+            Some(producer) if is_it(producer) => at.hint,
+            Some(_) | None => self.find_or_insert(at),
+        };
         #[expect(clippy::expect_used, reason = "the slot was filled or found right above")]
         self.table.get_bucket_mut(slot).expect("an entry in its slot")
     }
 
+    #[inline(never)]
     fn find_or_insert(&mut self, at: Slot) -> usize {
         let hash = self.hash(at.producer_id);
         let (seed, per_table) = (&self.seed, self.settings.hash_seed);
@@ -231,19 +237,23 @@ impl ProducerStates {
         self.table.find_mut(hash, |producer| producer.id() == producer_id)
     }
 
-    pub(crate) fn find(&self, producer_id: ProducerId) -> (Option<usize>, Option<&Producer>) {
-        let hash = self.hash(producer_id);
-        let slot = self.table.find_bucket_index(hash, |producer| producer.id() == producer_id);
-        (slot, slot.and_then(|slot| self.table.get_bucket(slot)))
+    pub(crate) fn find(&self, producer_id: ProducerId) -> Option<&Producer> {
+        self.table.find(self.hash(producer_id), |producer| producer.id() == producer_id)
     }
 
+    #[inline]
+    pub(crate) fn slot_of(&self, producer_id: ProducerId) -> Option<usize> {
+        let hash = self.hash(producer_id);
+        self.table.find_bucket_index(hash, |producer| producer.id() == producer_id)
+    }
+
+    #[inline]
     fn hash(&self, producer_id: ProducerId) -> u64 {
         hash_of(producer_id, self.settings.hash_seed, &self.seed)
     }
 
     pub(crate) fn is_ongoing(&self, producer_id: ProducerId, epoch: ProducerEpoch) -> bool {
-        let (_, existing) = self.find(producer_id);
-        existing.is_some_and(|p| p.txn_first_offset().is_some() && p.epoch() == epoch)
+        self.find(producer_id).is_some_and(|p| p.txn_first_offset().is_some() && p.epoch() == epoch)
     }
 
     /// First offset that a reader of committed data may not pass: the start of the earliest transaction without a
@@ -344,13 +354,13 @@ impl ProducerStates {
     /// One producer.
     #[must_use]
     pub fn producer(&self, producer_id: ProducerId) -> Option<ProducerView> {
-        self.find(producer_id).1.map(ProducerView::of)
+        self.find(producer_id).map(ProducerView::of)
     }
 
     /// Transactions without a marker by first offset; the first is the one that holds readers back.
     pub fn open_transactions(&self) -> impl Iterator<Item = OpenTxn> {
         self.txns.iter().filter_map(|(first_offset, producer_id)| {
-            let producer = self.find(producer_id).1?;
+            let producer = self.find(producer_id)?;
             Some(OpenTxn {
                 producer_id,
                 producer_epoch: producer.epoch(),
@@ -370,11 +380,13 @@ impl ProducerStates {
 /// Which entry to change, and what it starts with when there is none.
 #[derive(Clone, Copy)]
 pub(crate) struct Slot {
-    pub(crate) hint: Option<usize>,
+    /// Where it was found, if it was: looked at first.
+    pub(crate) hint: usize,
     pub(crate) producer_id: ProducerId,
     pub(crate) epoch: ProducerEpoch,
 }
 
+#[inline]
 fn hash_of(producer_id: ProducerId, per_table: u64, seed: &SharedSeed) -> u64 {
     let mut hasher = FoldHasher::with_seed(per_table, seed);
     hasher.write_i64(producer_id.get());

@@ -58,12 +58,18 @@ impl Verifications {
         Self { pending: BTreeMap::new(), next: NonZeroU64::MIN }
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.pending.is_empty()
+    }
+
     pub(crate) fn get(&self, producer_id: ProducerId) -> Option<&Pending> {
         self.pending.get(&producer_id)
     }
 
     pub(crate) fn remove(&mut self, producer_id: ProducerId) {
-        self.pending.remove(&producer_id);
+        if !self.pending.is_empty() {
+            self.pending.remove(&producer_id);
+        }
     }
 
     pub(crate) fn expire(&mut self, expiration_ms: i64, now: Millis) {

@@ -218,7 +218,7 @@ impl Entry {
     /// Whether the snapshot holds what this entry adds to.
     fn fits(&self, states: &ProducerStates) -> Result<(), WindowError> {
         let producer_id = self.producer_id;
-        let known = states.find(producer_id).1;
+        let known = states.find(producer_id);
         let fits = known.is_some_and(|producer| {
             producer.epoch() == self.epoch && (self.count == 0 || producer.last().is_some())
         });

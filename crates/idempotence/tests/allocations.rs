@@ -62,7 +62,7 @@ fn admitting_recording_and_repeating_batches_allocates_nothing() {
 #[test]
 fn transactions_allocate_only_until_their_queues_have_grown() {
     let mut log = Log::new();
-    let mut round = |log: &mut Log, sequence: i32| {
+    let round = |log: &mut Log, sequence: i32| {
         for id in 0..8 {
             log.put(&in_txn(claim(id, 0, sequence, 1)));
         }
