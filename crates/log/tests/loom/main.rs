@@ -1,4 +1,4 @@
-//! Every structure that threads share, run through all its interleavings by loom (guide: `loom.sh` beside this folder runs the
+//! Every structure that threads share, run through all its interleavings by loom (`loom.sh` beside this folder runs the
 //! models, and each of them again with one ordering or wake-up taken away, which must fail).
 #![cfg(hanbeon_loom)]
 
@@ -6,6 +6,10 @@ mod completion;
 mod group;
 mod group_sync;
 mod published;
+mod segments;
+
+// For the sources that are taken in by path.
+use hanbeon_log::sync;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -12,10 +12,10 @@ fn l7_readers_see_the_bytes_below_the_published_end() {
     model("published end against readers", || {
         let bytes = Arc::new([AtomicU64::new(0), AtomicU64::new(0)]);
         let published = Arc::new(Published::new(0));
-        let reader = |bytes: Arc<[AtomicU64; 2]>, published: Arc<Published>| {
+        let reader = |looks: u64, bytes: Arc<[AtomicU64; 2]>, published: Arc<Published>| {
             move || {
                 let mut last = 0;
-                for _ in 0..2 {
+                for _ in 0..looks {
                     let end = published.get();
                     assert!(end >= last, "the published end went backwards");
                     last = end;
@@ -29,7 +29,7 @@ fn l7_readers_see_the_bytes_below_the_published_end() {
                 }
             }
         };
-        let other = thread::spawn(reader(Arc::clone(&bytes), Arc::clone(&published)));
+        let other = thread::spawn(reader(1, Arc::clone(&bytes), Arc::clone(&published)));
         let writer = {
             let (bytes, published) = (Arc::clone(&bytes), Arc::clone(&published));
             thread::spawn(move || {
@@ -39,7 +39,7 @@ fn l7_readers_see_the_bytes_below_the_published_end() {
                 }
             })
         };
-        reader(bytes, published)();
+        reader(2, bytes, published)();
         other.join().unwrap();
         writer.join().unwrap();
     });
