@@ -1,5 +1,7 @@
 //! The same leader with one replica and with three: what is appended, fetched, committed and answered.
 
+#![allow(clippy::print_stdout, reason = "an example shows what it does")]
+
 use hanbeon_records::{BrokerEpoch, LeaderEpoch, Millis, NodeId, Offset, PartitionEpoch};
 use hanbeon_replica::{
     Acks, Fetch, Input, Leader, LogBounds, MinIsr, Output, Registration, ReplicaError, Settings,

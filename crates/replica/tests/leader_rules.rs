@@ -1,5 +1,7 @@
 //! The rules of the leader one by one, each with the story it guards against.
 
+#![allow(clippy::unwrap_used, reason = "a test says so by failing")]
+
 use hanbeon_records::{
     BrokerEpoch, ErrorCode, LeaderEpoch, Millis, NodeId, Offset, PartitionEpoch,
 };

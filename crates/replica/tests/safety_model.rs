@@ -6,6 +6,8 @@
 //!
 //! The store's side and the followers' logs are kept naively here; nothing is shared with the code under test.
 
+#![allow(clippy::unwrap_used, reason = "a test says so by failing")]
+
 use std::{collections::BTreeMap, env};
 
 use hanbeon_records::{BrokerEpoch, LeaderEpoch, Millis, NodeId, Offset, PartitionEpoch};
@@ -18,7 +20,7 @@ const ME: NodeId = NodeId::new(1);
 const LAG: i64 = 100;
 const STEPS: u32 = 400;
 
-/// SplitMix64.
+/// The generator of `SplitMix64`.
 struct Random(u64);
 
 impl Random {
@@ -255,7 +257,7 @@ impl World {
             14 => {
                 if self.random.below(3) == 0 {
                     self.change(|row| {
-                        row.leader_epoch = LeaderEpoch::new(row.leader_epoch.get() + 1)
+                        row.leader_epoch = LeaderEpoch::new(row.leader_epoch.get() + 1);
                     });
                 } else {
                     self.lose(node);
@@ -294,7 +296,7 @@ fn r3_r2_hold_in_random_runs() {
                 changes += steps;
             }
             Err(panic) => {
-                println!(
+                eprintln!(
                     "seed {seed}; replay: HANBEON_SEED={seed} cargo test -p hanbeon-replica --test safety_model"
                 );
                 std::panic::resume_unwind(panic);
