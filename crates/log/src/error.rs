@@ -116,6 +116,9 @@ pub enum Damage {
         /// Offset in the file's name.
         found: Offset,
     },
+    /// A control batch without a readable marker.
+    #[error(transparent)]
+    Marker(#[from] IdempotenceError),
     /// A log that ends below what was made durable.
     #[error("the log goes to offset {expected} or further, found its end at {found}")]
     EndsEarly {
@@ -338,7 +341,7 @@ impl RecordFaults {
         Self { listed: vec![first], count: 1, code: first.kind.code() }
     }
 
-    /// Adds a fault. INVALID_TIMESTAMP outweighs INVALID_RECORD for the batch (Kafka's `LogValidator`).
+    /// Adds a fault. `INVALID_TIMESTAMP` outweighs `INVALID_RECORD` for the batch (Kafka's `LogValidator`).
     pub(crate) fn push(&mut self, fault: RecordFault) {
         if self.listed.len() < Self::LISTED_MAX {
             self.listed.push(fault);

@@ -1,6 +1,8 @@
 //! Holds every index, snapshot, epoch file and `partition.metadata` that Apache Kafka 4.3.1 wrote against what independent
 //! sources found in it (`tests/golden/README.md`).
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails where its ground is missing")]
+
 use std::{
     fs,
     path::{Path, PathBuf},

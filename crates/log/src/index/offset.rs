@@ -96,6 +96,7 @@ impl<'a> OffsetIndexView<'a> {
     }
 
     /// The entries in order.
+    #[must_use]
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = OffsetPosition> + use<'a> {
         let base = self.base;
         self.entries.iter().map(move |&entry| decode(base, entry))

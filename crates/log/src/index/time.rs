@@ -93,6 +93,7 @@ impl<'a> TimeIndexView<'a> {
     }
 
     /// The entries in order.
+    #[must_use]
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = TimeOffset> + use<'a> {
         let base = self.base;
         self.entries.iter().map(move |&entry| decode(base, entry))

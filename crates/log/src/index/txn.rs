@@ -54,7 +54,7 @@ pub struct ActiveTxnIndex {
 fn field<const AT: usize>(entry: &[u8; ENTRY]) -> i64 {
     const { assert!(AT + 8 <= ENTRY, "a field lies within the entry") };
     let mut bytes = [0; 8];
-    if let Some(found) = entry.get(AT..AT + 8) {
+    if let Some(found) = entry.get(AT..AT.wrapping_add(8)) {
         bytes.copy_from_slice(found);
     }
     i64::from_be_bytes(bytes)
@@ -118,6 +118,7 @@ impl<'a> TxnIndexView<'a> {
     }
 
     /// The entries in order of their markers.
+    #[must_use]
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = AbortedTxn> + use<'a> {
         self.entries.iter().map(decode)
     }

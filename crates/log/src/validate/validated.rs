@@ -78,7 +78,7 @@ impl Validated {
 /// Writes a field of the header.
 pub(super) fn put<const AT: usize, const N: usize>(header: &mut [u8; HEADER_LEN], value: [u8; N]) {
     const { assert!(AT + N <= HEADER_LEN, "a field lies within the header") };
-    if let Some(field) = header.get_mut(AT..AT + N) {
+    if let Some(field) = header.get_mut(AT..AT.wrapping_add(N)) {
         field.copy_from_slice(&value);
     }
 }
