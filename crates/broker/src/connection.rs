@@ -42,6 +42,8 @@ pub(crate) enum Reply {
     Nothing,
     /// It must wait for something.
     Later(Pin<Box<dyn Future<Output = Reply> + Send>>),
+    /// Something must be made ready before it can start; nothing behind it starts before it. The future gives the request back.
+    Prepare(Pin<Box<dyn Future<Output = Request> + Send>>),
     /// It has no answer that the client could read, or must not have one.
     Close(&'static str),
 }
@@ -50,6 +52,9 @@ pub(crate) enum Reply {
 pub(crate) trait Service: Send + Sync + 'static {
     /// Begins `request` and does all that needs no waiting.
     fn start(&self, request: Request) -> Reply;
+
+    /// As [`Service::start`], of a request for which [`Reply::Prepare`] has done what it could.
+    fn start_prepared(&self, request: Request) -> Reply;
 }
 
 /// Why a connection ended.
@@ -71,6 +76,12 @@ pub(crate) enum Ended {
     SlowRequest { ms: u64 },
     #[error("an answer was not read for {ms} ms")]
     SlowReader { ms: u64 },
+}
+
+/// A request that has the next turn.
+enum Turn {
+    Fresh(Request),
+    Prepared(Request),
 }
 
 /// An answer in the queue.
@@ -98,8 +109,10 @@ pub(crate) struct Connection<'s, S> {
     room: Option<Room>,
     pending: VecDeque<Pending>,
     waiting: usize,
-    /// A frame that may only start when the queue is empty.
-    held: Option<Request>,
+    /// The next request, while it may not start yet.
+    held: Option<Turn>,
+    /// What the next request needs before it can start.
+    preparing: Option<Pin<Box<dyn Future<Output = Request> + Send>>>,
     out: VecDeque<Answer>,
     out_bytes: usize,
     patience: Patience,
@@ -125,6 +138,7 @@ impl<'s, S: Service> Connection<'s, S> {
             pending: VecDeque::new(),
             waiting: 0,
             held: None,
+            preparing: None,
             out: VecDeque::new(),
             out_bytes: 0,
             patience: Patience::default(),
@@ -156,7 +170,7 @@ impl<'s, S: Service> Connection<'s, S> {
         loop {
             self.start_what_may_start()?;
             self.write_some()?;
-            if *stop.borrow() && self.pending.is_empty() && self.out.is_empty() {
+            if *stop.borrow() && self.is_quiet() {
                 return Err(Ended::Shutdown);
             }
             let may_read = self.may_read() && !*stop.borrow();
@@ -177,15 +191,25 @@ impl<'s, S: Service> Connection<'s, S> {
                     }
                 }
                 reply = front(&mut self.pending) => self.settle_front(reply)?,
+                request = prepared(&mut self.preparing) => {
+                    self.preparing = None;
+                    self.held = Some(Turn::Prepared(request));
+                }
                 _ = stop.changed() => {}
                 _ = tick.tick() => self.check_patience()?,
             }
         }
     }
 
+    /// Whether nothing that was begun is unfinished.
+    fn is_quiet(&self) -> bool {
+        self.pending.is_empty() && self.preparing.is_none() && self.out.is_empty()
+    }
+
     /// Whether more bytes are wanted: not while a request waits for its turn or the client leaves answers lying.
     fn may_read(&self) -> bool {
         self.held.is_none()
+            && self.preparing.is_none()
             && self.waiting < self.limits.produces_in_flight_max
             && self.out_bytes < self.limits.answer_bytes_max
     }
@@ -215,13 +239,13 @@ impl<'s, S: Service> Connection<'s, S> {
     }
 
     fn start_what_may_start(&mut self) -> Result<(), Ended> {
-        loop {
-            if let Some(request) = self.held.take() {
-                if !self.may_start(&request) {
-                    self.held = Some(request);
+        while self.preparing.is_none() {
+            if let Some(turn) = self.held.take() {
+                if !self.may_start(&turn) {
+                    self.held = Some(turn);
                     return Ok(());
                 }
-                self.start(request)?;
+                self.start(turn)?;
                 continue;
             }
             if self.waiting >= self.limits.produces_in_flight_max
@@ -233,22 +257,23 @@ impl<'s, S: Service> Connection<'s, S> {
             self.room = None;
             self.patience.idle_ticks = 0;
             self.patience.partial_ticks = 0;
-            let request = Request::read(frame, self.advertised)?;
-            if self.may_start(&request) {
-                self.start(request)?;
-            } else {
-                self.held = Some(request);
-            }
+            self.held = Some(Turn::Fresh(Request::read(frame, self.advertised)?));
         }
+        Ok(())
     }
 
     /// Produce requests overtake nobody and wait for nobody; the others wait until all before them are answered.
-    fn may_start(&self, request: &Request) -> bool {
+    fn may_start(&self, turn: &Turn) -> bool {
+        let (Turn::Fresh(request) | Turn::Prepared(request)) = turn;
         self.waiting == 0 || request.reply_to.api == ApiKey::Produce
     }
 
-    fn start(&mut self, request: Request) -> Result<(), Ended> {
-        match self.service.start(request) {
+    fn start(&mut self, turn: Turn) -> Result<(), Ended> {
+        let reply = match turn {
+            Turn::Fresh(request) => self.service.start(request),
+            Turn::Prepared(request) => self.service.start_prepared(request),
+        };
+        match reply {
             Reply::Now(answer) if self.pending.is_empty() => self.send(answer),
             Reply::Now(answer) => self.pending.push_back(Pending::Ready(answer)),
             Reply::Nothing => {}
@@ -256,6 +281,7 @@ impl<'s, S: Service> Connection<'s, S> {
                 self.waiting += 1;
                 self.pending.push_back(Pending::Waiting(future));
             }
+            Reply::Prepare(future) => self.preparing = Some(future),
             Reply::Close(why) => return Err(Ended::Refused(why)),
         }
         Ok(())
@@ -272,6 +298,7 @@ impl<'s, S: Service> Connection<'s, S> {
                 self.waiting += 1;
                 self.pending.push_front(Pending::Waiting(future));
             }
+            Reply::Prepare(_) => return Err(Ended::Refused("a request that is already under way")),
             Reply::Close(why) => return Err(Ended::Refused(why)),
         }
         while let Some(Pending::Ready(_)) = self.pending.front() {
@@ -344,9 +371,10 @@ impl<'s, S: Service> Connection<'s, S> {
 
     fn check_patience(&mut self) -> Result<(), Ended> {
         let limits = self.limits;
+        let quiet = self.is_quiet();
         let patience = &mut self.patience;
         let partial = self.frames.buffered();
-        if partial > 0 && self.held.is_none() && self.waiting == 0 {
+        if partial > 0 && self.held.is_none() && self.waiting == 0 && quiet {
             let came = partial.saturating_sub(patience.partial_bytes);
             let enough =
                 Limits::BYTES_PER_SECOND_MIN * usize::try_from(TICK_MS / 1000).unwrap_or(1);
@@ -355,7 +383,7 @@ impl<'s, S: Service> Connection<'s, S> {
             patience.partial_ticks = 0;
         }
         patience.partial_bytes = partial;
-        if !self.moved && self.pending.is_empty() && self.out.is_empty() {
+        if !self.moved && quiet {
             patience.idle_ticks += 1;
         }
         self.moved = false;
@@ -379,6 +407,16 @@ impl<'s, S: Service> Connection<'s, S> {
 async fn readiness(stream: &TcpStream, interest: Option<Interest>) -> io::Result<tokio::io::Ready> {
     match interest {
         Some(interest) => stream.ready(interest).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Resolves when the next request can start; never when none is being prepared.
+async fn prepared(
+    preparing: &mut Option<Pin<Box<dyn Future<Output = Request> + Send>>>,
+) -> Request {
+    match preparing {
+        Some(future) => future.await,
         None => std::future::pending().await,
     }
 }

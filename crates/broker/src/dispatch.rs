@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use hanbeon::{Engine, Env};
+use hanbeon::{Engine, Env, PartitionHandle};
 use hanbeon_wire::{
     Advertised, Answer, ApiKey, ApiVersionsRequest, Features, ReplyTo, Request, WireError,
     write_api_versions,
@@ -64,11 +64,25 @@ impl<E: Env> Service for Arc<Node<E>> {
         let ReplyTo { api, version, .. } = request.reply_to;
         self.metrics.count(api);
         tracing::trace!(%api, version, "request");
+        let unopened = match api {
+            ApiKey::Produce => produce::unopened(&self.engine, &request),
+            ApiKey::Fetch => fetch::unopened(&self.engine, &request),
+            _ => Vec::new(),
+        };
+        if unopened.is_empty() {
+            self.start_prepared(request)
+        } else {
+            open_first(unopened, request)
+        }
+    }
+
+    fn start_prepared(&self, request: Request) -> Reply {
+        let api = request.reply_to.api;
         match api {
             ApiKey::Produce => produce::start(&self.engine, request),
             ApiKey::Fetch => fetch::start(&self.engine, &self.sessions, &request),
             ApiKey::ApiVersions => finished(api, self.api_versions(&request)),
-            _ => admin::start(self, &request),
+            _ => admin::start(self, request),
         }
     }
 }
@@ -83,6 +97,23 @@ impl<E: Env> Node<E> {
         write_api_versions(&mut out, request.reply_to, &asked, &self.advertised, &Features::NONE)?;
         Ok(Answer::from(out.freeze()))
     }
+}
+
+/// Opens logs on a thread that may block, then the request starts. One that cannot be opened says so itself when it is asked.
+fn open_first<E: Env>(partitions: Vec<PartitionHandle<E>>, request: Request) -> Reply {
+    Reply::Prepare(Box::pin(async move {
+        let opened = tokio::task::spawn_blocking(move || {
+            for partition in partitions {
+                if let Err(error) = partition.open() {
+                    tracing::error!(?partition, %error, "a partition could not be opened");
+                }
+            }
+        });
+        if let Err(error) = opened.await {
+            tracing::error!(%error, "opening a partition broke off");
+        }
+        request
+    }))
 }
 
 /// An answer, or the end of the connection: a request that cannot be read has no place where the next one would start.

@@ -16,7 +16,7 @@ use hanbeon::{
 use hanbeon_records::{ErrorCode, Offset};
 use hanbeon_wire::{
     AbortedTransaction, Answer, Diverging, FetchHead, FetchPartition, FetchRequest, FetchResult,
-    FetchWriter, IsolationLevel, ReplyTo, Request, WireError,
+    FetchWriter, IsolationLevel, ReplyTo, Request, TopicRef, WireError,
 };
 use tokio::time::{Instant, timeout_at};
 
@@ -27,6 +27,22 @@ use crate::{
 
 /// Bytes that one answer carries at most (`fetch.max.bytes`), whatever the client asks for.
 const ANSWER_BYTES_MAX: usize = 55 * 1024 * 1024;
+
+/// The partitions that a request names and whose logs are not open yet. Those a session knows were opened when it began.
+pub(crate) fn unopened<E: Env>(engine: &Engine<E>, request: &Request) -> Vec<PartitionHandle<E>> {
+    let Ok(asked) = FetchRequest::read(request) else { return Vec::new() };
+    let mut found = Vec::new();
+    for topic in asked.topics() {
+        for partition in topic.partitions() {
+            let handle = match topic.topic {
+                TopicRef::Name(name) => engine.partition(name, partition.index),
+                TopicRef::Id(id) => engine.partition_by_id(id, partition.index),
+            };
+            found.extend(handle.ok().filter(|handle| !handle.is_open()));
+        }
+    }
+    found
+}
 
 /// Starts a Fetch request.
 pub(crate) fn start<E: Env>(

@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 
 use bytes::BytesMut;
-use hanbeon::{Acks, Engine, Env, PartitionError, Produce, ProduceError, ProduceFuture, Produced};
+use hanbeon::{
+    Acks, Engine, Env, INTERNAL_TOPICS, PartitionError, PartitionHandle, Produce, ProduceError,
+    ProduceFuture, Produced,
+};
 use hanbeon_records::{BatchRef, Codec, ErrorCode, Millis, Offset};
 use hanbeon_wire::{
     Acks as WireAcks, Answer, BadRecord, ProduceRequest, ProduceResult, ProduceWriter, Request,
@@ -31,6 +34,22 @@ enum Refusal {
 
 /// The start of the log is not told.
 const NO_LOG_START: Offset = Offset::new(-1);
+
+/// The partitions of a request whose logs are not open yet. Opening one may mean recovering it, which no worker should block on.
+pub(crate) fn unopened<E: Env>(engine: &Engine<E>, request: &Request) -> Vec<PartitionHandle<E>> {
+    let Ok(asked) = ProduceRequest::read(request) else { return Vec::new() };
+    let mut found = Vec::new();
+    for topic in asked.topics() {
+        for partition in topic.partitions() {
+            let handle = match topic.topic {
+                TopicRef::Name(name) => engine.partition(name, partition.index),
+                TopicRef::Id(id) => engine.partition_by_id(id, partition.index),
+            };
+            found.extend(handle.ok().filter(|handle| !handle.is_open()));
+        }
+    }
+    found
+}
 
 /// Starts a Produce request.
 pub(crate) fn start<E: Env>(engine: &Engine<E>, request: Request) -> Reply {
@@ -162,6 +181,12 @@ fn one<E: Env>(
     version: i16,
 ) -> Outcome<E> {
     let found = match topic {
+        TopicRef::Name(name) if INTERNAL_TOPICS.contains(&name) => {
+            return refused(
+                ErrorCode::InvalidTopicException,
+                "a topic of the server's own, which clients do not write to",
+            );
+        }
         TopicRef::Name(name) => engine.partition(name, index),
         TopicRef::Id(id) => engine.partition_by_id(id, index),
     };

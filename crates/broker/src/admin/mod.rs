@@ -1,14 +1,96 @@
 //! The APIs that ask about topics, settings and the cluster, and change them.
 
+mod cluster;
+mod configs;
+mod metadata;
+mod partitions;
+mod producers;
+mod topics;
+
 use std::sync::Arc;
 
+use bytes::BytesMut;
 use hanbeon::Env;
-use hanbeon_wire::Request;
+use hanbeon_records::ErrorCode;
+use hanbeon_wire::{
+    Answer, ApiKey, Request, RequestMessage, WireError,
+    messages::{Text, text},
+};
 
-use crate::{connection::Reply, dispatch::Node};
+use crate::{
+    connection::Reply,
+    dispatch::{Node, finished},
+};
+
+/// What a request is answered with, or why the connection ends.
+type Answered = Result<Answer, WireError>;
 
 /// Starts a request of any API but the fast ones.
-pub(crate) fn start<E: Env>(_node: &Arc<Node<E>>, request: &Request) -> Reply {
-    tracing::error!(api = %request.reply_to.api, "an API is advertised and has no answer");
-    Reply::Close("an API without an answer")
+pub(crate) fn start<E: Env>(node: &Arc<Node<E>>, request: Request) -> Reply {
+    let api = request.reply_to.api;
+    match api {
+        ApiKey::Metadata => match metadata::answer(node, &request) {
+            Ok(metadata::Asked::Answered(answer)) => Reply::Now(answer),
+            Ok(metadata::Asked::Creates) => blocking(node, request, metadata::create_and_answer),
+            Err(error) => finished(api, Err(error)),
+        },
+        ApiKey::DescribeTopicPartitions => {
+            finished(api, metadata::describe_partitions(node, &request))
+        }
+        ApiKey::DescribeCluster => finished(api, cluster::describe(node, &request)),
+        ApiKey::ElectLeaders => finished(api, cluster::elect_leaders(node, &request)),
+        ApiKey::DescribeConfigs => finished(api, configs::describe(node, &request)),
+        ApiKey::InitProducerId => blocking(node, request, producers::init_producer_id),
+        ApiKey::DescribeProducers => blocking(node, request, producers::describe),
+        ApiKey::ListOffsets => blocking(node, request, partitions::list_offsets),
+        ApiKey::DeleteRecords => blocking(node, request, partitions::delete_records),
+        ApiKey::OffsetForLeaderEpoch => {
+            blocking(node, request, partitions::offset_for_leader_epoch)
+        }
+        ApiKey::DescribeLogDirs => blocking(node, request, partitions::describe_log_dirs),
+        ApiKey::CreateTopics => blocking(node, request, topics::create),
+        ApiKey::DeleteTopics => blocking(node, request, topics::delete),
+        ApiKey::CreatePartitions => blocking(node, request, topics::create_partitions),
+        ApiKey::AlterConfigs => blocking(node, request, configs::replace),
+        ApiKey::IncrementalAlterConfigs => blocking(node, request, configs::alter),
+        _ => {
+            tracing::error!(%api, "an API is advertised and has no answer");
+            Reply::Close("an API without an answer")
+        }
+    }
+}
+
+/// Answers on a thread that may block: these requests touch files, or open a log that has not been recovered yet.
+fn blocking<E: Env>(
+    node: &Arc<Node<E>>,
+    request: Request,
+    answer: fn(&Node<E>, &Request) -> Answered,
+) -> Reply {
+    let node = Arc::clone(node);
+    Reply::Later(Box::pin(async move {
+        let api = request.reply_to.api;
+        match tokio::task::spawn_blocking(move || answer(&node, &request)).await {
+            Ok(answered) => finished(api, answered),
+            Err(error) => {
+                tracing::error!(%api, %error, "a request could not be answered");
+                Reply::Close("a request that could not be answered")
+            }
+        }
+    }))
+}
+
+/// Writes a response.
+fn respond<M: RequestMessage>(request: &Request, response: &M::Response) -> Answered {
+    let mut out = BytesMut::with_capacity(256);
+    request.reply_to.answer(response, &mut out)
+}
+
+/// A code as it stands in a response.
+const fn number(code: ErrorCode) -> i16 {
+    code.number()
+}
+
+/// An error's words as they stand in a response.
+fn words(error: &dyn std::error::Error) -> Option<Text> {
+    Some(text(&error.to_string()))
 }

@@ -1,0 +1,215 @@
+//! `DescribeConfigs`, `AlterConfigs` and `IncrementalAlterConfigs`.
+
+use hanbeon::{
+    BrokerScope, ConfigChange, ConfigOp, DescribedConfig, Env, Mode, TopicError, Update,
+};
+use hanbeon_records::{ErrorCode, TopicName};
+use hanbeon_wire::{
+    Request,
+    messages::{
+        Text, alter_configs as replace_api, create_topics, describe_configs as describe_api,
+        incremental_alter_configs as alter_api, text,
+    },
+};
+
+use super::{Answered, metadata::no_topic, number, respond, words};
+use crate::dispatch::Node;
+
+/// What settings belong to, by the number on the wire (`org.apache.kafka.common.config.ConfigResource`).
+enum Resource<'a> {
+    Topic(&'a str),
+    Broker(BrokerScope),
+}
+
+/// A refusal with its words.
+type Refused = (ErrorCode, Option<Text>);
+
+fn resource<'a, E: Env>(node: &Node<E>, kind: i8, name: &'a str) -> Result<Resource<'a>, Refused> {
+    const TOPIC: i8 = 2;
+    const BROKER: i8 = 4;
+    let refused = |why: &str| Err((ErrorCode::InvalidRequest, Some(text(why))));
+    match kind {
+        TOPIC => match TopicName::new(name) {
+            Ok(_) => Ok(Resource::Topic(name)),
+            Err(why) => Err((ErrorCode::InvalidTopicException, Some(text(&why.to_string())))),
+        },
+        BROKER if name.is_empty() => Ok(Resource::Broker(BrokerScope::All)),
+        BROKER if name.parse() == Ok(node.engine.node_id().get()) => {
+            Ok(Resource::Broker(BrokerScope::This))
+        }
+        BROKER => refused(
+            "a broker answers for itself only; its number is the node id of DescribeCluster",
+        ),
+        _ => refused("settings belong to a topic (2) or a broker (4) here"),
+    }
+}
+
+fn refusal(error: &TopicError) -> Refused {
+    (error.code(), words(error))
+}
+
+pub(super) fn describe<E: Env>(node: &Node<E>, request: &Request) -> Answered {
+    let asked: describe_api::Request = request.decode()?;
+    let results = asked.resources.iter().map(|wanted| {
+        let name = wanted.resource_name.as_str();
+        let keys: Option<Vec<&str>> = wanted
+            .configuration_keys
+            .as_ref()
+            .map(|keys| keys.iter().map(|key| key.as_str()).collect());
+        let found =
+            resource(node, wanted.resource_type, name).and_then(|resource| match resource {
+                Resource::Topic(name) => node
+                    .engine
+                    .describe_topic_config(name, keys.as_deref())
+                    .map_err(|error| match error {
+                        TopicError::Unknown { .. } => (no_topic(name), words(&error)),
+                        other => refusal(&other),
+                    }),
+                Resource::Broker(scope) => {
+                    Ok(node.engine.describe_broker_config(scope, keys.as_deref()))
+                }
+            });
+        let mut answer = describe_api::DescribeConfigsResult {
+            resource_type: wanted.resource_type,
+            resource_name: wanted.resource_name.clone(),
+            ..Default::default()
+        };
+        match found {
+            Ok(settings) => {
+                answer.configs = settings.iter().map(|one| described(one, &asked)).collect();
+            }
+            Err((code, why)) => {
+                answer.error_code = number(code);
+                answer.error_message = why;
+            }
+        }
+        answer
+    });
+    let response = describe_api::Response { results: results.collect(), ..Default::default() };
+    respond::<describe_api::Request>(request, &response)
+}
+
+fn described(
+    setting: &DescribedConfig,
+    asked: &describe_api::Request,
+) -> describe_api::DescribeConfigsResourceResult {
+    let synonyms = if asked.include_synonyms { setting.synonyms.as_slice() } else { &[] };
+    describe_api::DescribeConfigsResourceResult {
+        name: text(setting.name),
+        value: setting.value.as_deref().map(text),
+        read_only: setting.update == Update::ReadOnly,
+        config_source: setting.source.number(),
+        is_sensitive: setting.sensitive,
+        synonyms: synonyms
+            .iter()
+            .map(|synonym| describe_api::DescribeConfigsSynonym {
+                name: text(synonym.name),
+                value: synonym.value.as_deref().map(text),
+                source: synonym.source.number(),
+                ..Default::default()
+            })
+            .collect(),
+        config_type: setting.config_type.number(),
+        documentation: asked.include_documentation.then(|| text(setting.documentation)),
+        ..Default::default()
+    }
+}
+
+/// A setting as `CreateTopics` shows it.
+pub(super) fn of_created_topic(setting: &DescribedConfig) -> create_topics::CreatableTopicConfigs {
+    create_topics::CreatableTopicConfigs {
+        name: text(setting.name),
+        value: setting.value.as_deref().map(text),
+        read_only: setting.update == Update::ReadOnly,
+        config_source: setting.source.number(),
+        is_sensitive: setting.sensitive,
+        ..Default::default()
+    }
+}
+
+const fn mode(validate_only: bool) -> Mode {
+    if validate_only { Mode::ValidateOnly } else { Mode::Apply }
+}
+
+pub(super) fn replace<E: Env>(node: &Node<E>, request: &Request) -> Answered {
+    let asked: replace_api::Request = request.decode()?;
+    let mode = mode(asked.validate_only);
+    let responses = asked.resources.iter().map(|wanted| {
+        let settings: Vec<(&str, Option<&str>)> = wanted
+            .configs
+            .iter()
+            .map(|one| (one.name.as_str(), one.value.as_ref().map(|value| value.as_str())))
+            .collect();
+        let done = resource(node, wanted.resource_type, wanted.resource_name.as_str()).and_then(
+            |resource| {
+                match resource {
+                    Resource::Topic(name) => {
+                        node.engine.replace_topic_config(name, &settings, mode)
+                    }
+                    Resource::Broker(scope) => {
+                        node.engine.replace_broker_config(scope, &settings, mode)
+                    }
+                }
+                .map_err(|error| refusal(&error))
+            },
+        );
+        let (code, why) = done.err().unwrap_or((ErrorCode::None, None));
+        replace_api::AlterConfigsResourceResponse {
+            error_code: number(code),
+            error_message: why,
+            resource_type: wanted.resource_type,
+            resource_name: wanted.resource_name.clone(),
+            ..Default::default()
+        }
+    });
+    let response = replace_api::Response { responses: responses.collect(), ..Default::default() };
+    respond::<replace_api::Request>(request, &response)
+}
+
+pub(super) fn alter<E: Env>(node: &Node<E>, request: &Request) -> Answered {
+    let asked: alter_api::Request = request.decode()?;
+    let mode = mode(asked.validate_only);
+    let responses = asked.resources.iter().map(|wanted| {
+        let done = resource(node, wanted.resource_type, wanted.resource_name.as_str()).and_then(
+            |resource| {
+                let changes =
+                    wanted.configs.iter().map(change).collect::<Result<Vec<_>, Refused>>()?;
+                match resource {
+                    Resource::Topic(name) => node.engine.alter_topic_config(name, &changes, mode),
+                    Resource::Broker(scope) => {
+                        node.engine.alter_broker_config(scope, &changes, mode)
+                    }
+                }
+                .map_err(|error| refusal(&error))
+            },
+        );
+        let (code, why) = done.err().unwrap_or((ErrorCode::None, None));
+        alter_api::AlterConfigsResourceResponse {
+            error_code: number(code),
+            error_message: why,
+            resource_type: wanted.resource_type,
+            resource_name: wanted.resource_name.clone(),
+            ..Default::default()
+        }
+    });
+    let response = alter_api::Response { responses: responses.collect(), ..Default::default() };
+    respond::<alter_api::Request>(request, &response)
+}
+
+/// One change (KIP-339): 0 set, 1 delete, 2 append, 3 subtract.
+fn change(asked: &alter_api::AlterableConfig) -> Result<ConfigChange, Refused> {
+    let value = || {
+        asked.value.as_ref().map(|value| value.as_str().to_owned()).ok_or_else(|| {
+            (ErrorCode::InvalidRequest, Some(text("only a deletion goes without a value")))
+        })
+    };
+    let op = match asked.config_operation {
+        0 => ConfigOp::Set(value()?),
+        1 => ConfigOp::Delete,
+        2 => ConfigOp::Append(value()?),
+        3 => ConfigOp::Subtract(value()?),
+        // As 4.3.1.
+        _ => return Err((ErrorCode::UnknownServerError, Some(text("an operation is 0 to 3")))),
+    };
+    Ok(ConfigChange { key: asked.name.as_str().to_owned(), op })
+}

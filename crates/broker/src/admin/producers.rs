@@ -1,0 +1,94 @@
+//! `InitProducerId` and `DescribeProducers`.
+
+use hanbeon::{Env, PartitionError, ProducerView};
+use hanbeon_records::{ErrorCode, TopicName};
+use hanbeon_wire::{
+    Request,
+    messages::{describe_producers, init_producer_id as init, text},
+};
+
+use super::{Answered, number, respond, words};
+use crate::dispatch::Node;
+
+/// Hands out a fresh id to an idempotent producer. Transactions have no coordinator here yet, and a client that asks for one is told so
+/// in a way that it does not retry.
+pub(super) fn init_producer_id<E: Env>(node: &Node<E>, request: &Request) -> Answered {
+    let asked: init::Request = request.decode()?;
+    let mut response = init::Response { producer_id: -1, producer_epoch: -1, ..Default::default() };
+    let code = match asked.transactional_id {
+        Some(id) if id.as_str().is_empty() => ErrorCode::InvalidRequest,
+        Some(_) => ErrorCode::UnsupportedVersion,
+        // An id without an epoch, or an epoch without an id, is half an identity (KIP-360).
+        None if (asked.producer_id == -1) != (asked.producer_epoch == -1) => {
+            ErrorCode::InvalidRequest
+        }
+        None => match node.engine.init_producer_id() {
+            Ok(identity) => {
+                response.producer_id = identity.id.get();
+                response.producer_epoch = identity.epoch.get();
+                ErrorCode::None
+            }
+            Err(error) => {
+                tracing::error!(%error, "no producer id");
+                error.code()
+            }
+        },
+    };
+    response.error_code = number(code);
+    respond::<init::Request>(request, &response)
+}
+
+/// Lists the producers that partitions remember (KIP-664).
+pub(super) fn describe<E: Env>(node: &Node<E>, request: &Request) -> Answered {
+    let asked: describe_producers::Request = request.decode()?;
+    let topics = asked.topics.into_iter().map(|topic| {
+        let name = topic.name.as_str();
+        let legal = TopicName::new(name);
+        let partitions = topic.partition_indexes.iter().map(|&partition_index| {
+            let mut answer =
+                describe_producers::PartitionResponse { partition_index, ..Default::default() };
+            if let Err(why) = &legal {
+                answer.error_code = number(ErrorCode::InvalidTopicException);
+                answer.error_message = Some(text(&why.to_string()));
+                return answer;
+            }
+            match producers(node, name, partition_index) {
+                Ok(producers) => answer.active_producers = producers.iter().map(state).collect(),
+                Err(error) => {
+                    answer.error_code = number(error.code());
+                    answer.error_message = words(&error);
+                }
+            }
+            answer
+        });
+        describe_producers::TopicResponse {
+            partitions: partitions.collect(),
+            name: topic.name.clone(),
+            ..Default::default()
+        }
+    });
+    let response = describe_producers::Response { topics: topics.collect(), ..Default::default() };
+    respond::<describe_producers::Request>(request, &response)
+}
+
+fn producers<E: Env>(
+    node: &Node<E>,
+    topic: &str,
+    partition: i32,
+) -> Result<Vec<ProducerView>, PartitionError> {
+    node.engine.partition(topic, partition)?.describe_producers()
+}
+
+fn state(producer: &ProducerView) -> describe_producers::ProducerState {
+    describe_producers::ProducerState {
+        producer_id: producer.producer_id.get(),
+        producer_epoch: producer.producer_epoch.get().into(),
+        last_sequence: producer.last_sequence.map_or(-1, hanbeon_records::Sequence::get),
+        last_timestamp: producer.last_timestamp.get(),
+        coordinator_epoch: producer.coordinator_epoch.get(),
+        current_txn_start_offset: producer
+            .txn_first_offset
+            .map_or(-1, hanbeon_records::Offset::get),
+        ..Default::default()
+    }
+}
