@@ -2,7 +2,9 @@
 
 use core::fmt;
 
-use hanbeon_records::{CoordinatorEpoch, ErrorCode, Offset, ProducerEpoch, ProducerId, Sequence};
+use hanbeon_records::{
+    ControlError, CoordinatorEpoch, ErrorCode, Offset, ProducerEpoch, ProducerId, Sequence,
+};
 
 /// Why a batch or a marker may not be appended.
 ///
@@ -39,11 +41,13 @@ pub enum IdempotenceError {
     },
     /// A control batch in the log whose record cannot be read as a marker.
     #[error(
-        "the control batch at offset {offset} holds no readable marker: rebuild the partition from another replica or cut it there"
+        "the control batch at offset {offset} holds no readable marker ({error}): rebuild the partition from another replica or cut it there"
     )]
     MalformedMarker {
         /// Where it lies.
         offset: Offset,
+        /// What is wrong with it.
+        error: ControlError,
     },
     /// A gap, or a range that was seen but is no exact retry of a batch in the window.
     #[error(
@@ -59,8 +63,8 @@ pub enum IdempotenceError {
         /// What came.
         found: Sequence,
     },
-    /// An older incarnation of the producer: a zombie. PRODUCER_FENCED is the coordinator's word, never this table's
-    /// (KAFKA-10687).
+    /// An older incarnation of the producer: a zombie. `PRODUCER_FENCED` is the coordinator's word, never this
+    /// table's (KAFKA-10687).
     #[error(
         "producer {producer_id} epoch {found} was fenced by epoch {current} on this partition: initialise the producer again"
     )]

@@ -1,4 +1,4 @@
-//! Words that will be read from `hanbeon-records`.
+//! Whether a batch belongs to a transaction.
 
 use hanbeon_records::Attributes;
 
@@ -9,15 +9,6 @@ pub enum BatchKind {
     Plain,
     /// It does.
     Transactional,
-}
-
-/// How a transaction ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Outcome {
-    /// Its records count.
-    Commit,
-    /// They do not.
-    Abort,
 }
 
 impl BatchKind {

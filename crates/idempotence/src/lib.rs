@@ -89,7 +89,8 @@ mod window;
 
 pub use admit::{Admission, Claim, Duplicate, Origin, Ticket};
 pub use error::{ExpectedSequence, IdempotenceError};
-pub use kind::{BatchKind, Outcome};
+pub use hanbeon_records::Outcome;
+pub use kind::BatchKind;
 pub use markers::{CompletedTxn, MarkerAdmission, MarkerClaim, MarkerProtocol, MarkerTicket};
 pub use producer::WINDOW_DEPTH;
 pub use snapshot::{Loaded, SnapshotError, load, read_snapshot};

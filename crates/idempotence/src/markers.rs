@@ -1,8 +1,11 @@
 //! Markers end a producer's transaction and may raise its epoch.
 
-use hanbeon_records::{BatchRef, CoordinatorEpoch, Millis, Offset, ProducerEpoch, ProducerId};
+use hanbeon_records::{
+    BatchRef, Control, CoordinatorEpoch, Millis, Offset, Outcome, ProducerEpoch, ProducerId,
+    read_control,
+};
 
-use crate::{IdempotenceError, Outcome, ProducerStates, states::Slot};
+use crate::{IdempotenceError, ProducerStates, states::Slot};
 
 /// Which rules a marker and a transaction follow: the request that brings them says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,6 +121,7 @@ impl ProducerStates {
     /// Records a marker that is now in the log at `offset`, appended at `now` by this node's clock.
     ///
     /// `None` when no transaction of the producer was open here: the marker then only fences.
+    #[expect(clippy::needless_pass_by_value, reason = "a right is spent by using it")]
     pub fn record_marker(
         &mut self,
         ticket: MarkerTicket,
@@ -161,15 +165,24 @@ impl ProducerStates {
         now: Millis,
     ) -> Result<Option<CompletedTxn>, IdempotenceError> {
         let offset = batch.base_offset();
-        let marker =
-            read_marker(batch).map_err(|()| IdempotenceError::MalformedMarker { offset })?;
+        let control = read_control(*batch)
+            .map_err(|error| IdempotenceError::MalformedMarker { offset, error })?;
+        let producer_id = batch.producer_id();
+        let done = match control {
+            Some(Control::EndTxn(marker)) if producer_id.is_some() => {
+                let marker = Marker {
+                    producer_id,
+                    producer_epoch: batch.producer_epoch(),
+                    coordinator_epoch: marker.coordinator_epoch,
+                    outcome: marker.outcome,
+                    timestamp: batch.max_timestamp(),
+                };
+                self.apply_marker(&marker, offset, now)
+            }
+            // Emptied by compaction, or of a kind that says nothing about producers.
+            Some(Control::EndTxn(_) | Control::Other(_)) | None => None,
+        };
         self.advance_end(batch.next_offset());
-        Ok(marker.and_then(|marker| self.apply_marker(&marker, offset, now)))
+        Ok(done)
     }
-}
-
-/// The marker in a control batch; `None` in an emptied one and in control batches of other kinds.
-fn read_marker(batch: &BatchRef<'_>) -> Result<Option<Marker>, ()> {
-    let _ = batch;
-    Ok(None)
 }

@@ -116,16 +116,16 @@ impl ProducerStates {
     ///
     /// Allocates only when the table or the queue of open transactions must grow.
     #[inline]
+    #[expect(clippy::needless_pass_by_value, reason = "a right is spent by using it")]
     pub fn record(&mut self, ticket: Ticket, base_offset: Offset, now: Millis) {
-        let last_offset = base_offset.saturating_add(i64::from(ticket.offset_delta));
-        let batch = CachedBatch {
-            last_offset: last_offset.get(),
-            timestamp: ticket.timestamp.get(),
-            last_sequence: ticket.last_sequence,
-            offset_delta: ticket.offset_delta,
-        };
-        let at = Slot { hint: ticket.slot, producer_id: ticket.producer_id, epoch: ticket.epoch };
-        self.append_data(at, batch, ticket.kind, base_offset, now);
+        let Ticket {
+            producer_id, epoch, last_sequence, offset_delta, timestamp, kind, slot, ..
+        } = ticket;
+        let last_offset = base_offset.saturating_add(i64::from(offset_delta)).get();
+        let timestamp = timestamp.get();
+        let batch = CachedBatch { last_offset, timestamp, last_sequence, offset_delta };
+        let at = Slot { hint: slot, producer_id, epoch };
+        self.append_data(at, batch, kind, base_offset, now);
     }
 
     /// Follows a batch that was appended elsewhere or before: by the leader this node copies, or before a restart.

@@ -1,4 +1,5 @@
 //! Judging and recording a batch takes nothing from the heap.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that stops has failed")]
 #![expect(unsafe_code, reason = "an allocator that counts")]
 
 mod common;

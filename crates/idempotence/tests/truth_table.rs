@@ -1,4 +1,5 @@
 //! What a partition answers to a batch, row by row as in `docs/protocols/idempotence.md`.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that stops has failed")]
 
 mod common;
 

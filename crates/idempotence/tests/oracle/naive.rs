@@ -1,0 +1,332 @@
+//! What the table should answer, worked out anew for every question from everything that ever happened.
+//!
+//! Nothing here is taken from the crate: numbers are plain, sequences are 31-bit sums, and no state is kept that could be
+//! scanned for.
+
+use std::collections::BTreeMap;
+
+pub(crate) const LIMIT_MS: i64 = 1000;
+const RING: i64 = 1 << 31;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum What {
+    Data { first: i32, last: i32, in_txn: bool },
+    Marker { coordinator: i32 },
+}
+
+/// One batch in the log.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Logged {
+    pub(crate) base: i64,
+    pub(crate) last: i64,
+    pub(crate) id: i64,
+    pub(crate) epoch: i16,
+    pub(crate) what: What,
+    pub(crate) time: i64,
+    pub(crate) at: i64,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Batch {
+    pub(crate) id: i64,
+    pub(crate) epoch: i16,
+    pub(crate) first: i32,
+    pub(crate) records: i32,
+    pub(crate) in_txn: bool,
+    pub(crate) by_coordinator: bool,
+    pub(crate) token: Option<usize>,
+    pub(crate) time: i64,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Marker {
+    pub(crate) id: i64,
+    pub(crate) epoch: i16,
+    pub(crate) coordinator: i32,
+    pub(crate) v2: bool,
+    pub(crate) time: i64,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Question {
+    pub(crate) id: i64,
+    pub(crate) epoch: i16,
+    pub(crate) first: i32,
+    pub(crate) v2: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    Appended(i64),
+    Duplicate(i64, i64),
+    Ended(Option<(i64, i64)>),
+    Repeated,
+    Refused(i16),
+    Ask(usize),
+    NoNeed,
+}
+
+/// What is known of one producer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Known {
+    pub(crate) epoch: i16,
+    /// First and last sequence, first and last offset.
+    pub(crate) window: Vec<(i32, i32, i64, i64)>,
+    pub(crate) open: Option<i64>,
+    pub(crate) coordinator: i32,
+    newest: i64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    token: usize,
+    lowest: i32,
+    epoch: i16,
+    v2: bool,
+    since: i64,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Oracle {
+    pub(crate) log: Vec<Logged>,
+    pub(crate) end: i64,
+    pub(crate) now: i64,
+    pub(crate) high_watermark: i64,
+    /// How many batches of the log are forgotten for a producer.
+    forgotten: BTreeMap<i64, usize>,
+    saved: Option<(usize, BTreeMap<i64, usize>)>,
+    asked: BTreeMap<i64, Asked>,
+    tokens: usize,
+}
+
+/// The sequence `by` after `from`.
+pub(crate) fn later(from: i32, by: i64) -> i32 {
+    i32::try_from((i64::from(from) + by).rem_euclid(RING)).unwrap()
+}
+
+impl Oracle {
+    pub(crate) fn at(now: i64) -> Self {
+        Self { now, ..Self::default() }
+    }
+
+    pub(crate) fn known(&self, id: i64) -> Option<Known> {
+        self.known_before(id, self.log.len())
+    }
+
+    fn known_before(&self, id: i64, end: usize) -> Option<Known> {
+        let from = self.forgotten.get(&id).copied().unwrap_or(0).min(end);
+        let mut known: Option<Known> = None;
+        for batch in self.log[from..end].iter().filter(|batch| batch.id == id) {
+            let fresh = Known { epoch: batch.epoch, coordinator: -1, ..Known::default() };
+            let known = known.get_or_insert(fresh);
+            if known.epoch != batch.epoch {
+                known.window.clear();
+            }
+            known.epoch = batch.epoch;
+            known.newest = batch.time.max(batch.at);
+            match batch.what {
+                What::Data { first, last, in_txn } => {
+                    known.window.push((first, last, batch.base, batch.last));
+                    if known.window.len() > 5 {
+                        known.window.remove(0);
+                    }
+                    if in_txn && known.open.is_none() {
+                        known.open = Some(batch.base);
+                    }
+                }
+                What::Marker { coordinator } => {
+                    known.coordinator = coordinator;
+                    known.open = None;
+                }
+            }
+        }
+        known
+    }
+
+    pub(crate) fn all(&self) -> BTreeMap<i64, Known> {
+        (0..10).filter_map(|id| Some((id, self.known(id)?))).collect()
+    }
+
+    fn refusal(&self, batch: &Batch, known: Option<&Known>) -> Option<i16> {
+        if known.is_some_and(|known| batch.epoch < known.epoch) {
+            return Some(47);
+        }
+        let going_on =
+            known.is_some_and(|known| known.open.is_some() && known.epoch == batch.epoch);
+        let asked = self.asked.get(&batch.id);
+        let token = asked.map(|asked| asked.token);
+        if batch.in_txn && !going_on && (token.is_none() || token != batch.token) {
+            return Some(48);
+        }
+        if !batch.by_coordinator {
+            if asked.is_some_and(|asked| batch.first > asked.lowest) {
+                return Some(45);
+            }
+            let nothing = known.is_none_or(|known| known.window.is_empty());
+            if asked.is_some_and(|asked| asked.v2) && nothing && batch.first != 0 {
+                return Some(45);
+            }
+            if let Some(known) = known {
+                let expected = match known.window.last() {
+                    Some((_, last, _, _)) if known.epoch == batch.epoch => later(*last, 1),
+                    _ => 0,
+                };
+                if batch.first != expected {
+                    return Some(45);
+                }
+            }
+        }
+        let open = known.is_some_and(|known| known.open.is_some());
+        (open && !batch.in_txn).then_some(48)
+    }
+
+    pub(crate) fn produce(&mut self, batch: &Batch) -> Answer {
+        let known = self.known(batch.id);
+        let last = later(batch.first, i64::from(batch.records) - 1);
+        if let Some(known) = &known
+            && !batch.by_coordinator
+            && known.epoch == batch.epoch
+            && let Some(copy) = known.window.iter().find(|c| (c.0, c.1) == (batch.first, last))
+        {
+            return Answer::Duplicate(copy.2, copy.3);
+        }
+        if let Some(code) = self.refusal(batch, known.as_ref()) {
+            return Answer::Refused(code);
+        }
+        let what = What::Data { first: batch.first, last, in_txn: batch.in_txn };
+        let base = self.append(batch.id, batch.epoch, what, i64::from(batch.records), batch.time);
+        if batch.in_txn {
+            self.asked.remove(&batch.id);
+        }
+        Answer::Appended(base)
+    }
+
+    fn append(&mut self, id: i64, epoch: i16, what: What, records: i64, time: i64) -> i64 {
+        let base = self.end;
+        self.end += records;
+        self.log.push(Logged { base, last: self.end - 1, id, epoch, what, time, at: self.now });
+        base
+    }
+
+    pub(crate) fn end_txn(&mut self, marker: &Marker) -> Answer {
+        let known = self.known(marker.id);
+        if let Some(known) = &known {
+            let same = marker.v2 && marker.epoch == known.epoch;
+            if marker.epoch < known.epoch || (same && known.open.is_some()) {
+                return Answer::Refused(47);
+            }
+            if marker.coordinator < known.coordinator {
+                return Answer::Refused(52);
+            }
+            if same && marker.coordinator == known.coordinator {
+                return Answer::Repeated;
+            }
+        }
+        let what = What::Marker { coordinator: marker.coordinator };
+        let at = self.append(marker.id, marker.epoch, what, 1, marker.time);
+        self.asked.remove(&marker.id);
+        let ended = known.and_then(|known| known.open).map(|first| {
+            let others = self.all().values().filter_map(|known| known.open).min();
+            (first, others.unwrap_or(at + 1))
+        });
+        Answer::Ended(ended)
+    }
+
+    pub(crate) fn ask(&mut self, question: &Question) -> Answer {
+        let known = self.known(question.id);
+        if known.is_some_and(|known| known.open.is_some() && known.epoch == question.epoch) {
+            return Answer::NoNeed;
+        }
+        let fresh = Asked {
+            token: self.tokens,
+            lowest: question.first,
+            epoch: question.epoch,
+            v2: question.v2,
+            since: self.now,
+        };
+        let mut asked = self.asked.get(&question.id).copied().unwrap_or(fresh);
+        self.tokens = self.tokens.max(asked.token + 1);
+        if question.epoch > asked.epoch {
+            asked = Asked { token: asked.token, since: asked.since, ..fresh };
+        } else if question.epoch == asked.epoch {
+            asked.lowest = asked.lowest.min(question.first);
+        }
+        self.asked.insert(question.id, asked);
+        Answer::Ask(asked.token)
+    }
+
+    /// Forgets producers that were silent long enough, as they stood before the batch number `end`.
+    fn forget_silent(&mut self, end: usize) {
+        for id in 0..10 {
+            let Some(known) = self.known_before(id, end) else { continue };
+            if known.open.is_none() && self.now - known.newest >= LIMIT_MS {
+                self.forgotten.insert(id, end);
+            }
+        }
+    }
+
+    pub(crate) fn expire(&mut self) {
+        self.forget_silent(self.log.len());
+        self.asked.retain(|_, asked| self.now - asked.since < LIMIT_MS);
+    }
+
+    pub(crate) fn save(&mut self) {
+        self.saved = Some((self.log.len(), self.forgotten.clone()));
+    }
+
+    /// Loads what was saved last, or nothing, and replays the batches behind it; returns where they begin.
+    pub(crate) fn reload(&mut self) -> usize {
+        self.high_watermark = self.end;
+        let (from, forgotten) = self.saved.clone().unwrap_or_default();
+        self.forgotten = forgotten;
+        self.forget_silent(from);
+        self.drop_asked(from);
+        from
+    }
+
+    /// Cuts the last batches off and replays what is left.
+    /// Whether what was saved still counts is the answer.
+    pub(crate) fn truncate(&mut self, batches: usize) -> bool {
+        let keep = self.log.len().saturating_sub(batches);
+        self.log.truncate(keep);
+        self.end = self.log.last().map_or(0, |last| last.last + 1);
+        self.high_watermark = self.high_watermark.min(self.end);
+        self.forgotten.clear();
+        self.saved = self.saved.take().filter(|(at, _)| *at <= keep);
+        self.drop_asked(0);
+        self.saved.is_some()
+    }
+
+    fn drop_asked(&mut self, from: usize) {
+        for batch in &self.log[from..] {
+            match batch.what {
+                What::Data { in_txn: false, .. } => {}
+                What::Data { in_txn: true, .. } | What::Marker { .. } => {
+                    self.asked.remove(&batch.id);
+                }
+            }
+        }
+    }
+
+    /// Where readers of committed data must stop.
+    pub(crate) fn last_stable_offset(&self) -> i64 {
+        let mut stable = self.high_watermark;
+        let mut open: BTreeMap<i64, i64> = BTreeMap::new();
+        for batch in &self.log {
+            match batch.what {
+                What::Data { in_txn: true, .. } => {
+                    open.entry(batch.id).or_insert(batch.base);
+                }
+                What::Data { in_txn: false, .. } => {}
+                What::Marker { .. } => {
+                    if let Some(first) = open.remove(&batch.id)
+                        && batch.base >= self.high_watermark
+                    {
+                        stable = stable.min(first);
+                    }
+                }
+            }
+        }
+        open.values().fold(stable, |stable, first| stable.min(*first))
+    }
+}
