@@ -2,34 +2,46 @@
 
 use std::{fmt, path::Path, sync::Arc};
 
-use hanbeon_records::{Millis, NodeId, ProducerEpoch, ProducerId, TopicId};
+use hanbeon_idempotence::{FirstWrite, Verification};
+use hanbeon_log::{
+    FsDir, LogError, ReadMode,
+    sync::{AtomicBool, Mutex, MutexGuard, Ordering, RwLock, thread::JoinHandle},
+};
+use hanbeon_meta::{
+    ClusterRow, Image as Rows, LoggedSettings, LoggedStore, MetadataStore, StoreError, TxnResult,
+    changes,
+};
+use hanbeon_records::{Millis, NodeId, ProducerEpoch, ProducerId, TopicId, TopicPartition};
 
 use crate::{
-    ConfigChange, ConfigError, CreatedTopic, DescribedConfig, Env, Image, Mode, NewTopic, OpenError, Options,
-    PartitionError, PartitionHandle, ProducerIdError, Settings, System, Topic, TopicError,
+    Env, Image, Metrics, OpenError, Options, PartitionError, PartitionHandle, ProducerIdError,
+    Settings, System, Topic, TopicError,
+    admin::Admin,
+    adopt,
+    data_dir::{DataDir, holds_data},
+    ground::{DueSyncs, Ground, Helpers},
+    maintenance::{Upkeep, start_helpers},
+    producer_ids::ProducerIds,
 };
 
 /// An open data directory. Clones are the same engine; the last one to go shuts it down as [`Engine::shutdown`] does.
-pub struct Engine<E: Env = System>(pub(crate) Arc<Shared<E>>);
+pub struct Engine<E: Env = System>(pub(crate) Arc<Owner<E>>);
 
-pub(crate) struct Shared<E: Env>(std::marker::PhantomData<E>);
-
-/// A topic as a request names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TopicRef<'a> {
-    /// By name.
-    Name(&'a str),
-    /// By identity.
-    Id(TopicId),
+/// What all clones share and helpers do not: when it goes, the engine shuts down.
+pub(crate) struct Owner<E: Env> {
+    pub(crate) shared: Arc<Shared<E>>,
+    pub(crate) helpers: Mutex<Vec<JoinHandle<()>>>,
 }
 
-/// Whose dynamic settings are meant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BrokerScope {
-    /// All brokers'.
-    All,
-    /// This broker's.
-    This,
+/// What the engine is made of.
+pub(crate) struct Shared<E: Env> {
+    pub(crate) ground: Arc<Ground<E>>,
+    pub(crate) image: RwLock<Arc<Image<E>>>,
+    settings: RwLock<Settings>,
+    admin: Mutex<Admin<E>>,
+    ids: ProducerIds,
+    pub(crate) upkeep: Mutex<Upkeep>,
+    pub(crate) closed: AtomicBool,
 }
 
 /// A producer's identity.
@@ -54,30 +66,75 @@ impl Engine<System> {
     ///
     /// # Errors
     /// As [`Engine::open`].
-    pub fn open_with(_path: impl AsRef<Path>, _options: Options) -> Result<Self, OpenError> {
-        unimplemented!()
+    pub fn open_with(path: impl AsRef<Path>, options: Options) -> Result<Self, OpenError> {
+        let path = path.as_ref();
+        let dir = FsDir::create(path, ReadMode::Map).map_err(|source| OpenError::Io {
+            dir: path.display().to_string(),
+            action: "make the directory",
+            source: Arc::new(source),
+        })?;
+        Self::open_in(System::new(), dir, options)
     }
 }
 
 impl<E: Env> Engine<E> {
     /// Opens the data directory `dir` in an environment of the caller's.
     ///
+    /// Logs are opened when they are first touched, so that this returns soon whatever has to be recovered.
+    ///
     /// # Errors
     /// As [`Engine::open`].
-    pub fn open_in(_env: E, _dir: E::Dir, _options: Options) -> Result<Self, OpenError> {
-        unimplemented!()
+    pub fn open_in(env: E, dir: E::Dir, options: Options) -> Result<Self, OpenError> {
+        let hash_seed = env.random();
+        let node = options.node()?;
+        let data = DataDir::open(dir, node, || env.random())?;
+        let store = LoggedStore::open(data.dir.clone(), LoggedSettings::STANDARD)
+            .map_err(|error| metadata(&data, error))?;
+        let store: Arc<dyn MetadataStore> = Arc::new(store);
+        found(&*store, &data, &env)?;
+        count_opening(&*store, &data)?;
+        let verification = match options.flag("transaction.partition.verification.enable") {
+            Some(false) => Verification::Off,
+            Some(true) | None => Verification::On,
+        };
+        let ground = Arc::new(Ground {
+            hash_seed,
+            helpers: if options.helpers == 0 { Helpers::None } else { Helpers::Some },
+            verification,
+            first_write: FirstWrite::AnySequence,
+            metrics: Arc::new(Metrics::default()),
+            due: DueSyncs::new(),
+            env,
+            data,
+        });
+        let admin = Admin::new(Arc::clone(&ground), Arc::clone(&store), options.settings)
+            .map_err(|error| metadata(&ground.data, error))?;
+        clear_leftovers(&admin)?;
+        let upkeep = Upkeep::new(&admin.settings(), ground.env.now());
+        let shared = Arc::new(Shared {
+            image: RwLock::new(Arc::new(admin.image())),
+            settings: RwLock::new(admin.settings()),
+            ids: ProducerIds::new(store),
+            upkeep: Mutex::new(upkeep),
+            closed: AtomicBool::new(false),
+            admin: Mutex::new(admin),
+            ground,
+        });
+        let engine = Self(Arc::new(Owner { shared, helpers: Mutex::new(Vec::new()) }));
+        start_helpers(&engine.0, options.helpers)?;
+        Ok(engine)
     }
 
     /// What topics there are now.
     #[must_use]
     pub fn image(&self) -> Arc<Image<E>> {
-        unimplemented!()
+        Arc::clone(&self.shared().image.read())
     }
 
     /// The topic called `name`.
     #[must_use]
     pub fn topic(&self, name: &str) -> Option<Arc<Topic<E>>> {
-        self.image().topic(name).cloned()
+        self.shared().image.read().topic(name).cloned()
     }
 
     /// A partition by its topic's name.
@@ -85,10 +142,8 @@ impl<E: Env> Engine<E> {
     /// # Errors
     /// [`PartitionError::Unknown`].
     pub fn partition(&self, topic: &str, number: i32) -> Result<PartitionHandle<E>, PartitionError> {
-        let image = self.image();
-        let found = image.topic(topic).and_then(|topic| topic.partition(number));
-        found
-            .cloned()
+        let of = |image: &Image<E>| image.topic(topic)?.partition(number).cloned();
+        of(&self.shared().image.read())
             .ok_or_else(|| PartitionError::Unknown { topic: topic.to_owned(), partition: number })
     }
 
@@ -97,8 +152,8 @@ impl<E: Env> Engine<E> {
     /// # Errors
     /// [`PartitionError::UnknownTopicId`] or [`PartitionError::Unknown`].
     pub fn partition_by_id(&self, id: TopicId, number: i32) -> Result<PartitionHandle<E>, PartitionError> {
-        let image = self.image();
-        let topic = image.topic_by_id(id).ok_or(PartitionError::UnknownTopicId { id })?;
+        let topic = self.shared().image.read().topic_by_id(id).cloned();
+        let topic = topic.ok_or(PartitionError::UnknownTopicId { id })?;
         topic.partition(number).cloned().ok_or_else(|| PartitionError::Unknown {
             topic: topic.name().to_string(),
             partition: number,
@@ -108,144 +163,50 @@ impl<E: Env> Engine<E> {
     /// The cluster's identity: 22 characters, the same for the life of the data directory.
     #[must_use]
     pub fn cluster_id(&self) -> &str {
-        unimplemented!()
+        &self.shared().ground.data.identity.cluster_id
     }
 
     /// This node's number.
     #[must_use]
     pub fn node_id(&self) -> NodeId {
-        unimplemented!()
+        self.shared().ground.data.identity.node_id
     }
 
     /// The data directory, for people (`DescribeLogDirs`).
     #[must_use]
     pub fn data_dir(&self) -> String {
-        unimplemented!()
+        use hanbeon_log::Dir;
+        self.shared().ground.data.dir.display()
+    }
+
+    /// What failed when a write or sync of this data directory failed for the first time; nothing is taken since.
+    #[must_use]
+    pub fn storage_failure(&self) -> Option<LogError> {
+        self.shared().ground.data.poison.first()
     }
 
     /// The broker settings that count now.
     #[must_use]
     pub fn settings(&self) -> Settings {
-        unimplemented!()
+        self.shared().settings.read().clone()
+    }
+
+    /// What is counted.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.shared().ground.metrics
     }
 
     /// The time of day of this engine's environment.
     #[must_use]
     pub fn now(&self) -> Millis {
-        unimplemented!()
+        self.shared().ground.env.now()
     }
 
-    /// Creates a topic for a client.
-    ///
-    /// # Errors
-    /// The name is taken or no name, the numbers cannot be, a setting cannot be taken, or the storage fails.
-    pub fn create_topic(&self, _topic: &NewTopic, _mode: Mode) -> Result<CreatedTopic, TopicError> {
-        unimplemented!()
-    }
-
-    /// Creates a topic because a client asked about it (`auto.create.topics.enable` is the caller's to look at), with the
-    /// broker's defaults. One that is there already is fine.
-    ///
-    /// # Errors
-    /// As [`Engine::create_topic`].
-    pub fn auto_create_topic(&self, _name: &str) -> Result<Arc<Topic<E>>, TopicError> {
-        unimplemented!()
-    }
-
-    /// Deletes a topic and all its records; what was deleted.
-    ///
-    /// # Errors
-    /// There is no such topic, or the storage fails.
-    pub fn delete_topic(&self, _topic: TopicRef<'_>) -> Result<Arc<Topic<E>>, TopicError> {
-        unimplemented!()
-    }
-
-    /// Gives a topic more partitions, `count` in all. `assignments` names the replicas of the new ones.
-    ///
-    /// # Errors
-    /// There is no such topic, it has that many already, or the storage fails.
-    pub fn create_partitions(
-        &self,
-        _topic: &str,
-        _count: i32,
-        _assignments: Option<&[Vec<NodeId>]>,
-        _mode: Mode,
-    ) -> Result<(), TopicError> {
-        unimplemented!()
-    }
-
-    /// A topic's settings, by name; all of them, or those asked for that exist.
-    ///
-    /// # Errors
-    /// There is no such topic.
-    pub fn describe_topic_config(
-        &self,
-        _topic: &str,
-        _keys: Option<&[&str]>,
-    ) -> Result<Vec<DescribedConfig>, TopicError> {
-        unimplemented!()
-    }
-
-    /// Changes single settings of a topic.
-    ///
-    /// # Errors
-    /// There is no such topic, or a setting cannot be taken; nothing is changed then.
-    pub fn alter_topic_config(
-        &self,
-        _topic: &str,
-        _changes: &[ConfigChange],
-        _mode: Mode,
-    ) -> Result<(), TopicError> {
-        unimplemented!()
-    }
-
-    /// Gives a topic these settings and no others.
-    ///
-    /// # Errors
-    /// As [`Engine::alter_topic_config`].
-    pub fn replace_topic_config(
-        &self,
-        _topic: &str,
-        _settings: &[(&str, Option<&str>)],
-        _mode: Mode,
-    ) -> Result<(), TopicError> {
-        unimplemented!()
-    }
-
-    /// The broker's settings, by name; all of them, or those asked for that exist. For all brokers: the dynamic ones only.
+    /// Its environment.
     #[must_use]
-    pub fn describe_broker_config(
-        &self,
-        _scope: BrokerScope,
-        _keys: Option<&[&str]>,
-    ) -> Vec<DescribedConfig> {
-        unimplemented!()
-    }
-
-    /// Changes single settings of the broker.
-    ///
-    /// # Errors
-    /// A setting cannot be taken, or not while the server runs; nothing is changed then.
-    pub fn alter_broker_config(
-        &self,
-        _scope: BrokerScope,
-        _changes: &[ConfigChange],
-        _mode: Mode,
-    ) -> Result<(), TopicError> {
-        unimplemented!()
-    }
-
-    /// Gives the broker these dynamic settings and no others.
-    ///
-    /// # Errors
-    /// As [`Engine::alter_broker_config`].
-    pub fn replace_broker_config(
-        &self,
-        _scope: BrokerScope,
-        _settings: &[(&str, Option<&str>)],
-        _mode: Mode,
-    ) -> Result<(), TopicError> {
-        unimplemented!()
+    pub fn env(&self) -> &E {
+        &self.shared().ground.env
     }
 
     /// A fresh producer id with epoch 0 (`InitProducerId` without a transactional id).
@@ -253,26 +214,112 @@ impl<E: Env> Engine<E> {
     /// # Errors
     /// No block of ids could be reserved.
     pub fn init_producer_id(&self) -> Result<ProducerIdentity, ProducerIdError> {
-        unimplemented!()
+        let id = self.shared().ids.take()?;
+        self.metrics().producer_ids.add(1);
+        Ok(ProducerIdentity { id, epoch: ProducerEpoch::new(0) })
     }
 
-    /// Does what is due: opens what is not open yet, background syncs, checkpoints, producer expiry. Returns the time until
-    /// something is due again, in milliseconds. With [`Options::helpers`] threads call it; without, the embedder may.
-    ///
-    /// # Errors
-    /// A checkpoint could not be written; partitions that fail are reported by their own calls.
-    pub fn maintain(&self, _now: Millis) -> Result<u64, OpenError> {
-        unimplemented!()
+    pub(crate) fn shared(&self) -> &Shared<E> {
+        &self.0.shared
     }
 
-    /// Syncs everything, writes the checkpoints and the clean-shutdown marker, joins the helpers, lets the directory go. All
-    /// calls fail afterwards. A second call does nothing.
-    ///
-    /// # Errors
-    /// Something could not be made durable: the next opening recovers.
-    pub fn shutdown(&self) -> Result<(), OpenError> {
-        unimplemented!()
+    /// The right to change metadata.
+    pub(crate) fn admin(&self) -> Result<MutexGuard<'_, Admin<E>>, TopicError> {
+        let admin = self.shared().admin.lock();
+        if self.shared().closed.load(Ordering::Acquire) {
+            return Err(TopicError::Closed);
+        }
+        Ok(admin)
     }
+
+    /// Replaces the image by a changed one. Called by holders of the admin lock only, so that no change is lost.
+    pub(crate) fn change_image(&self, change: impl FnOnce(&mut Image<E>)) {
+        let mut image = Image::clone(&self.image());
+        change(&mut image);
+        *self.shared().image.write() = Arc::new(image);
+    }
+
+    pub(crate) fn publish_settings(&self, settings: Settings) {
+        *self.shared().settings.write() = settings;
+    }
+}
+
+fn metadata<D: hanbeon_log::Dir>(data: &DataDir<D>, error: StoreError) -> OpenError {
+    OpenError::Metadata { dir: data.dir.display(), source: Arc::new(error) }
+}
+
+/// Founds the cluster in a directory that has no metadata of ours: a new one, or one that Kafka wrote.
+fn found<E: Env>(
+    store: &dyn MetadataStore,
+    data: &DataDir<E::Dir>,
+    env: &E,
+) -> Result<(), OpenError> {
+    let failed = |error| metadata(data, error);
+    let rows = Rows::read(store).map_err(failed)?;
+    let cluster_id = data.identity.cluster_id.clone();
+    match rows.cluster() {
+        Some(cluster) if cluster.row.cluster_id == cluster_id => return Ok(()),
+        Some(cluster) => {
+            return Err(OpenError::MetaProperties {
+                dir: hanbeon_log::Dir::display(&data.dir),
+                damage: crate::MetaPropertiesError::Value {
+                    key: "cluster.id",
+                    expected: "that of hanbeon.meta",
+                    found: format!("{cluster_id} and {}", cluster.row.cluster_id),
+                },
+            });
+        }
+        None => {}
+    }
+    let first_id = adopt::adopt(store, &rows, data, env)?;
+    let txn = changes::found_cluster(&ClusterRow { cluster_id }, first_id);
+    committed(store.commit(&txn).map_err(failed)?).map_err(failed)
+}
+
+/// One more opening: the leader epoch of every partition goes up by one.
+fn count_opening<D: hanbeon_log::Dir>(
+    store: &dyn MetadataStore,
+    data: &DataDir<D>,
+) -> Result<(), OpenError> {
+    let failed = |error| metadata(data, error);
+    let rows = Rows::read(store).map_err(failed)?;
+    let result = store.commit(&changes::begin_opening(&rows)).map_err(failed)?;
+    committed(result).map_err(failed)
+}
+
+/// Nobody else writes to the store of a locked directory, so a refusal is as bad as a failure.
+pub(crate) fn committed(result: TxnResult) -> Result<(), StoreError> {
+    match result {
+        TxnResult::Committed(_) => Ok(()),
+        TxnResult::Refused(_) => Err(StoreError::Poisoned),
+        TxnResult::Unknown(error) => Err(error),
+    }
+}
+
+/// Directories that no row knows: half a creation is removed, anything with data in it is put aside and never read or
+/// deleted by us again.
+fn clear_leftovers<E: Env>(admin: &Admin<E>) -> Result<(), OpenError> {
+    let data = &admin.ground.data;
+    for name in &data.partitions {
+        let TopicPartition { topic, partition } = name;
+        let known = admin.rows.topic(topic).is_some_and(|row| row.partitions.contains_key(partition));
+        if known {
+            continue;
+        }
+        let tag = u128::from(admin.ground.env.random());
+        let holds = holds_data(&data.partition(name)?).map_err(|source| OpenError::Io {
+            dir: hanbeon_log::Dir::display(&data.dir),
+            action: "look into a directory without a topic",
+            source: Arc::new(source),
+        })?;
+        if holds {
+            tracing::warn!(partition = %name, "no topic owns this directory: put aside as -stray");
+            data.put_astray(name, tag)?;
+        } else {
+            data.remove_partition(name, tag)?;
+        }
+    }
+    Ok(())
 }
 
 impl<E: Env> Clone for Engine<E> {
@@ -283,11 +330,7 @@ impl<E: Env> Clone for Engine<E> {
 
 impl<E: Env> fmt::Debug for Engine<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Engine").finish_non_exhaustive()
+        let data = &self.shared().ground.data;
+        f.debug_struct("Engine").field("dir", &data.dir).finish_non_exhaustive()
     }
-}
-
-#[expect(dead_code, reason = "checked by the compiler")]
-fn refused(error: ConfigError) -> TopicError {
-    error.into()
 }

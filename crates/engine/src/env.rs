@@ -160,7 +160,8 @@ mod tests {
         let one = Manual::<MemDir>::new(Millis::new(5), 1);
         let two = Manual::<MemDir>::new(Millis::new(5), 1);
         assert_eq!(one.now(), Millis::new(5));
-        one.clone().advance(10);
+        let other = one.clone();
+        other.advance(10);
         assert_eq!(one.now(), Millis::new(15));
         assert_eq!(one.monotonic(), Duration::from_millis(10));
         let (a, b) = (one.random(), one.random());

@@ -5,11 +5,16 @@ use std::{fmt, sync::Arc};
 use hanbeon_records::{NodeId, TopicId, TopicName};
 use hashbrown::HashMap;
 
-use crate::{Env, PartitionHandle, System, config::Overrides};
+use crate::{Env, PartitionHandle, System, config::Overrides, metrics::TopicMetrics};
 
 /// Topics that the server keeps for itself.
 pub const INTERNAL_TOPICS: [&str; 3] =
     ["__consumer_offsets", "__share_group_state", "__transaction_state"];
+
+/// Whether a topic of this name is the server's own.
+pub(crate) fn is_internal(name: &str) -> bool {
+    name.starts_with("__") && INTERNAL_TOPICS.contains(&name)
+}
 
 /// One topic at one moment.
 pub struct Topic<E: Env = System> {
@@ -17,6 +22,8 @@ pub struct Topic<E: Env = System> {
     pub(crate) id: TopicId,
     pub(crate) partitions: Box<[PartitionHandle<E>]>,
     pub(crate) overrides: Overrides,
+    pub(crate) replication_factor: i16,
+    pub(crate) metrics: Arc<TopicMetrics>,
 }
 
 impl<E: Env> Topic<E> {
@@ -35,7 +42,19 @@ impl<E: Env> Topic<E> {
     /// Whether it is one of [`INTERNAL_TOPICS`].
     #[must_use]
     pub fn is_internal(&self) -> bool {
-        INTERNAL_TOPICS.contains(&self.name.as_str())
+        is_internal(self.name.as_str())
+    }
+
+    /// How many replicas each partition has.
+    #[must_use]
+    pub const fn replication_factor(&self) -> i16 {
+        self.replication_factor
+    }
+
+    /// What it counts.
+    #[must_use]
+    pub fn metrics(&self) -> &TopicMetrics {
+        &self.metrics
     }
 
     /// Its partitions, by number.
@@ -90,6 +109,16 @@ impl<E: Env> Image<E> {
         self.by_id.get(&id)
     }
 
+    pub(crate) fn insert(&mut self, topic: Arc<Topic<E>>) {
+        self.by_id.insert(topic.id, Arc::clone(&topic));
+        self.by_name.insert(topic.name.as_str().into(), topic);
+    }
+
+    pub(crate) fn remove(&mut self, topic: &Topic<E>) {
+        self.by_id.remove(&topic.id);
+        self.by_name.remove(topic.name.as_str());
+    }
+
     /// All topics, sorted by name.
     #[must_use]
     pub fn topics(&self) -> Vec<&Arc<Topic<E>>> {
@@ -114,6 +143,13 @@ impl<E: Env> Image<E> {
     #[must_use]
     pub const fn node_id(&self) -> NodeId {
         self.node
+    }
+}
+
+impl<E: Env> Clone for Image<E> {
+    fn clone(&self) -> Self {
+        let Self { node, by_name, by_id } = self;
+        Self { node: *node, by_name: by_name.clone(), by_id: by_id.clone() }
     }
 }
 

@@ -68,4 +68,25 @@ impl Options {
         self.settings.insert(key.name, value);
         Ok(self)
     }
+
+    /// What the options say about this node's number.
+    pub(crate) fn node(&self) -> Result<Option<NodeId>, ConfigError> {
+        let keys = ["node.id", "broker.id"];
+        let given = keys.into_iter().find_map(|key| self.settings.get(key)?.trim().parse().ok());
+        match (self.node_id, given) {
+            (Some(own), Some(given)) if own.get() != given => Err(ConfigError::Conflict {
+                key: "node.id",
+                found: given.to_string(),
+                other: "the options' node id",
+                rule: "a node has one number",
+            }),
+            (Some(own), _) => Ok(Some(own)),
+            // -1 is broker.id's way to say that it is not given.
+            (None, given) => Ok(given.filter(|id| *id >= 0).map(NodeId::new)),
+        }
+    }
+
+    pub(crate) fn flag(&self, key: &str) -> Option<bool> {
+        Some(self.settings.get(key)?.trim().eq_ignore_ascii_case("true"))
+    }
 }

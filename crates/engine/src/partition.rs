@@ -1,15 +1,33 @@
 //! One partition: its log, its leader, and who waits for it.
 
-use std::{fmt, future::Future, pin::Pin, sync::Arc, task::{Context, Poll}};
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::{Arc, OnceLock},
+    task::{Context, Poll},
+};
 
 use bytes::Bytes;
-use hanbeon_records::{LeaderEpoch, Millis, Offset, TopicId, TopicName};
-use hanbeon_replica::Acks;
-
 use hanbeon_idempotence::ProducerView;
-use hanbeon_log::{AbortedTxn, EpochEnd, FirstBatch, FoundOffset, Isolation, TimeQuery};
+use hanbeon_log::{
+    AbortedTxn, Durability, EpochEnd, FirstBatch, FoundOffset, Isolation, Joined, LogConfig,
+    LogError, OpenPartition, Partition, SegmentView, Shutdown, TimeQuery,
+    sync::{AtomicBool, AtomicI64, AtomicU8, Mutex, Ordering},
+};
+use hanbeon_records::{LeaderEpoch, Millis, Offset, TopicId, TopicName, TopicPartition};
+use hanbeon_replica::{
+    Acks, Input, Leader, LogBounds, ReplicaError, Settled, WaiterId, check_epoch,
+};
 
-use crate::{Env, PartitionError, ProduceError, System};
+use crate::{
+    Env, PartitionError, Produce, ProduceError, ProduceFuture, System,
+    data_dir::LastStop,
+    ground::{Ground, Helpers},
+    image::is_internal,
+    metrics::TopicMetrics,
+    waiters::{End, Ends, Parking},
+};
 
 /// A cheap handle on one partition; clones are the same partition.
 ///
@@ -18,71 +36,34 @@ use crate::{Env, PartitionError, ProduceError, System};
 pub struct PartitionHandle<E: Env = System>(pub(crate) Arc<Inner<E>>);
 
 pub(crate) struct Inner<E: Env> {
-    topic: TopicName,
-    topic_id: TopicId,
-    number: i32,
-    env: std::marker::PhantomData<E>,
+    pub(crate) ground: Arc<Ground<E>>,
+    pub(crate) name: TopicPartition,
+    pub(crate) topic_id: TopicId,
+    pub(crate) leader_epoch: LeaderEpoch,
+    pub(crate) metrics: Arc<TopicMetrics>,
+    pub(crate) parking: Parking,
+    config: Mutex<LogConfig>,
+    opened: OnceLock<Result<Opened<E>, LogError>>,
+    life: AtomicU8,
 }
 
-/// What became of a batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Produced {
-    /// Offset of its first record; of the original where the batch is a duplicate.
-    pub base_offset: Offset,
-    /// Offset of its last record.
-    pub last_offset: Offset,
-    /// The broker's time, where the topic stamps records with it.
-    pub log_append_time: Option<Millis>,
-    /// First offset in the log.
-    pub log_start_offset: Offset,
-    /// Whether the batch had been appended before, and was not appended again.
-    pub duplicate: bool,
-}
+/// The lives of a partition.
+const LIVE: u8 = 0;
+const DELETED: u8 = 1;
+const SHUT: u8 = 2;
 
-/// The answer to [`PartitionHandle::produce`].
-#[must_use = "only the answer says whether the batch was taken"]
-pub enum Produce<E: Env = System> {
-    /// Here already.
-    Done(Result<Produced, ProduceError>),
-    /// Comes when another thread has written it, or when it is as safe as asked for.
-    Waiting(ProduceFuture<E>),
-}
-
-impl<E: Env> Produce<E> {
-    /// Blocks until the answer is there; does the sync it waits for itself where nobody else does.
-    ///
-    /// # Errors
-    /// As [`PartitionHandle::produce`].
-    pub fn wait(self) -> Result<Produced, ProduceError> {
-        match self {
-            Self::Done(result) => result,
-            Self::Waiting(future) => future.wait(),
-        }
-    }
-}
-
-/// A batch on its way; a future for any executor. Dropping it takes nothing back.
-#[must_use = "only the answer says whether the batch was taken"]
-pub struct ProduceFuture<E: Env = System>(std::marker::PhantomData<E>);
-
-impl<E: Env> ProduceFuture<E> {
-    /// Blocks until the answer is there; does the sync it waits for itself where nobody else does.
-    ///
-    /// # Errors
-    /// As [`PartitionHandle::produce`].
-    pub fn wait(self) -> Result<Produced, ProduceError> {
-        unimplemented!()
-    }
-}
-
-impl<E: Env> Unpin for ProduceFuture<E> {}
-
-impl<E: Env> Future for ProduceFuture<E> {
-    type Output = Result<Produced, ProduceError>;
-
-    fn poll(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Self::Output> {
-        unimplemented!()
-    }
+/// A partition whose log is open.
+pub(crate) struct Opened<E: Env> {
+    pub(crate) log: Partition<E::Dir>,
+    leader: Mutex<Leader>,
+    /// Everything below is known to be durable.
+    durable: AtomicI64,
+    flush_messages: AtomicI64,
+    flush_ms: AtomicI64,
+    /// When the oldest unsynced batch was written, or [`Millis::NONE`]; kept where somebody will ask.
+    dirty_since: AtomicI64,
+    /// Whether a helper is asked to sync it.
+    asked: AtomicBool,
 }
 
 /// What a reader asks one partition for.
@@ -102,10 +83,25 @@ pub struct FetchSpec {
     pub last_fetched_epoch: Option<LeaderEpoch>,
 }
 
+impl FetchSpec {
+    /// Everything committed from `from` on, about 1 MiB of it.
+    #[must_use]
+    pub const fn from(from: Offset) -> Self {
+        Self {
+            from,
+            isolation: Isolation::Uncommitted,
+            max_bytes: 1 << 20,
+            first_batch: FirstBatch::Whole,
+            current_leader_epoch: None,
+            last_fetched_epoch: None,
+        }
+    }
+}
+
 /// What a reader gets.
 #[derive(Clone, Debug)]
 pub struct Fetched {
-    /// Whole batches; the first may begin below the offset asked for, the last may be cut short.
+    /// Batches; the first may begin below the offset asked for, the last may be cut short.
     pub records: Bytes,
     /// Exclusive end of what is committed.
     pub high_watermark: Offset,
@@ -122,23 +118,40 @@ pub struct Fetched {
 /// Resolves when a partition has data beyond an offset, or is closed. A future for any executor; deadlines are the
 /// caller's. Dropping it takes the waiter back.
 #[must_use]
-pub struct DataFuture<E: Env = System>(std::marker::PhantomData<E>);
+pub struct DataFuture<E: Env = System> {
+    partition: PartitionHandle<E>,
+    end: End,
+    goal: Offset,
+    seat: Option<WaiterId>,
+}
 
-impl<E: Env> Unpin for DataFuture<E> {}
-
-impl<E: Env> Future for DataFuture<E> {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<()> {
-        unimplemented!()
-    }
+/// What a partition is made with.
+pub(crate) struct NewPartition {
+    pub(crate) name: TopicPartition,
+    pub(crate) topic_id: TopicId,
+    pub(crate) leader_epoch: LeaderEpoch,
+    pub(crate) config: LogConfig,
 }
 
 impl<E: Env> PartitionHandle<E> {
+    pub(crate) fn new(ground: &Arc<Ground<E>>, metrics: &Arc<TopicMetrics>, new: NewPartition) -> Self {
+        Self(Arc::new(Inner {
+            ground: Arc::clone(ground),
+            name: new.name,
+            topic_id: new.topic_id,
+            leader_epoch: new.leader_epoch,
+            metrics: Arc::clone(metrics),
+            parking: Parking::default(),
+            config: Mutex::new(new.config),
+            opened: OnceLock::new(),
+            life: AtomicU8::new(LIVE),
+        }))
+    }
+
     /// The topic's name.
     #[must_use]
     pub fn topic(&self) -> &TopicName {
-        &self.0.topic
+        &self.0.name.topic
     }
 
     /// The topic's identity.
@@ -150,13 +163,19 @@ impl<E: Env> PartitionHandle<E> {
     /// The partition's number.
     #[must_use]
     pub fn number(&self) -> i32 {
-        self.0.number
+        self.0.name.partition
+    }
+
+    /// The epoch this node leads the partition in. Does not open the log.
+    #[must_use]
+    pub fn leader_epoch(&self) -> LeaderEpoch {
+        self.0.leader_epoch
     }
 
     /// Whether the log is open already, so that no call has to recover it first.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        unimplemented!()
+        self.0.opened.get().is_some()
     }
 
     /// Opens the log if it is not open.
@@ -164,23 +183,87 @@ impl<E: Env> PartitionHandle<E> {
     /// # Errors
     /// The log cannot be opened; the partition stays offline and says so at every call.
     pub fn open(&self) -> Result<(), PartitionError> {
-        unimplemented!()
+        self.opened().map(drop)
     }
 
-    /// Appends one batch of a client.
+    /// Appends one batch of a client, and answers when it is as safe as the topic's `flush.messages` and `acks` ask.
     ///
     /// # Errors
     /// In the answer: see [`ProduceError`].
-    pub fn produce(&self, _records: Bytes, _acks: Acks) -> Produce<E> {
-        unimplemented!()
+    pub fn produce(&self, records: Bytes, acks: Acks) -> Produce<E> {
+        match self.append(records, acks) {
+            Ok(produce) => produce,
+            Err(error) => {
+                self.0.metrics.produce_requests.add(1);
+                self.0.metrics.failed_produce_requests.add(1);
+                Produce::Done(Err(error))
+            }
+        }
+    }
+
+    fn append(&self, records: Bytes, acks: Acks) -> Result<Produce<E>, ProduceError> {
+        if is_internal(self.topic().as_str()) {
+            return Err(ProduceError::InternalTopic { topic: self.topic().to_string() });
+        }
+        let opened = self.opened()?;
+        if acks == Acks::All {
+            opened.leader.lock().admit(acks)?;
+        }
+        let (bytes, now) = (records.len(), self.0.ground.env.now());
+        Ok(match opened.log.append(records, now) {
+            Joined::Done(result) => {
+                self.0.ground.metrics.judged(&self.0.metrics, bytes, &result);
+                ProduceFuture::written(self, acks, result?, now)
+            }
+            Joined::Waiting(completion) => {
+                Produce::Waiting(ProduceFuture::appending(self.clone(), acks, completion, bytes))
+            }
+        })
     }
 
     /// Reads.
     ///
     /// # Errors
     /// An offset outside the log, another leader epoch, or a failing log.
-    pub fn fetch(&self, _spec: &FetchSpec) -> Result<Fetched, PartitionError> {
-        unimplemented!()
+    pub fn fetch(&self, spec: &FetchSpec) -> Result<Fetched, PartitionError> {
+        let (metrics, fetched) = (&self.0.metrics, self.read(spec));
+        metrics.fetch_requests.add(1);
+        match &fetched {
+            Ok(fetched) => {
+                metrics.bytes_out.add(u64::try_from(fetched.records.len()).unwrap_or(u64::MAX));
+            }
+            Err(_) => metrics.failed_fetch_requests.add(1),
+        }
+        fetched
+    }
+
+    fn read(&self, spec: &FetchSpec) -> Result<Fetched, PartitionError> {
+        let opened = self.opened()?;
+        self.check_epoch(spec.current_leader_epoch)?;
+        let log = &opened.log;
+        let diverging = match spec.last_fetched_epoch {
+            Some(epoch) => diverging(log.end_offset_for_epoch(epoch), epoch, spec.from, self.leader_epoch())?,
+            None => None,
+        };
+        if diverging.is_some() {
+            return Ok(Fetched {
+                records: Bytes::new(),
+                high_watermark: log.high_watermark(),
+                last_stable_offset: log.last_stable_offset(),
+                log_start_offset: log.log_start_offset(),
+                aborted: None,
+                diverging,
+            });
+        }
+        let read = log.read(spec.from, spec.isolation, spec.max_bytes, spec.first_batch)?;
+        Ok(Fetched {
+            records: read.records,
+            high_watermark: read.high_watermark,
+            last_stable_offset: read.last_stable_offset,
+            log_start_offset: read.log_start_offset,
+            aborted: read.aborted,
+            diverging: None,
+        })
     }
 
     /// Waits for something to read at `offset`: the end that `isolation` may see is beyond it.
@@ -189,10 +272,17 @@ impl<E: Env> PartitionHandle<E> {
     /// The partition is offline or closed.
     pub fn data_beyond(
         &self,
-        _offset: Offset,
-        _isolation: Isolation,
+        offset: Offset,
+        isolation: Isolation,
     ) -> Result<DataFuture<E>, PartitionError> {
-        unimplemented!()
+        self.opened()?;
+        let end = match isolation {
+            Isolation::LogEnd => End::Written,
+            Isolation::Uncommitted => End::Committed,
+            Isolation::Committed => End::Stable,
+        };
+        let goal = offset.saturating_add(1);
+        Ok(DataFuture { partition: self.clone(), end, goal, seat: None })
     }
 
     /// Finds an offset by time, or one of the ends; `None` when no record is that late.
@@ -201,19 +291,38 @@ impl<E: Env> PartitionHandle<E> {
     /// Another leader epoch, or a failing log.
     pub fn list_offsets(
         &self,
-        _query: TimeQuery,
-        _isolation: Isolation,
-        _current_leader_epoch: Option<LeaderEpoch>,
+        query: TimeQuery,
+        isolation: Isolation,
+        current_leader_epoch: Option<LeaderEpoch>,
     ) -> Result<Option<FoundOffset>, PartitionError> {
-        unimplemented!()
+        let opened = self.opened()?;
+        self.check_epoch(current_leader_epoch)?;
+        if query == TimeQuery::Latest && isolation != Isolation::LogEnd {
+            // KIP-207: not before this leader knows what its predecessor committed.
+            opened.leader.lock().latest_offset()?;
+        }
+        Ok(opened.log.find_offset(query, isolation)?)
     }
 
     /// Deletes the records below `before`, or all that are committed; the new log start.
     ///
     /// # Errors
     /// An offset beyond the high watermark, a topic without `delete` in its policy, or a failing log.
-    pub fn delete_records(&self, _before: Option<Offset>) -> Result<Offset, PartitionError> {
-        unimplemented!()
+    pub fn delete_records(&self, before: Option<Offset>) -> Result<Offset, PartitionError> {
+        let opened = self.opened()?;
+        if !opened.log.config().cleanup_policy.deletes() {
+            return Err(LogError::NoDeletePolicy.into());
+        }
+        let high_watermark = opened.log.high_watermark();
+        let before = before.unwrap_or(high_watermark);
+        if before < Offset::ZERO || before > high_watermark {
+            return Err(PartitionError::DeleteBeyondEnd { high_watermark, found: before });
+        }
+        let start = opened.log.delete_records(before)?;
+        let mut outputs = Vec::new();
+        let now = self.0.ground.env.now();
+        opened.leader.lock().step(now, Input::LogStart(start), &mut outputs)?;
+        Ok(start)
     }
 
     /// The producers the partition remembers, by id.
@@ -221,7 +330,7 @@ impl<E: Env> PartitionHandle<E> {
     /// # Errors
     /// The partition is offline or closed.
     pub fn describe_producers(&self) -> Result<Vec<ProducerView>, PartitionError> {
-        unimplemented!()
+        Ok(self.opened()?.log.producers())
     }
 
     /// Where the records of an epoch end (`OffsetForLeaderEpoch`); epoch and offset -1 when it is not known.
@@ -230,24 +339,20 @@ impl<E: Env> PartitionHandle<E> {
     /// Another leader epoch, or a failing log.
     pub fn end_offset_for_epoch(
         &self,
-        _epoch: LeaderEpoch,
-        _current_leader_epoch: Option<LeaderEpoch>,
+        epoch: LeaderEpoch,
+        current_leader_epoch: Option<LeaderEpoch>,
     ) -> Result<EpochEnd, PartitionError> {
-        unimplemented!()
-    }
-
-    /// The epoch this node leads the partition in. Does not open the log.
-    #[must_use]
-    pub fn leader_epoch(&self) -> LeaderEpoch {
-        unimplemented!()
+        let opened = self.opened()?;
+        self.check_epoch(current_leader_epoch)?;
+        Ok(opened.log.end_offset_for_epoch(epoch))
     }
 
     /// First offset in the log.
     ///
     /// # Errors
-    /// The partition is offline or closed; so for the next three.
+    /// The partition is offline or closed; so for the ones below.
     pub fn log_start_offset(&self) -> Result<Offset, PartitionError> {
-        unimplemented!()
+        Ok(self.opened()?.log.log_start_offset())
     }
 
     /// Exclusive end of what is committed.
@@ -255,7 +360,7 @@ impl<E: Env> PartitionHandle<E> {
     /// # Errors
     /// The partition is offline or closed.
     pub fn high_watermark(&self) -> Result<Offset, PartitionError> {
-        unimplemented!()
+        Ok(self.opened()?.log.high_watermark())
     }
 
     /// Exclusive end of what no open transaction holds back.
@@ -263,7 +368,7 @@ impl<E: Env> PartitionHandle<E> {
     /// # Errors
     /// The partition is offline or closed.
     pub fn last_stable_offset(&self) -> Result<Offset, PartitionError> {
-        unimplemented!()
+        Ok(self.opened()?.log.last_stable_offset())
     }
 
     /// Exclusive end of the log.
@@ -271,7 +376,7 @@ impl<E: Env> PartitionHandle<E> {
     /// # Errors
     /// The partition is offline or closed.
     pub fn log_end_offset(&self) -> Result<Offset, PartitionError> {
-        unimplemented!()
+        Ok(self.opened()?.log.log_end_offset())
     }
 
     /// Bytes of batches on disk (`DescribeLogDirs`).
@@ -279,7 +384,323 @@ impl<E: Env> PartitionHandle<E> {
     /// # Errors
     /// The partition is offline or closed.
     pub fn size_bytes(&self) -> Result<u64, PartitionError> {
-        unimplemented!()
+        Ok(self.opened()?.log.size_bytes())
+    }
+
+    /// Its segments, oldest first.
+    ///
+    /// # Errors
+    /// The partition is offline or closed.
+    pub fn segments(&self) -> Result<Vec<SegmentView>, PartitionError> {
+        Ok(self.opened()?.log.segments())
+    }
+
+    /// How many readers and producers wait for it.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.0.parking.len()
+    }
+
+    fn check_epoch(&self, got: Option<LeaderEpoch>) -> Result<(), ReplicaError> {
+        got.map_or(Ok(()), |got| check_epoch(self.leader_epoch(), got))
+    }
+
+    /// The open log; opened, and after a crash recovered, by the first who asks.
+    pub(crate) fn opened(&self) -> Result<&Opened<E>, PartitionError> {
+        let inner = &*self.0;
+        match inner.life.load(Ordering::Acquire) {
+            LIVE => {}
+            DELETED => {
+                let TopicPartition { topic, partition } = &inner.name;
+                return Err(PartitionError::Unknown {
+                    topic: topic.to_string(),
+                    partition: *partition,
+                });
+            }
+            _ => return Err(PartitionError::Closed),
+        }
+        match inner.opened.get_or_init(|| inner.recover()) {
+            Ok(opened) => Ok(opened),
+            Err(error) => Err(PartitionError::Log(error.clone())),
+        }
+    }
+
+    /// The open log, if it is open.
+    pub(crate) fn if_open(&self) -> Option<&Opened<E>> {
+        self.0.opened.get()?.as_ref().ok()
+    }
+
+    /// Lets a helper know that a sync is due.
+    pub(crate) fn ask_for_sync(&self, opened: &Opened<E>) -> Helpers {
+        let ground = &self.0.ground;
+        // Pairs with the store in `sync_all`: who finds it set is covered by the sync that follows its clearing.
+        if ground.helpers == Helpers::Some && !opened.asked.swap(true, Ordering::AcqRel) {
+            ground.due.ask(self.clone());
+        }
+        ground.helpers
+    }
+
+    /// Syncs everything that is written now.
+    pub(crate) fn sync_all(&self) -> Result<(), LogError> {
+        let Some(opened) = self.if_open() else {
+            return Ok(());
+        };
+        opened.asked.store(false, Ordering::Release);
+        let end = opened.log.log_end_offset();
+        self.0.ground.metrics.syncs.add(1);
+        opened.log.sync(end)?;
+        opened.synced(self, end, self.0.ground.env.now());
+        Ok(())
+    }
+
+    pub(crate) fn set_config(&self, config: &LogConfig) {
+        *self.0.config.lock() = config.clone();
+        if let Some(opened) = self.if_open() {
+            opened.log.set_config(config.clone());
+            opened.take_flush_keys(config);
+            // A topic that was `sync` may have kept records back.
+            opened.written(self, self.0.ground.env.now());
+        }
+    }
+
+    /// The topic is deleted: everybody is told that there is no such partition. Returns when nobody writes any more.
+    pub(crate) fn delete(&self) {
+        self.end(DELETED);
+        if let Some(opened) = self.if_open()
+            && let Err(error) = opened.log.close()
+        {
+            tracing::warn!(partition = %self.0.name, %error, "a deleted partition did not close");
+        }
+    }
+
+    /// The engine shuts down. Whether anything is left that was not made durable comes from closing the log.
+    pub(crate) fn shut(&self) -> Option<Result<hanbeon_log::Closed, LogError>> {
+        self.end(SHUT);
+        match self.0.opened.get()? {
+            Ok(opened) => Some(opened.log.close()),
+            Err(error) => Some(Err(error.clone())),
+        }
+    }
+
+    fn end(&self, life: u8) {
+        self.0.life.store(life, Ordering::Release); // pairs with the load in `opened`
+        self.0.parking.close();
+    }
+}
+
+/// Kafka's rule (`Partition.readRecords`): a reader whose last epoch is unknown here is out of range, one whose epoch ended
+/// below where it stands diverges there.
+fn diverging(
+    end: EpochEnd,
+    epoch: LeaderEpoch,
+    from: Offset,
+    latest: LeaderEpoch,
+) -> Result<Option<EpochEnd>, PartitionError> {
+    if end.epoch == LeaderEpoch::UNKNOWN || end.end_offset < Offset::ZERO {
+        return Err(PartitionError::UnknownFetchedEpoch { latest, got: epoch });
+    }
+    Ok((end.epoch < epoch || end.end_offset < from).then_some(end))
+}
+
+impl<E: Env> Inner<E> {
+    fn recover(&self) -> Result<Opened<E>, LogError> {
+        let ground = &self.ground;
+        let dir = ground.data.partition(&self.name)?;
+        let config = self.config.lock().clone();
+        let found = &ground.data.found;
+        let now = ground.env.now();
+        let options = OpenPartition {
+            config: config.clone(),
+            shutdown: match ground.data.last_stop {
+                LastStop::Clean => Shutdown::Clean,
+                LastStop::Unclean => Shutdown::Unclean,
+            },
+            recovery_point: found.recovery_points.get(&self.name).copied().unwrap_or(Offset::ZERO),
+            log_start: found.log_starts.get(&self.name).copied(),
+            high_watermark: found.high_watermarks.get(&self.name).copied(),
+            leader_epoch: self.leader_epoch,
+            topic_id: Some(self.topic_id),
+            verification: ground.verification,
+            first_write: ground.first_write,
+            hash_seed: ground.hash_seed,
+            jitter_seed: ground.env.random(),
+            now,
+            poison: ground.data.poison.clone(),
+        };
+        let (log, report) = Partition::open(dir, options)?;
+        if let Some(cut) = &report.truncated {
+            tracing::warn!(
+                partition = %self.name, end = %cut.end_offset, bytes = cut.bytes, cause = %cut.cause,
+                "an unfinished write was cut off"
+            );
+        }
+        ground.metrics.partitions_opened.add(1);
+        let opened = Opened::new(log, &config, self.leader_epoch, ground.data.identity.node_id);
+        if config.durability() == Durability::Sync && ground.data.last_stop == LastStop::Unclean {
+            // What a killed process wrote is in the page cache and may not be on the disk: readers get it only once it is.
+            opened.log.sync(opened.log.log_end_offset())?;
+        }
+        let end = opened.log.log_end_offset();
+        opened.durable.store(end.get(), Ordering::Release);
+        opened.raise(&self.parking, now, end);
+        Ok(opened)
+    }
+}
+
+impl<E: Env> Opened<E> {
+    fn new(
+        log: Partition<E::Dir>,
+        config: &LogConfig,
+        epoch: LeaderEpoch,
+        node: hanbeon_records::NodeId,
+    ) -> Self {
+        let bounds = LogBounds {
+            start: log.log_start_offset(),
+            end: log.log_end_offset(),
+            high_watermark: log.high_watermark(),
+        };
+        Self {
+            leader: Mutex::new(Leader::alone(node, epoch, bounds)),
+            durable: AtomicI64::new(0),
+            flush_messages: AtomicI64::new(config.flush_messages),
+            flush_ms: AtomicI64::new(config.flush_ms),
+            dirty_since: AtomicI64::new(Millis::NONE.get()),
+            asked: AtomicBool::new(false),
+            log,
+        }
+    }
+
+    fn take_flush_keys(&self, config: &LogConfig) {
+        self.flush_messages.store(config.flush_messages, Ordering::Release);
+        self.flush_ms.store(config.flush_ms, Ordering::Release);
+    }
+
+    /// When a write is acknowledged; see [`LogConfig::durability`].
+    pub(crate) fn durability(&self) -> Durability {
+        let messages = self.flush_messages.load(Ordering::Acquire);
+        let ms = self.flush_ms.load(Ordering::Acquire);
+        match (messages, ms) {
+            (1, _) => Durability::Sync,
+            (i64::MAX, i64::MAX) => Durability::Os,
+            (messages, ms) => Durability::Interval { messages, ms },
+        }
+    }
+
+    /// Whether a batch that ends there must be synced before it is acknowledged.
+    pub(crate) fn needs_sync(&self, end: Offset) -> bool {
+        self.durability() == Durability::Sync && self.durable() < end
+    }
+
+    pub(crate) fn durable(&self) -> Offset {
+        Offset::new(self.durable.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn settle(&self, acks: Acks, end: Offset) -> Result<Settled, ReplicaError> {
+        if acks.waits_for(end).is_none() {
+            return Ok(Settled::Done);
+        }
+        self.leader.lock().settle(acks, end)
+    }
+
+    /// Something was written: what may be seen of it can be seen, and a sync is asked for where its time has come.
+    pub(crate) fn written(&self, partition: &PartitionHandle<E>, now: Millis) {
+        let end = self.log.log_end_offset();
+        match self.durability() {
+            Durability::Sync => return,
+            Durability::Os => {}
+            Durability::Interval { messages, .. } => {
+                self.mark_dirty(now);
+                if end.since(self.durable()) >= messages
+                    && partition.ask_for_sync(self) == Helpers::None
+                    && let Err(error) = partition.sync_all()
+                {
+                    tracing::error!(partition = %partition.0.name, %error, "the interval sync failed");
+                }
+            }
+        }
+        self.raise(&partition.0.parking, now, end);
+    }
+
+    /// Notes when the oldest unsynced batch was written.
+    pub(crate) fn mark_dirty(&self, now: Millis) {
+        // Relaxed: a moment more or less does not matter to an interval.
+        if self.dirty_since.load(Ordering::Relaxed) == Millis::NONE.get() {
+            self.dirty_since.store(now.get(), Ordering::Relaxed);
+        }
+    }
+
+    /// When the oldest unsynced batch was written, where the topic has an interval or syncs each.
+    pub(crate) fn dirty_since(&self) -> Option<Millis> {
+        let since = Millis::new(self.dirty_since.load(Ordering::Relaxed));
+        (since != Millis::NONE).then_some(since)
+    }
+
+    /// Everything below `end` is durable.
+    pub(crate) fn synced(&self, partition: &PartitionHandle<E>, end: Offset, now: Millis) {
+        self.durable.fetch_max(end.get(), Ordering::AcqRel);
+        if self.log.log_end_offset() <= end {
+            self.dirty_since.store(Millis::NONE.get(), Ordering::Relaxed);
+        }
+        if self.durability() == Durability::Sync {
+            self.raise(&partition.0.parking, now, end);
+        }
+    }
+
+    /// Tells the leader how far the local replica is: to the log's end, or to what is durable where a topic asks for that, so
+    /// that nobody reads what a power cut can take back.
+    fn raise(&self, parking: &Parking, now: Millis, end: Offset) {
+        {
+            let mut leader = self.leader.lock();
+            // Appenders come here in any order.
+            let end = end.max(leader.log_end());
+            match leader.appended(now, end) {
+                Ok(Some(high_watermark)) => self.log.advance_high_watermark(high_watermark),
+                Ok(None) => {}
+                Err(error) => debug_assert!(false, "{error}"),
+            }
+        }
+        self.wake(parking);
+    }
+
+    /// Wakes who waits for an end that was reached.
+    pub(crate) fn wake(&self, parking: &Parking) {
+        parking.release(Ends {
+            written: self.log.log_end_offset(),
+            committed: self.log.high_watermark(),
+            stable: self.log.last_stable_offset(),
+        });
+    }
+}
+
+impl<E: Env> Future for DataFuture<E> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        let Some(opened) = this.partition.if_open() else {
+            return Poll::Ready(());
+        };
+        let reached = || match this.end {
+            End::Written => opened.log.log_end_offset(),
+            End::Committed => opened.log.high_watermark(),
+            End::Stable => opened.log.last_stable_offset(),
+        };
+        this.partition.0.parking.poll(this.end, this.goal, &mut this.seat, cx, reached)
+    }
+}
+
+impl<E: Env> DataFuture<E> {
+    /// Blocks until there is data, or the partition is closed.
+    pub fn wait(self) {
+        crate::produce::block_on(self);
+    }
+}
+
+impl<E: Env> Unpin for DataFuture<E> {}
+
+impl<E: Env> Drop for DataFuture<E> {
+    fn drop(&mut self) {
+        self.partition.0.parking.leave(self.end, &mut self.seat);
     }
 }
 
@@ -291,27 +712,12 @@ impl<E: Env> Clone for PartitionHandle<E> {
 
 impl<E: Env> fmt::Debug for PartitionHandle<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "PartitionHandle({}-{})", self.0.topic, self.0.number)
-    }
-}
-
-impl<E: Env> fmt::Debug for Produce<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Done(result) => f.debug_tuple("Done").field(result).finish(),
-            Self::Waiting(_) => f.write_str("Waiting"),
-        }
-    }
-}
-
-impl<E: Env> fmt::Debug for ProduceFuture<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ProduceFuture")
+        write!(f, "PartitionHandle({})", self.0.name)
     }
 }
 
 impl<E: Env> fmt::Debug for DataFuture<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("DataFuture")
+        write!(f, "DataFuture({:?} beyond {:?})", self.partition, self.goal)
     }
 }

@@ -140,15 +140,15 @@ impl BrokerLayers {
     }
 
     pub(crate) fn describe_topic(&self, key: &ConfigKey, overrides: &Overrides) -> DescribedConfig {
-        describe(key, self.topic(key, overrides))
+        describe(key, &self.topic(key, overrides))
     }
 
     pub(crate) fn describe_broker(&self, key: &ConfigKey) -> DescribedConfig {
-        describe(key, self.broker(key))
+        describe(key, &self.broker(key))
     }
 }
 
-fn describe(key: &ConfigKey, values: Vec<Layered>) -> DescribedConfig {
+fn describe(key: &ConfigKey, values: &[Layered]) -> DescribedConfig {
     let shown = |value: &str| (!key.is_sensitive()).then(|| value.to_owned());
     let counts = values.first();
     DescribedConfig {

@@ -20,6 +20,7 @@ mod client_keys;
 mod layers;
 pub mod registry;
 mod topic_keys;
+mod topic_settings;
 mod value;
 
 use std::fmt;
@@ -27,6 +28,7 @@ use std::fmt;
 pub use layers::{ConfigSource, ConfigSynonym, DescribedConfig, Settings};
 pub(crate) use layers::{BrokerLayers, Overrides, apply_changes, replacement};
 pub use registry::{ConfigKey, ConfigType, Owner, Update};
+pub(crate) use topic_settings::log_config;
 
 use hanbeon_records::ErrorCode;
 

@@ -1,0 +1,169 @@
+//! The metadata of an engine: the store, the snapshot it was last seen at, and the topics made of it.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use hanbeon_meta::{
+    ConfigScope, Image as Rows, MetadataStore, StoreError, Txn, TxnResult, Watch, Watched,
+};
+use hanbeon_records::{NodeId, TopicPartition};
+
+use crate::{
+    ConfigError, Env, Image, PartitionHandle, Settings, Topic, TopicError,
+    config::{self, BrokerLayers, Overrides, registry},
+    ground::Ground,
+    metrics::TopicMetrics,
+    partition::NewPartition,
+};
+
+/// Everything that changes metadata goes through one of these, one at a time.
+pub(crate) struct Admin<E: Env> {
+    pub(crate) ground: Arc<Ground<E>>,
+    pub(crate) store: Arc<dyn MetadataStore>,
+    pub(crate) rows: Rows,
+    pub(crate) layers: Arc<BrokerLayers>,
+    watch: Box<dyn Watch>,
+}
+
+pub(crate) fn failed(error: StoreError) -> TopicError {
+    TopicError::Storage { source: Arc::new(error) }
+}
+
+impl<E: Env> Admin<E> {
+    pub(crate) fn new(
+        ground: Arc<Ground<E>>,
+        store: Arc<dyn MetadataStore>,
+        fixed: Overrides,
+    ) -> Result<Self, StoreError> {
+        let rows = Rows::read(&*store)?;
+        let watch = store.watch("", rows.revision().next())?;
+        let layers = Arc::new(BrokerLayers { fixed, ..BrokerLayers::default() });
+        let mut admin = Self { ground, store, rows, layers, watch };
+        admin.take_broker_layers();
+        Ok(admin)
+    }
+
+    /// Carries out a transaction and takes in what it changed. `refused` says what it means when somebody else was first.
+    pub(crate) fn commit(
+        &mut self,
+        txn: &Txn,
+        refused: impl FnOnce() -> TopicError,
+    ) -> Result<(), TopicError> {
+        match self.store.commit(txn).map_err(failed)? {
+            TxnResult::Committed(_) => self.take_changes().map_err(failed),
+            TxnResult::Refused(_) => {
+                self.take_changes().map_err(failed)?;
+                Err(refused())
+            }
+            TxnResult::Unknown(error) => Err(failed(error)),
+        }
+    }
+
+    fn take_changes(&mut self) -> Result<(), StoreError> {
+        loop {
+            match self.watch.poll(None)? {
+                Watched::Changed(commit) => {
+                    self.rows = self.rows.advanced(commit.revision, &commit.changes)?;
+                }
+                Watched::Idle(_) => return Ok(()),
+                Watched::Compacted(_) => {
+                    self.rows = Rows::read(&*self.store)?;
+                    self.watch = self.store.watch("", self.rows.revision().next())?;
+                }
+            }
+        }
+    }
+
+    /// Reads the brokers' dynamic settings out of the rows.
+    pub(crate) fn take_broker_layers(&mut self) {
+        let node = self.ground.data.identity.node_id;
+        self.layers = Arc::new(BrokerLayers {
+            fixed: self.layers.fixed.clone(),
+            all_brokers: known(self.rows.configs(&ConfigScope::Brokers), registry::broker_key),
+            this_broker: known(self.rows.configs(&ConfigScope::Broker(node)), registry::broker_key),
+        });
+    }
+
+    pub(crate) fn settings(&self) -> Settings {
+        Settings(Arc::clone(&self.layers))
+    }
+
+    /// What a topic with these overrides tells its logs.
+    pub(crate) fn log_config(
+        &self,
+        overrides: &Overrides,
+    ) -> Result<hanbeon_log::LogConfig, ConfigError> {
+        config::log_config(&self.layers, overrides, &self.settings())
+    }
+
+    /// The image of all topics, with handles that were not there before.
+    pub(crate) fn image(&self) -> Image<E> {
+        let ground = &self.ground;
+        let mut image = Image::new(ground.data.identity.node_id, ground.hash_seed);
+        for row in self.rows.topics() {
+            image.insert(Arc::new(self.topic(row, None)));
+        }
+        image
+    }
+
+    /// A topic as its rows have it; partitions that `before` has stay the same.
+    pub(crate) fn topic(&self, row: &hanbeon_meta::Topic, before: Option<&Topic<E>>) -> Topic<E> {
+        let scope = ConfigScope::Topic(row.name.clone());
+        let overrides = known(self.rows.configs(&scope), registry::topic_key);
+        let config = self.log_config(&overrides).unwrap_or_else(|error| {
+            // Checked before it was written; a later change of the broker's settings can still make it impossible.
+            tracing::error!(topic = %row.name, %error, "the topic's settings do not go together: defaults are used");
+            hanbeon_log::LogConfig::kafka_defaults()
+        });
+        let metrics = before.map_or_else(
+            || Arc::new(TopicMetrics::default()),
+            |topic| Arc::clone(&topic.metrics),
+        );
+        let partitions = row.partitions.iter().map(|(number, partition)| {
+            if let Some(handle) = before.and_then(|topic| topic.partition(*number)) {
+                handle.set_config(&config);
+                return handle.clone();
+            }
+            let new = NewPartition {
+                name: TopicPartition { topic: row.name.clone(), partition: *number },
+                topic_id: row.id,
+                leader_epoch: self.rows.leader_epoch(partition),
+                config: config.clone(),
+            };
+            PartitionHandle::new(&self.ground, &metrics, new)
+        });
+        Topic {
+            name: row.name.clone(),
+            id: row.id,
+            partitions: partitions.collect(),
+            overrides,
+            replication_factor: row.replication_factor,
+            metrics: Arc::clone(&metrics),
+        }
+    }
+
+    pub(crate) fn node(&self) -> NodeId {
+        self.ground.data.identity.node_id
+    }
+}
+
+/// Rows as a layer. A key that is no longer known is left out with a warning, so that an older release opens a newer directory.
+fn known(
+    rows: Option<&BTreeMap<String, String>>,
+    key: impl Fn(&str) -> Result<&'static registry::ConfigKey, ConfigError>,
+) -> Overrides {
+    let mut layer = Overrides::new();
+    for (name, value) in rows.into_iter().flatten() {
+        match key(name) {
+            Ok(key) => {
+                layer.insert(key.name, value.clone());
+            }
+            Err(error) => tracing::warn!(%error, "a stored setting is left out"),
+        }
+    }
+    layer
+}
+
+/// A layer as rows.
+pub(crate) fn rows_of(layer: &Overrides) -> BTreeMap<String, String> {
+    layer.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect()
+}

@@ -1,0 +1,217 @@
+//! Taking over a data directory that Kafka wrote: what it does not say in a file of ours comes from its directories.
+//!
+//! Names and partition counts are the directories', topic ids those of `partition.metadata`, leader epochs go on above the ones
+//! in the logs, and producer ids begin above every one that was ever used in them. Settings of topics lie in Kafka's metadata
+//! log, which is left alone: the defaults count, with a warning.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use hanbeon_idempotence::{FirstWrite, Settings, Verification, read_snapshot};
+use hanbeon_log::{
+    Action, Dir, EntryKind, FileName, LeaderEpochs, LogError, LogFile, SegmentFile,
+    SegmentFileName, checkpoint, partition_metadata,
+};
+use hanbeon_meta::{
+    Image as Rows, MetadataStore, PartitionRow, Row, RowKey, StoreError, TopicNameRow, TopicRow, Txn,
+};
+use hanbeon_records::{
+    BatchRef, HEADER_LEN, LeaderEpoch, Millis, PartitionEpoch, ProducerId, TopicId, TopicName,
+    TopicPartition,
+};
+
+use crate::{
+    Env, OpenError,
+    data_dir::{DataDir, open_for_reading},
+    engine::committed,
+    meta_properties::random_id,
+    producer_ids::BLOCK_LEN,
+};
+
+/// Blocks a Kafka broker may hold beyond the ids that show in its logs: the one in use, and the one fetched ahead.
+const BLOCKS_AHEAD: i64 = 2;
+
+/// What a partition's directory says.
+struct Found {
+    topic_id: Option<TopicId>,
+    latest_epoch: Option<LeaderEpoch>,
+    largest_id: Option<ProducerId>,
+}
+
+/// Makes rows for all partitions that are there, and returns the first producer id to hand out.
+pub(crate) fn adopt<E: Env>(
+    store: &dyn MetadataStore,
+    rows: &Rows,
+    data: &DataDir<E::Dir>,
+    env: &E,
+) -> Result<ProducerId, OpenError> {
+    let mut topics: BTreeMap<&TopicName, BTreeMap<i32, Found>> = BTreeMap::new();
+    for name in &data.partitions {
+        let TopicPartition { topic, partition } = name;
+        let found = look(&data.partition(name)?)?;
+        topics.entry(topic).or_default().insert(*partition, found);
+    }
+    let ids = topics.values().flat_map(BTreeMap::values).filter_map(|found| found.largest_id);
+    let first = match ids.max() {
+        Some(largest) => above(largest),
+        None => ProducerId::new(0),
+    };
+    for (name, partitions) in &topics {
+        if rows.topic(name).is_none() {
+            adopt_topic(store, data, env, name, partitions)?;
+        }
+    }
+    if !topics.is_empty() {
+        let (count, dir) = (topics.len(), data.dir.display());
+        tracing::warn!(dir, topics = count, "taken over from Kafka: topics have default settings");
+    }
+    Ok(first)
+}
+
+/// The first block that no broker can have held.
+fn above(largest: ProducerId) -> ProducerId {
+    let len = i64::from(BLOCK_LEN);
+    let blocks = (largest.get() / len).saturating_add(1).saturating_add(BLOCKS_AHEAD);
+    ProducerId::new(blocks.saturating_mul(len))
+}
+
+fn adopt_topic<E: Env>(
+    store: &dyn MetadataStore,
+    data: &DataDir<E::Dir>,
+    env: &E,
+    name: &TopicName,
+    partitions: &BTreeMap<i32, Found>,
+) -> Result<(), OpenError> {
+    let foreign = |why| OpenError::Foreign {
+        dir: data.dir.display(),
+        name: format!("topic {name}"),
+        why,
+    };
+    if !(0..).zip(partitions.keys()).all(|(expected, found)| expected == *found) {
+        return Err(foreign("lacks some of its partitions: they are on other brokers of its cluster"));
+    }
+    let mut ids = partitions.values().filter_map(|found| found.topic_id);
+    let id = ids.next().unwrap_or_else(|| random_id(|| env.random()));
+    if ids.any(|other| other != id) {
+        return Err(foreign("has partitions with different topic ids: some are of an older topic of its name"));
+    }
+    let node = data.identity.node_id;
+    let count = i32::try_from(partitions.len()).unwrap_or(i32::MAX);
+    let topic = TopicRow { name: name.clone(), partition_count: count, replication_factor: 1 };
+    let mut txn = Txn::new()
+        .put(RowKey::Topic(id).key(), topic.encode())
+        .put(RowKey::TopicName(name.clone()).key(), TopicNameRow { id }.encode());
+    for (number, found) in partitions {
+        if found.topic_id.is_none() {
+            let at = TopicPartition { topic: name.clone(), partition: *number };
+            partition_metadata::write(&data.partition(&at)?, id)?;
+        }
+        let row = PartitionRow {
+            replicas: vec![node],
+            isr: vec![node],
+            leader: Some(node),
+            // The opening that follows counts one up, to above all that is in the log.
+            leader_epoch: found.latest_epoch.unwrap_or(LeaderEpoch::new(0)),
+            partition_epoch: PartitionEpoch::new(0),
+            at_opening: 0,
+        };
+        txn = txn.put(RowKey::Partition(id, *number).key(), row.encode());
+    }
+    let failed = |error: StoreError| OpenError::Metadata {
+        dir: data.dir.display(),
+        source: Arc::new(error),
+    };
+    committed(store.commit(&txn).map_err(failed)?).map_err(failed)
+}
+
+/// Reads what the rows need out of one partition's directory, and changes nothing.
+fn look<D: Dir>(dir: &D) -> Result<Found, LogError> {
+    let mut found = Found {
+        topic_id: partition_metadata::read(dir)?,
+        latest_epoch: None,
+        largest_id: None,
+    };
+    let entries = dir.list().map_err(|error| LogError::io(Action::List, dir.display(), error))?;
+    for entry in entries {
+        let EntryKind::File { .. } = entry.kind else {
+            continue;
+        };
+        match SegmentFileName::parse(entry.name.as_str()).map(|name| name.kind) {
+            Some(SegmentFile::Log) => walk(dir, &entry.name, &mut found)?,
+            Some(SegmentFile::Snapshot) => snapshot(dir, &entry.name, &mut found)?,
+            Some(_) | None => {}
+        }
+    }
+    if let Some(epoch) = epoch_file(dir)? {
+        found.latest_epoch = found.latest_epoch.max(Some(epoch));
+    }
+    Ok(found)
+}
+
+/// The latest epoch of the epoch file; `None` when there is no file. A damaged one is the log's to report when it is opened.
+fn epoch_file<D: Dir>(dir: &D) -> Result<Option<LeaderEpoch>, LogError> {
+    match LeaderEpochs::read(dir) {
+        Ok(epochs) => Ok(epochs.and_then(|epochs| epochs.latest()).map(|entry| entry.epoch)),
+        Err(LogError::Corrupt(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Looks at the headers of a segment's batches, up to the first that is none: what lies behind is recovery's business.
+fn walk<D: Dir>(dir: &D, name: &FileName, found: &mut Found) -> Result<(), LogError> {
+    let failed = |error| LogError::io(Action::Read, format_args!("{}/{name}", dir.display()), error);
+    let file = open_for_reading(dir, name)?;
+    let len = file.len().map_err(failed)?;
+    let mut at = 0;
+    let header = u64::try_from(HEADER_LEN).unwrap_or(u64::MAX);
+    while len.saturating_sub(at) >= header {
+        let bytes = file.view(at..at.saturating_add(header)).map_err(failed)?;
+        let Ok(total) = hanbeon_records::total_len(&bytes) else {
+            return Ok(());
+        };
+        let end = at.saturating_add(u64::try_from(total).unwrap_or(u64::MAX));
+        if end > len {
+            return Ok(());
+        }
+        let bytes = file.view(at..end).map_err(failed)?;
+        let Ok((batch, _)) = BatchRef::parse(&bytes) else {
+            return Ok(());
+        };
+        if batch.producer_id().is_some() {
+            found.largest_id = found.largest_id.max(Some(batch.producer_id()));
+        }
+        found.latest_epoch = found.latest_epoch.max(Some(batch.leader_epoch()));
+        at = end;
+    }
+    Ok(())
+}
+
+/// Ids that are in a snapshot may have no batch left. A damaged snapshot is rebuilt from batches, which were looked at.
+fn snapshot<D: Dir>(dir: &D, name: &FileName, found: &mut Found) -> Result<(), LogError> {
+    let settings = Settings {
+        expiration_ms: i64::MAX,
+        verification: Verification::Off,
+        first_write: FirstWrite::AnySequence,
+        hash_seed: 0,
+    };
+    let Some(bytes) = checkpoint::read_small(dir, name)? else {
+        return Ok(());
+    };
+    if let Ok(states) = read_snapshot(&bytes, settings, Millis::new(0)) {
+        let largest = states.producers().map(|producer| producer.producer_id).max();
+        found.largest_id = found.largest_id.max(largest);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_begin_above_the_blocks_a_broker_may_hold() {
+        // An id of block 0..1000: the broker may hold 1000..2000 and have fetched 2000..3000.
+        assert_eq!(above(ProducerId::new(0)), ProducerId::new(3000));
+        assert_eq!(above(ProducerId::new(999)), ProducerId::new(3000));
+        assert_eq!(above(ProducerId::new(1000)), ProducerId::new(4000));
+    }
+}

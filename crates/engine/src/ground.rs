@@ -1,0 +1,94 @@
+//! What all partitions of an engine stand on.
+
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    thread::{self, Thread},
+};
+
+use hanbeon_idempotence::{FirstWrite, Verification};
+use hanbeon_log::sync::Mutex;
+
+use crate::{Env, PartitionHandle, data_dir::DataDir, metrics::Metrics};
+
+/// Whether the engine has threads of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Helpers {
+    /// Whoever waits for a sync leads it.
+    None,
+    /// They lead the syncs that futures wait for.
+    Some,
+}
+
+pub(crate) struct Ground<E: Env> {
+    pub(crate) env: E,
+    pub(crate) data: DataDir<E::Dir>,
+    pub(crate) hash_seed: u64,
+    pub(crate) helpers: Helpers,
+    pub(crate) verification: Verification,
+    pub(crate) first_write: FirstWrite,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) due: DueSyncs<E>,
+}
+
+/// Partitions whose syncs helpers are to lead, and the helpers that have nothing to do.
+pub(crate) struct DueSyncs<E: Env>(Mutex<State<E>>);
+
+struct State<E: Env> {
+    partitions: VecDeque<PartitionHandle<E>>,
+    idle: Vec<Thread>,
+    stopped: bool,
+}
+
+/// What a helper finds when it looks.
+pub(crate) enum Due<E: Env> {
+    Sync(PartitionHandle<E>),
+    Nothing,
+    Stop,
+}
+
+impl<E: Env> DueSyncs<E> {
+    pub(crate) fn new() -> Self {
+        Self(Mutex::new(State { partitions: VecDeque::new(), idle: Vec::new(), stopped: false }))
+    }
+
+    /// Asks for a sync. The caller sees to it that a partition is in here once at most.
+    pub(crate) fn ask(&self, partition: PartitionHandle<E>) {
+        let idle = {
+            let mut state = self.0.lock();
+            state.partitions.push_back(partition);
+            state.idle.pop()
+        };
+        if let Some(helper) = idle {
+            helper.unpark();
+        }
+    }
+
+    /// What there is to do. When there is nothing this thread counts as idle: it parks, and is unparked when there is
+    /// something.
+    pub(crate) fn take(&self) -> Due<E> {
+        let current = thread::current();
+        let mut state = self.0.lock();
+        state.idle.retain(|helper| helper.id() != current.id());
+        if let Some(partition) = state.partitions.pop_front() {
+            return Due::Sync(partition);
+        }
+        if state.stopped {
+            return Due::Stop;
+        }
+        state.idle.push(current);
+        Due::Nothing
+    }
+
+    /// Tells the helpers to finish what is asked for and to stop.
+    pub(crate) fn stop(&self) {
+        let idle = {
+            let mut state = self.0.lock();
+            state.stopped = true;
+            std::mem::take(&mut state.idle)
+        };
+        for helper in idle {
+            helper.unpark();
+        }
+    }
+}

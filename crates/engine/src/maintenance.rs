@@ -1,0 +1,309 @@
+//! Background work: recovery of what nobody has touched, syncs that are due, checkpoints, forgetting of producers, and the
+//! shutdown.
+//!
+//! Who does it: [`crate::Options::helpers`] threads where they were asked for, otherwise whoever calls [`Engine::maintain`].
+
+use std::{sync::Arc, thread, time::Duration};
+
+use hanbeon_log::{Durability, LogError, sync::Ordering};
+use hanbeon_records::Millis;
+
+use crate::{
+    Engine, Env, OpenError, PartitionHandle, Settings,
+    data_dir::{Checkpoints, LastStop, Offsets},
+    engine::{Owner, Shared},
+    ground::Due,
+    partition::Opened,
+};
+
+/// Bytes written since the recovery point moved after which it is moved again, so that a restart checks no more than that.
+const UNSYNCED_BYTES_MAX: u64 = 64 << 20;
+/// The longest sleep of a helper, milliseconds.
+const PAUSE_MS_MAX: u64 = 1000;
+
+/// When what is due next.
+#[derive(Debug)]
+pub(crate) struct Upkeep {
+    positions: Timer,
+    high_watermarks: Timer,
+    expiry: Timer,
+    /// As last written, so that an idle engine writes nothing.
+    written: Checkpoints,
+}
+
+#[derive(Debug)]
+struct Timer {
+    every_ms: i64,
+    next: Millis,
+}
+
+impl Timer {
+    fn new(settings: &Settings, key: &str, otherwise: i64, now: Millis) -> Self {
+        // A pause of 0 would never sleep.
+        let every_ms = settings.long(key).unwrap_or(otherwise).max(1);
+        Self { every_ms, next: now.saturating_add(every_ms) }
+    }
+
+    fn due(&mut self, now: Millis) -> bool {
+        // A clock that was put back must not stop the timer for long.
+        let due = now >= self.next || self.next.since(now) > self.every_ms;
+        if due {
+            self.next = now.saturating_add(self.every_ms);
+        }
+        due
+    }
+
+    fn left(&self, now: Millis) -> u64 {
+        u64::try_from(self.next.since(now)).unwrap_or(0)
+    }
+}
+
+impl Upkeep {
+    pub(crate) fn new(settings: &Settings, now: Millis) -> Self {
+        let timer = |key, otherwise| Timer::new(settings, key, otherwise, now);
+        Self {
+            positions: timer("log.flush.offset.checkpoint.interval.ms", 60_000),
+            high_watermarks: timer("replica.high.watermark.checkpoint.interval.ms", 5000),
+            expiry: timer("producer.id.expiration.check.interval.ms", 600_000),
+            written: Checkpoints::default(),
+        }
+    }
+}
+
+impl<E: Env> Engine<E> {
+    /// Does what is due: recovers a partition that nobody has touched since an unclean stop, syncs in the background, writes
+    /// checkpoints, forgets producers. Returns the milliseconds until something is due again; 0 when there is more at once.
+    ///
+    /// With [`crate::Options::helpers`] their threads call it. Without, an embedder that wants short restarts calls it now
+    /// and then; nothing that was acknowledged depends on it.
+    ///
+    /// # Errors
+    /// A checkpoint could not be written, or a sync failed: the data directory takes no writes until it is opened again.
+    pub fn maintain(&self, now: Millis) -> Result<u64, LogError> {
+        self.shared().maintain(now)
+    }
+
+    /// Syncs everything, writes the checkpoints and the clean-shutdown marker, joins the helpers, lets the directory go. All
+    /// calls fail afterwards. A second call does nothing.
+    ///
+    /// # Errors
+    /// Something could not be made durable: the next opening recovers.
+    pub fn shutdown(&self) -> Result<(), LogError> {
+        self.0.shutdown()
+    }
+}
+
+impl<E: Env> Owner<E> {
+    fn shutdown(&self) -> Result<(), LogError> {
+        if self.shared.closed.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        self.shared.ground.due.stop();
+        let helpers = std::mem::take(&mut *self.helpers.lock());
+        for helper in helpers {
+            if helper.join().is_err() {
+                tracing::error!("a helper thread panicked");
+            }
+        }
+        let result = self.shared.close();
+        self.shared.ground.data.release();
+        result
+    }
+}
+
+impl<E: Env> Drop for Owner<E> {
+    fn drop(&mut self) {
+        if let Err(error) = self.shutdown() {
+            tracing::error!(%error, "the engine did not close cleanly: the next opening recovers");
+        }
+    }
+}
+
+impl<E: Env> Shared<E> {
+    fn partitions(&self) -> Vec<PartitionHandle<E>> {
+        let image = Arc::clone(&self.image.read());
+        image.topics().into_iter().flat_map(|topic| topic.partitions().iter().cloned()).collect()
+    }
+
+    pub(crate) fn maintain(&self, now: Millis) -> Result<u64, LogError> {
+        if self.closed.load(Ordering::Acquire) {
+            return Ok(PAUSE_MS_MAX);
+        }
+        let partitions = self.partitions();
+        let mut pause = PAUSE_MS_MAX;
+        for partition in &partitions {
+            if let Some(opened) = partition.if_open() {
+                pause = pause.min(self.sync_if_due(partition, opened, now)?);
+            }
+        }
+        // One caller at a time; whoever comes meanwhile has nothing to do here.
+        let Some(mut upkeep) = self.upkeep.try_lock() else {
+            return Ok(pause);
+        };
+        if upkeep.expiry.due(now) {
+            for opened in partitions.iter().filter_map(PartitionHandle::if_open) {
+                let gone = opened.log.expire_producers(now);
+                self.ground.metrics.producers_expired.add(u64::try_from(gone).unwrap_or(0));
+            }
+        }
+        let (positions, high_watermarks) =
+            (upkeep.positions.due(now), upkeep.high_watermarks.due(now));
+        if positions || high_watermarks {
+            let current = self.checkpoints(&partitions);
+            if high_watermarks && current.high_watermarks != upkeep.written.high_watermarks {
+                self.ground.data.write_high_watermarks(&current.high_watermarks)?;
+                upkeep.written.high_watermarks.clone_from(&current.high_watermarks);
+            }
+            let same = current.recovery_points == upkeep.written.recovery_points
+                && current.log_starts == upkeep.written.log_starts;
+            if positions && !same {
+                self.ground.data.write_positions(&current)?;
+                upkeep.written.recovery_points = current.recovery_points;
+                upkeep.written.log_starts = current.log_starts;
+            }
+        }
+        for timer in [&upkeep.positions, &upkeep.high_watermarks, &upkeep.expiry] {
+            pause = pause.min(timer.left(now));
+        }
+        drop(upkeep);
+        if self.recover_one(&partitions) { Ok(0) } else { Ok(pause) }
+    }
+
+    /// Opens one partition that nobody has touched since an unclean stop. Whether there may be more.
+    fn recover_one(&self, partitions: &[PartitionHandle<E>]) -> bool {
+        if self.ground.data.last_stop == LastStop::Clean {
+            return false;
+        }
+        let Some(next) = partitions.iter().find(|partition| !partition.is_open()) else {
+            return false;
+        };
+        if let Err(error) = next.open() {
+            tracing::error!(partition = ?next, %error, "offline");
+        }
+        true
+    }
+
+    /// Syncs a partition in the background when its time has come; milliseconds until then otherwise.
+    fn sync_if_due(
+        &self,
+        partition: &PartitionHandle<E>,
+        opened: &Opened<E>,
+        now: Millis,
+    ) -> Result<u64, LogError> {
+        if opened.log.unsynced_bytes() >= UNSYNCED_BYTES_MAX {
+            self.ground.metrics.background_syncs.add(1);
+            let end = opened.log.log_end_offset();
+            opened.log.sync_written()?;
+            opened.synced(partition, end, now);
+            return Ok(PAUSE_MS_MAX);
+        }
+        let Some(since) = opened.dirty_since() else {
+            return Ok(PAUSE_MS_MAX);
+        };
+        let after_ms = match opened.durability() {
+            Durability::Os => return Ok(PAUSE_MS_MAX),
+            // Its producer did not wait; who does wait syncs at once.
+            Durability::Sync => 0,
+            Durability::Interval { ms, .. } => ms,
+        };
+        let left = after_ms.saturating_sub(now.since(since));
+        if left > 0 {
+            return Ok(u64::try_from(left).unwrap_or(0));
+        }
+        self.ground.metrics.background_syncs.add(1);
+        partition.sync_all()?;
+        Ok(PAUSE_MS_MAX)
+    }
+
+    /// What the checkpoint files are to say. Partitions that are not open keep what was found.
+    fn checkpoints(&self, partitions: &[PartitionHandle<E>]) -> Checkpoints {
+        let found = &self.ground.data.found;
+        let mut now = Checkpoints::default();
+        for partition in partitions {
+            let name = &partition.0.name;
+            let Some(opened) = partition.if_open() else {
+                let keep = |from: &Offsets, into: &mut Offsets| {
+                    if let Some(offset) = from.get(name) {
+                        into.insert(name.clone(), *offset);
+                    }
+                };
+                keep(&found.recovery_points, &mut now.recovery_points);
+                keep(&found.log_starts, &mut now.log_starts);
+                keep(&found.high_watermarks, &mut now.high_watermarks);
+                continue;
+            };
+            let log = &opened.log;
+            now.recovery_points.insert(name.clone(), log.recovery_point());
+            now.high_watermarks.insert(name.clone(), log.high_watermark());
+            let start = log.log_start_offset();
+            // As Kafka: only where the log does not begin with its first segment.
+            if log.segments().first().is_some_and(|segment| start > segment.base_offset) {
+                now.log_starts.insert(name.clone(), start);
+            }
+        }
+        now
+    }
+
+    /// Closes all partitions and says so.
+    fn close(&self) -> Result<(), LogError> {
+        let partitions = self.partitions();
+        let mut failed = None;
+        let mut untouched = false;
+        for partition in &partitions {
+            match partition.shut() {
+                Some(Ok(_)) => {}
+                Some(Err(error)) => failed = failed.or(Some(error)),
+                None => untouched = true,
+            }
+        }
+        let data = &self.ground.data;
+        let current = self.checkpoints(&partitions);
+        data.write_high_watermarks(&current.high_watermarks)?;
+        data.write_positions(&current)?;
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        data.poison.check(format_args!("{:?}", data.dir))?;
+        // What was never checked since a crash must be checked next time.
+        if data.last_stop == LastStop::Clean || !untouched {
+            data.write_clean_marker()?;
+        }
+        Ok(())
+    }
+}
+
+/// Starts the helper threads.
+pub(crate) fn start_helpers<E: Env>(owner: &Owner<E>, count: usize) -> Result<(), OpenError> {
+    for number in 0..count {
+        let shared = Arc::clone(&owner.shared);
+        let name = format!("hanbeon-helper-{number}");
+        let helper = thread::Builder::new().name(name).spawn(move || help(&shared));
+        let helper = helper.map_err(|source| OpenError::Io {
+            dir: format!("{:?}", owner.shared.ground.data.dir),
+            action: "start a helper thread",
+            source: Arc::new(source),
+        })?;
+        owner.helpers.lock().push(helper);
+    }
+    Ok(())
+}
+
+fn help<E: Env>(shared: &Shared<E>) {
+    loop {
+        match shared.ground.due.take() {
+            Due::Sync(partition) => {
+                if let Err(error) = partition.sync_all() {
+                    tracing::error!(?partition, %error, "the sync failed: nothing is taken until the directory is opened again");
+                }
+            }
+            Due::Stop => return,
+            Due::Nothing => {
+                let pause = shared.maintain(shared.ground.env.now()).unwrap_or_else(|error| {
+                    tracing::error!(%error, "maintenance failed");
+                    PAUSE_MS_MAX
+                });
+                thread::park_timeout(Duration::from_millis(pause));
+            }
+        }
+    }
+}
