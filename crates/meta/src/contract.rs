@@ -95,7 +95,9 @@ fn put(name: &str, value: &str) -> Txn {
 fn committed(store: &impl MetadataStore, txn: &Txn) -> Revision {
     match must(store.commit(txn), "commit") {
         TxnResult::Committed(revision) => revision,
-        other => panic!("expected a commit of {txn:?}, got {other:?}"),
+        other @ (TxnResult::Refused(_) | TxnResult::Unknown(_)) => {
+            panic!("expected a commit of {txn:?}, got {other:?}")
+        }
     }
 }
 
@@ -109,7 +111,9 @@ fn refused(store: &impl MetadataStore, txn: &Txn) -> Vec<Option<Entry>> {
             );
             refusal.found
         }
-        other => panic!("expected a refusal of {txn:?}, got {other:?}"),
+        other @ (TxnResult::Committed(_) | TxnResult::Unknown(_)) => {
+            panic!("expected a refusal of {txn:?}, got {other:?}")
+        }
     }
 }
 
@@ -163,7 +167,7 @@ fn compares_guard_the_whole_transaction(store: &impl MetadataStore) {
     ] {
         let _: Revision = committed(store, &put("other", "y").when(compare));
     }
-    let txn = put("k", "3").when(Compare::Modified(name.clone(), modified));
+    let txn = put("k", "3").when(Compare::Modified(name, modified));
     let third = committed(store, &txn);
     let again = some(refused(store, &txn).pop().flatten(), "what the refusal found");
     assert_eq!((again.value, again.modified), (bytes("3"), third), "a token is good once");
@@ -222,7 +226,9 @@ fn refused_input_changes_nothing(store: &impl MetadataStore) {
 fn changed(watch: &mut Box<dyn Watch>) -> Commit {
     match must(watch.poll(None), "watch") {
         Watched::Changed(commit) => commit,
-        other => panic!("expected a change, the watch says {other:?}"),
+        other @ (Watched::Idle(_) | Watched::Compacted(_)) => {
+            panic!("expected a change, the watch says {other:?}")
+        }
     }
 }
 

@@ -62,10 +62,9 @@ impl SledStore {
         let journal = SledJournal { db, data, name: name.clone() };
         journal.sync()?;
         // The names of its files, and its own, have to last as well.
-        for dir in [Some(path), path.parent().filter(|parent| !parent.as_os_str().is_empty())] {
-            if let Some(dir) = dir {
-                File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed)?;
-            }
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        for dir in [Some(path), parent].into_iter().flatten() {
+            File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed)?;
         }
         let found = journal.read()?;
         Self::over(journal, found)

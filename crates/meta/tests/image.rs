@@ -219,7 +219,7 @@ fn rows_that_do_not_fit_together_are_reported() {
     assert!(matches!(store.commit(&txn).unwrap(), TxnResult::Committed(_)));
     match Image::read(&store) {
         Err(StoreError::Image(ImageError::Row { key, .. })) => {
-            assert_eq!(key, RowKey::Cluster.key())
+            assert_eq!(key, RowKey::Cluster.key());
         }
         other => panic!("{other:?}"),
     }
