@@ -6,7 +6,7 @@
 use std::{fmt, io, sync::Arc};
 
 use hanbeon_idempotence::{IdempotenceError, SnapshotError, WindowError};
-use hanbeon_records::{BatchError, ErrorCode, LeaderEpoch, Millis, Offset, TopicId};
+use hanbeon_records::{BatchError, ErrorCode, LeaderEpoch, Millis, Offset, RecordError, TopicId};
 
 use crate::{Abandoned, checkpoint::CheckpointError, index::IndexDoubt, partition_metadata::MetadataError};
 
@@ -459,6 +459,9 @@ pub enum AppendError {
         /// The number.
         found: u8,
     },
+    /// A payload that is not the records its header claims.
+    #[error(transparent)]
+    Record(#[from] RecordError),
     /// Inner offsets that do not count from 0 without a gap.
     #[error("the records of a batch count their offsets 0, 1, 2 and so on, found {found} at record {batch_index}")]
     OffsetDelta {
@@ -505,6 +508,7 @@ impl AppendError {
             Self::Batch(_) => ErrorCode::CorruptMessage,
             Self::TooLarge { .. } | Self::RecompressedTooLarge { .. } => ErrorCode::MessageTooLarge,
             Self::LargerThanSegment { .. } => ErrorCode::RecordListTooLarge,
+            Self::Record(error) => error.code(),
             Self::Records(faults) => faults.code,
             Self::Idempotence(error) => error.code(),
             Self::Log(error) => error.code(),
@@ -534,6 +538,7 @@ impl AppendError {
             | Self::ControlBatch
             | Self::ReservedBits { .. }
             | Self::UnknownCodec { .. }
+            | Self::Record(_)
             | Self::OffsetDelta { .. }
             | Self::Records(_)
             | Self::Idempotence(_)

@@ -2,7 +2,10 @@
 
 use bytes::Bytes;
 use hanbeon_idempotence::Claim;
-use hanbeon_records::{HEADER_LEN, LeaderEpoch, Millis, Offset};
+use hanbeon_records::{
+    Attributes, BatchRef, CRC_START, HEADER_LEN, LOG_OVERHEAD, LeaderEpoch, Millis, Offset,
+    crc32c_of_parts,
+};
 
 /// A batch that may be appended.
 ///
@@ -73,6 +76,33 @@ impl Validated {
     pub fn to_vec(&self) -> Vec<u8> {
         [&self.header[..], &self.payload].concat()
     }
+}
+
+/// The header of `batch` with the attributes, largest time and payload that are stored. The checksum is taken anew only
+/// where one of them changed.
+pub(super) fn header(
+    batch: BatchRef<'_>,
+    attributes: Attributes,
+    max_timestamp: Millis,
+    payload: &[u8],
+) -> [u8; HEADER_LEN] {
+    let mut header = [0; HEADER_LEN];
+    if let Some(sent) = batch.bytes().first_chunk::<HEADER_LEN>() {
+        header = *sent;
+    }
+    // Another payload comes with another codec, so with other attributes.
+    if attributes == batch.attributes() && max_timestamp == batch.max_timestamp() {
+        return header;
+    }
+    // `max.message.bytes` is an i32, so the length is one.
+    let len = payload.len().saturating_add(HEADER_LEN - LOG_OVERHEAD);
+    put::<8, 4>(&mut header, i32::try_from(len).unwrap_or(i32::MAX).to_be_bytes());
+    put::<21, 2>(&mut header, attributes.get().to_be_bytes());
+    put::<35, 8>(&mut header, max_timestamp.get().to_be_bytes());
+    let covered = header.get(CRC_START..).unwrap_or_default();
+    let crc = crc32c_of_parts(&[covered, payload]);
+    put::<17, 4>(&mut header, crc.to_be_bytes());
+    header
 }
 
 /// Writes a field of the header.
