@@ -103,6 +103,8 @@ impl<E: Clone + From<Abandoned>> SyncGroup<E> {
 
     /// Leads a sync now, and further ones as long as futures wait for what was written meanwhile.
     ///
+    /// `written_end` must do no more than load a number: it is also asked under this group's lock.
+    ///
     /// # Errors
     /// The error of the first failed sync.
     pub fn lead(
