@@ -294,6 +294,9 @@ fn r6_not_enough_replicas_after_append_only_when_the_set_shrank_later() {
     let after = world.leader.settle(Acks::All, at(10)).unwrap_err();
     assert_eq!(after, ReplicaError::NotEnoughReplicasAfterAppend { isr: 1, min_isr: 2 });
     assert_eq!(after.code(), ErrorCode::NotEnoughReplicasAfterAppend);
+    // Node 2 asks to come back: an expansion under way counts as done.
+    world.fetch(2, 10);
+    assert_eq!(world.leader.settle(Acks::All, at(10)), Ok(Settled::Done));
     assert_eq!(world.leader.settle(Acks::All, at(11)), Ok(Settled::Waits), "it may still be kept");
 }
 
@@ -424,6 +427,50 @@ fn older_rows_and_late_answers_change_nothing() {
     world.step(Input::Registered(row(&[1, 2, 3], 1)));
     assert_eq!(world.leader.isr(), [node(1)]);
     assert_eq!(world.leader.partition_epoch(), PartitionEpoch::new(12));
+}
+
+#[test]
+fn an_answer_of_another_leader_epoch_or_an_older_partition_epoch_is_ignored() {
+    let mut world = World::empty(&[1, 2], 1);
+    world.append(10);
+    world.fetch(2, 10);
+    let out = world.fetch(3, 10);
+    let proposal = proposed(&out).clone();
+    for (leader_epoch, partition_epoch) in [(4, 11), (6, 11), (5, 9)] {
+        let answer = IsrAnswer::Committed {
+            leader_epoch: LeaderEpoch::new(leader_epoch),
+            partition_epoch: PartitionEpoch::new(partition_epoch),
+            isr: vec![node(1)],
+        };
+        world.answer(&proposal, answer);
+        assert_eq!(world.leader.isr(), [node(1), node(2)], "{leader_epoch}, {partition_epoch}");
+        assert_eq!(world.leader.partition_epoch(), PartitionEpoch::new(10));
+    }
+    world.commit(&proposal);
+    assert_eq!(world.leader.isr(), [node(1), node(2), node(3)]);
+}
+
+#[test]
+fn a_new_leader_epoch_of_the_same_leader_begins_anew() {
+    let mut world = World::empty(&[1, 2], 1);
+    world.append(10);
+    world.fetch(2, 4);
+    world.fetch(3, 4);
+    assert_eq!(world.leader.latest_offset(), Ok(at(4)));
+    world.now += LAG + 1;
+    let next = Registration {
+        leader_epoch: LeaderEpoch::new(6),
+        partition_epoch: PartitionEpoch::new(11),
+        ..row(&[1, 2], 1)
+    };
+    world.step(Input::Registered(next));
+    let unproven = world.leader.latest_offset().unwrap_err();
+    let needed = at(10);
+    assert_eq!(unproven, ReplicaError::HighWatermarkNotProven { high_watermark: at(4), needed });
+    assert_eq!(world.step(Input::Tick), [], "members have their grace time once more");
+    let fresh = Fetch { leader_epoch: LeaderEpoch::new(6), ..fetch(2, 10) };
+    let out = world.step(Input::Fetched(fresh));
+    assert_eq!(out, [Output::HighWatermark(at(10))], "node 3 is forgotten and holds nothing back");
 }
 
 #[test]
