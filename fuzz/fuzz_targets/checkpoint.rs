@@ -2,7 +2,9 @@
 //! same.
 #![no_main]
 
-use hanbeon_log::{LeaderEpochs, PartitionDirName, SegmentFileName, checkpoint, partition_metadata};
+use hanbeon_log::{
+    LeaderEpochs, PartitionDirName, SegmentFileName, checkpoint, partition_metadata,
+};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

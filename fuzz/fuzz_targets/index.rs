@@ -2,8 +2,8 @@
 #![no_main]
 
 use hanbeon_log::{
-    ActiveOffsetIndex, ActiveTimeIndex, ActiveTxnIndex, OffsetIndexView, SegmentSpan, TimeIndexView,
-    TxnIndexView,
+    ActiveOffsetIndex, ActiveTimeIndex, ActiveTxnIndex, OffsetIndexView, SegmentSpan,
+    TimeIndexView, TxnIndexView,
 };
 use hanbeon_records::{Millis, Offset};
 use libfuzzer_sys::fuzz_target;

@@ -87,7 +87,8 @@ pub fn parse_offsets(bytes: &[u8]) -> Result<BTreeMap<TopicPartition, Offset>, C
 /// Writes an offset checkpoint.
 #[must_use]
 pub fn format_offsets(offsets: &BTreeMap<TopicPartition, Offset>) -> Vec<u8> {
-    let lines = offsets.iter().map(|(at, offset)| format!("{} {} {offset}", at.topic, at.partition));
+    let lines =
+        offsets.iter().map(|(at, offset)| format!("{} {} {offset}", at.topic, at.partition));
     format_lines(offsets.len(), lines)
 }
 

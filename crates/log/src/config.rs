@@ -269,12 +269,7 @@ impl LogSettings {
             ("flush.ms", self.flush_ms, 0, i64::MAX),
             ("compression.lz4.level", int(self.compression_lz4_level), 1, 17),
             ("compression.zstd.level", int(self.compression_zstd_level), -131_072, 22),
-            (
-                "message.timestamp.before.max.ms",
-                self.message_timestamp_before_max_ms,
-                0,
-                i64::MAX,
-            ),
+            ("message.timestamp.before.max.ms", self.message_timestamp_before_max_ms, 0, i64::MAX),
             ("message.timestamp.after.max.ms", self.message_timestamp_after_max_ms, 0, i64::MAX),
             ("retention.ms", self.retention_ms, -1, i64::MAX),
             ("retention.bytes", self.retention_bytes, -1, i64::MAX),
@@ -286,9 +281,7 @@ impl LogSettings {
             ("min.insync.replicas", int(self.min_insync_replicas), 1, int(i32::MAX)),
         ];
         match bounds.into_iter().find(|&(_, found, min, max)| !(min..=max).contains(&found)) {
-            Some((key, found, min, max)) => {
-                Err(ConfigError::OutOfBounds { key, min, max, found })
-            }
+            Some((key, found, min, max)) => Err(ConfigError::OutOfBounds { key, min, max, found }),
             None => Ok(()),
         }
     }
@@ -412,7 +405,8 @@ mod tests {
         assert!(with(|s| s.retention_ms = -1).is_ok());
         assert!(with(|s| s.retention_ms = -2).is_err());
         assert!(with(|s| s.flush_messages = 0).is_err());
-        let lags = |min, max| with(|s| (s.min_compaction_lag_ms, s.max_compaction_lag_ms) = (min, max));
+        let lags =
+            |min, max| with(|s| (s.min_compaction_lag_ms, s.max_compaction_lag_ms) = (min, max));
         assert!(lags(7, 7).is_ok());
         assert_eq!(lags(8, 7), Err(ConfigError::CompactionLag { min: 8, found: 7 }));
     }

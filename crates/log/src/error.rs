@@ -8,7 +8,9 @@ use std::{fmt, io, sync::Arc};
 use hanbeon_idempotence::{IdempotenceError, SnapshotError, WindowError};
 use hanbeon_records::{BatchError, ErrorCode, LeaderEpoch, Millis, Offset, RecordError, TopicId};
 
-use crate::{Abandoned, checkpoint::CheckpointError, index::IndexDoubt, partition_metadata::MetadataError};
+use crate::{
+    Abandoned, checkpoint::CheckpointError, index::IndexDoubt, partition_metadata::MetadataError,
+};
 
 /// What was being done to a file when the storage failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -109,7 +111,9 @@ pub enum Damage {
     #[error(transparent)]
     Window(#[from] WindowError),
     /// A producer snapshot of more than the log holds.
-    #[error("a snapshot covers offsets below {end} at most, where the log ends, this one those below {found}")]
+    #[error(
+        "a snapshot covers offsets below {end} at most, where the log ends, this one those below {found}"
+    )]
     SnapshotAhead {
         /// Where the log ends.
         end: Offset,
@@ -178,7 +182,9 @@ pub enum LogError {
     #[error(transparent)]
     Corrupt(#[from] Corruption),
     /// The directory belongs to another topic of the same name.
-    #[error("{dir} belongs to topic id {found}, not to {expected}: move it away, or give the topic its id back")]
+    #[error(
+        "{dir} belongs to topic id {found}, not to {expected}: move it away, or give the topic its id back"
+    )]
     ForeignTopic {
         /// The directory.
         dir: String,
@@ -188,7 +194,9 @@ pub enum LogError {
         found: TopicId,
     },
     /// The directory holds a log but does not say whose.
-    #[error("{dir} holds records but no partition.metadata, so it may belong to another topic than {expected}: put the file back, or move the directory away")]
+    #[error(
+        "{dir} holds records but no partition.metadata, so it may belong to another topic than {expected}: put the file back, or move the directory away"
+    )]
     MissingTopicId {
         /// The directory.
         dir: String,
@@ -237,7 +245,7 @@ impl LogError {
             | Self::Abandoned(_) => ErrorCode::KafkaStorageError,
             Self::ForeignTopic { .. } | Self::MissingTopicId { .. } => {
                 ErrorCode::InconsistentTopicId
-            },
+            }
             Self::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
             Self::NoDeletePolicy => ErrorCode::PolicyViolation,
         }
@@ -288,7 +296,9 @@ pub struct RecordFault {
 #[non_exhaustive]
 pub enum RecordFaultKind {
     /// No key, where compaction goes by keys.
-    #[error("a record of a compacted topic has a key; give it one, or let cleanup.policy be delete")]
+    #[error(
+        "a record of a compacted topic has a key; give it one, or let cleanup.policy be delete"
+    )]
     NoKey,
     /// A time outside `message.timestamp.before.max.ms` and `message.timestamp.after.max.ms`.
     #[error("the time of a record of this topic is {earliest} to {latest} now, found {found}")]
@@ -317,9 +327,9 @@ impl RecordFaultKind {
     pub const fn code(self) -> ErrorCode {
         match self {
             Self::NoKey => ErrorCode::InvalidRecord,
-            Self::TimeOutOfBounds { .. } | Self::NegativeTime { .. } | Self::ClaimsLogAppendTime => {
-                ErrorCode::InvalidTimestamp
-            }
+            Self::TimeOutOfBounds { .. }
+            | Self::NegativeTime { .. }
+            | Self::ClaimsLogAppendTime => ErrorCode::InvalidTimestamp,
         }
     }
 }
@@ -407,7 +417,9 @@ pub enum AppendError {
         found: usize,
     },
     /// More than `max.message.bytes`, after it was compressed as the topic wants it.
-    #[error("with the topic's compression.type the batch has {found} bytes, at most {limit} are taken (max.message.bytes)")]
+    #[error(
+        "with the topic's compression.type the batch has {found} bytes, at most {limit} are taken (max.message.bytes)"
+    )]
     RecompressedTooLarge {
         /// `max.message.bytes`.
         limit: usize,
@@ -429,7 +441,9 @@ pub enum AppendError {
         found: Offset,
     },
     /// Record count and last offset delta contradict each other, or there are no records (KAFKA-6554).
-    #[error("a batch has 1 record or more and a last offset delta one below, found {count} records and delta {delta}")]
+    #[error(
+        "a batch has 1 record or more and a last offset delta one below, found {count} records and delta {delta}"
+    )]
     Counts {
         /// Record count in the header.
         count: i32,
@@ -463,7 +477,9 @@ pub enum AppendError {
     #[error(transparent)]
     Record(#[from] RecordError),
     /// Inner offsets that do not count from 0 without a gap.
-    #[error("the records of a batch count their offsets 0, 1, 2 and so on, found {found} at record {batch_index}")]
+    #[error(
+        "the records of a batch count their offsets 0, 1, 2 and so on, found {found} at record {batch_index}"
+    )]
     OffsetDelta {
         /// Place of the record.
         batch_index: i32,

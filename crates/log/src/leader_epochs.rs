@@ -33,8 +33,7 @@ pub struct EpochEnd {
 
 impl EpochEnd {
     /// The answer for an epoch nobody here knows: -1 and -1.
-    pub const UNDEFINED: Self =
-        Self { epoch: LeaderEpoch::UNKNOWN, end_offset: Offset::new(-1) };
+    pub const UNDEFINED: Self = Self { epoch: LeaderEpoch::UNKNOWN, end_offset: Offset::new(-1) };
 }
 
 /// Whether a call changed anything, so that the file must be written.
@@ -142,10 +141,7 @@ impl LeaderEpochs {
         let above = self.entries.partition_point(|entry| entry.epoch <= epoch);
         let Some(next) = self.entries.get(above) else { return EpochEnd::UNDEFINED };
         let floor = above.checked_sub(1).and_then(|place| self.entries.get(place));
-        EpochEnd {
-            epoch: floor.map_or(epoch, |entry| entry.epoch),
-            end_offset: next.start_offset,
-        }
+        EpochEnd { epoch: floor.map_or(epoch, |entry| entry.epoch), end_offset: next.start_offset }
     }
 
     /// The epoch of the leader that wrote `offset`, as far as known.
@@ -220,11 +216,7 @@ mod tests {
     }
 
     fn plain(epochs: &LeaderEpochs) -> Vec<(i32, i64)> {
-        epochs
-            .entries()
-            .iter()
-            .map(|entry| (entry.epoch.get(), entry.start_offset.get()))
-            .collect()
+        epochs.entries().iter().map(|entry| (entry.epoch.get(), entry.start_offset.get())).collect()
     }
 
     fn end(epochs: &LeaderEpochs, epoch: i32) -> (i32, i64) {

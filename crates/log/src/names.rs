@@ -197,7 +197,10 @@ impl PartitionDirName {
             return None;
         }
         let topic = TopicName::new(topic).ok()?;
-        Some(Self { partition: TopicPartition { topic, partition: partition.parse().ok()? }, stage })
+        Some(Self {
+            partition: TopicPartition { topic, partition: partition.parse().ok()? },
+            stage,
+        })
     }
 
     /// The name as the storage takes it. Where it would exceed 255 bytes the topic is cut.

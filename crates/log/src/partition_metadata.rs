@@ -21,7 +21,9 @@ pub const FILE_NAME: &str = "partition.metadata";
 #[non_exhaustive]
 pub enum MetadataError {
     /// Not the two lines.
-    #[error("a partition.metadata says 'version: ' and 'topic_id: ', each on a line, found something else")]
+    #[error(
+        "a partition.metadata says 'version: ' and 'topic_id: ', each on a line, found something else"
+    )]
     Form,
     /// A version below 0, or none.
     #[error("the version of a partition.metadata is 0 or more, found {found:?}")]
@@ -76,9 +78,7 @@ pub fn format(id: TopicId) -> Vec<u8> {
 pub fn read<D: Dir>(dir: &D) -> Result<Option<TopicId>, LogError> {
     let name = file_name(dir)?;
     match read_small(dir, &name)? {
-        Some(bytes) => {
-            parse(&bytes).map(Some).map_err(|error| corrupt(dir, &name, error.into()))
-        }
+        Some(bytes) => parse(&bytes).map(Some).map_err(|error| corrupt(dir, &name, error.into())),
         None => Ok(None),
     }
 }

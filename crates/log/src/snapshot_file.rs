@@ -124,8 +124,7 @@ pub fn make_durable<D: Dir>(dir: &D, offset: Offset) -> Result<(), LogError> {
 /// # Errors
 /// What the storage reports.
 pub fn list<D: Dir>(dir: &D) -> Result<Vec<Offset>, LogError> {
-    let entries =
-        dir.list().map_err(|error| LogError::io(Action::List, dir.display(), error))?;
+    let entries = dir.list().map_err(|error| LogError::io(Action::List, dir.display(), error))?;
     let mut offsets: Vec<Offset> = entries
         .iter()
         .filter(|entry| matches!(entry.kind, EntryKind::File { .. }))
@@ -250,8 +249,7 @@ pub fn remove_strays<D: Dir>(dir: &D, bases: &[Offset], end: Offset) -> Result<(
         .into_iter()
         .filter(|offset| bases.contains(offset) || Some(*offset) == newest)
         .collect();
-    let entries =
-        dir.list().map_err(|error| LogError::io(Action::List, dir.display(), error))?;
+    let entries = dir.list().map_err(|error| LogError::io(Action::List, dir.display(), error))?;
     for entry in entries {
         let name = entry.name.as_str();
         let (live, half) = match name.strip_suffix(ASIDE) {
@@ -482,7 +480,8 @@ mod tests {
         for name in [&lone, &half, &other, &deleted] {
             spoil(&dir, name, b"x");
         }
-        remove_strays(&dir, &[Offset::ZERO, Offset::new(2), Offset::new(5)], Offset::new(8)).unwrap();
+        remove_strays(&dir, &[Offset::ZERO, Offset::new(2), Offset::new(5)], Offset::new(8))
+            .unwrap();
         assert_eq!(offsets(&dir), [2, 5, 8], "9 lies above the end, 3 and 7 are of no segment");
         let left: Vec<_> = dir.list().unwrap().into_iter().map(|entry| entry.name).collect();
         assert!(left.contains(&other) && left.contains(&deleted));

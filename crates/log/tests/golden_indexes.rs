@@ -1,7 +1,11 @@
 //! Holds every index, snapshot, epoch file and `partition.metadata` that Apache Kafka 4.3.1 wrote against what independent
 //! sources found in it (`tests/golden/README.md`).
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails where its ground is missing")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails where its ground is missing"
+)]
 
 use std::{
     fs,
@@ -104,9 +108,9 @@ fn l5_every_index_reads_as_expected_and_writes_back_the_same_bytes() {
             let place = format!("{} {base}", unit.name);
 
             let bytes = unit.file(base.get(), SegmentFile::OffsetIndex).unwrap();
-            let view = OffsetIndexView::parse(&bytes, span).unwrap_or_else(|e| panic!("{place}: {e}"));
-            let found: Value =
-                view.iter().map(|e| json!([e.offset.get(), e.position])).collect();
+            let view =
+                OffsetIndexView::parse(&bytes, span).unwrap_or_else(|e| panic!("{place}: {e}"));
+            let found: Value = view.iter().map(|e| json!([e.offset.get(), e.position])).collect();
             assert_eq!(found, segment["offset_index"], "{place}");
             let mut active = ActiveOffsetIndex::new(base, 1 << 20);
             view.iter().for_each(|e| active.push(e.offset, e.position).unwrap());
@@ -114,7 +118,8 @@ fn l5_every_index_reads_as_expected_and_writes_back_the_same_bytes() {
             offsets += view.len();
 
             let bytes = unit.file(base.get(), SegmentFile::TimeIndex).unwrap();
-            let view = TimeIndexView::parse(&bytes, span).unwrap_or_else(|e| panic!("{place}: {e}"));
+            let view =
+                TimeIndexView::parse(&bytes, span).unwrap_or_else(|e| panic!("{place}: {e}"));
             let found: Value =
                 view.iter().map(|e| json!([e.timestamp.get(), e.offset.get()])).collect();
             assert_eq!(found, segment["time_index"], "{place}");

@@ -66,9 +66,8 @@ impl<'a> OffsetIndexView<'a> {
             if !inside {
                 return Err(IndexDoubt::Outside { entry: place });
             }
-            let rises = |last: OffsetPosition| {
-                last.offset < entry.offset && last.position < entry.position
-            };
+            let rises =
+                |last: OffsetPosition| last.offset < entry.offset && last.position < entry.position;
             if !last.is_none_or(rises) {
                 return Err(IndexDoubt::Order { entry: place });
             }
@@ -116,7 +115,9 @@ impl<'a> OffsetIndexView<'a> {
         let place = floor(self.len(), WARM_BYTES / ENTRY, |place| {
             self.get(place).map_or(std::cmp::Ordering::Greater, |found| found.offset.cmp(&offset))
         });
-        place.and_then(|place| self.get(place)).unwrap_or(OffsetPosition { offset: self.base, position: 0 })
+        place
+            .and_then(|place| self.get(place))
+            .unwrap_or(OffsetPosition { offset: self.base, position: 0 })
     }
 
     /// The first entry at or behind the end of `size` bytes from `start` on: all offsets in those bytes lie below its
@@ -124,9 +125,9 @@ impl<'a> OffsetIndexView<'a> {
     #[must_use]
     pub fn upper_bound(&self, start: OffsetPosition, size: u64) -> Option<OffsetPosition> {
         let end = u64::from(start.position).saturating_add(size);
-        let place = self.entries.partition_point(|&entry| {
-            u64::from(decode(self.base, entry).position) < end
-        });
+        let place = self
+            .entries
+            .partition_point(|&entry| u64::from(decode(self.base, entry).position) < end);
         self.get(place)
     }
 
@@ -147,7 +148,11 @@ impl ActiveOffsetIndex {
     ///
     /// # Errors
     /// Why it must be rebuilt.
-    pub fn from_file(bytes: &[u8], segment: SegmentSpan, bytes_max: usize) -> Result<Self, IndexDoubt> {
+    pub fn from_file(
+        bytes: &[u8],
+        segment: SegmentSpan,
+        bytes_max: usize,
+    ) -> Result<Self, IndexDoubt> {
         OffsetIndexView::parse(bytes, segment)?;
         let empty = Self::new(segment.base_offset, bytes_max);
         Ok(Self { bytes: bytes.to_vec(), written: bytes.len(), ..empty })
@@ -188,7 +193,8 @@ impl ActiveOffsetIndex {
     /// Drops all entries of `offset` and above. The file must then be cut to [`Self::as_bytes`]' length, or be written
     /// anew.
     pub fn truncate_to(&mut self, offset: Offset) {
-        let keep = self.view().entries.partition_point(|&entry| decode(self.base, entry).offset < offset);
+        let keep =
+            self.view().entries.partition_point(|&entry| decode(self.base, entry).offset < offset);
         self.bytes.truncate(keep.saturating_mul(ENTRY));
         self.written = self.written.min(self.bytes.len());
     }
@@ -214,7 +220,11 @@ impl ActiveOffsetIndex {
 }
 
 /// Writes what `bytes` has beyond the first `written` and counts it as written.
-pub(super) fn write_behind<F: LogFile>(file: &F, bytes: &[u8], written: &mut usize) -> io::Result<()> {
+pub(super) fn write_behind<F: LogFile>(
+    file: &F,
+    bytes: &[u8],
+    written: &mut usize,
+) -> io::Result<()> {
     let new = bytes.get(*written..).unwrap_or_default();
     if !new.is_empty() {
         let at = u64::try_from(*written).map_err(io::Error::other)?;
@@ -320,9 +330,8 @@ mod tests {
     #[test]
     fn refuses_what_would_not_be_found_again() {
         let mut index = index(&[(104, 500)]);
-        let order = |found| {
-            Err(IndexRefusal::Order { last: Offset::new(104), found: Offset::new(found) })
-        };
+        let order =
+            |found| Err(IndexRefusal::Order { last: Offset::new(104), found: Offset::new(found) });
         assert_eq!(index.push(Offset::new(104), 600), order(104));
         assert_eq!(index.push(Offset::new(103), 600), order(103));
         assert_eq!(index.push(Offset::new(105), 500), order(105));
@@ -339,10 +348,7 @@ mod tests {
         assert!(!index.is_full());
         index.push(Offset::new(102), 200).unwrap();
         assert!(index.is_full(), "23 bytes hold two entries");
-        assert_eq!(
-            index.push(Offset::new(103), 300),
-            Err(IndexRefusal::Full { entries: 2 })
-        );
+        assert_eq!(index.push(Offset::new(103), 300), Err(IndexRefusal::Full { entries: 2 }));
         index.truncate_to(BASE);
         assert!(index.view().is_empty() && !index.is_full());
         index.push(Offset::new(101), 100).unwrap();

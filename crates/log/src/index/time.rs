@@ -9,7 +9,8 @@ use std::io;
 use hanbeon_records::{Millis, Offset};
 
 use super::{
-    IndexDoubt, IndexRefusal, SegmentSpan, WARM_BYTES, entries, floor, offset::write_behind, relative,
+    IndexDoubt, IndexRefusal, SegmentSpan, WARM_BYTES, entries, floor, offset::write_behind,
+    relative,
 };
 use crate::LogFile;
 
@@ -63,9 +64,8 @@ impl<'a> TimeIndexView<'a> {
             if entry.offset >= segment.end_offset || relative(base, entry.offset).is_none() {
                 return Err(IndexDoubt::Outside { entry: place });
             }
-            let rises = |last: TimeOffset| {
-                last.timestamp < entry.timestamp && last.offset <= entry.offset
-            };
+            let rises =
+                |last: TimeOffset| last.timestamp < entry.timestamp && last.offset <= entry.offset;
             if !last.is_none_or(rises) {
                 return Err(IndexDoubt::Order { entry: place });
             }
@@ -134,7 +134,11 @@ impl ActiveTimeIndex {
     ///
     /// # Errors
     /// Why it must be rebuilt.
-    pub fn from_file(bytes: &[u8], segment: SegmentSpan, bytes_max: usize) -> Result<Self, IndexDoubt> {
+    pub fn from_file(
+        bytes: &[u8],
+        segment: SegmentSpan,
+        bytes_max: usize,
+    ) -> Result<Self, IndexDoubt> {
         TimeIndexView::parse(bytes, segment)?;
         let empty = Self::new(segment.base_offset, bytes_max);
         Ok(Self { bytes: bytes.to_vec(), written: bytes.len(), ..empty })
@@ -193,7 +197,8 @@ impl ActiveTimeIndex {
     /// Drops all entries of `offset` and above. The file must then be cut to [`Self::as_bytes`]' length, or be written
     /// anew.
     pub fn truncate_to(&mut self, offset: Offset) {
-        let keep = self.view().entries.partition_point(|&entry| decode(self.base, entry).offset < offset);
+        let keep =
+            self.view().entries.partition_point(|&entry| decode(self.base, entry).offset < offset);
         self.bytes.truncate(keep.saturating_mul(ENTRY));
         self.written = self.written.min(self.bytes.len());
     }

@@ -195,7 +195,8 @@ impl Checked<'_> {
     }
 
     fn check_segment(&self, payload: &Bytes) -> Result<(), AppendError> {
-        let (limit, found) = (self.config.segment_bytes(), payload.len().saturating_add(HEADER_LEN));
+        let (limit, found) =
+            (self.config.segment_bytes(), payload.len().saturating_add(HEADER_LEN));
         if u64::try_from(found).is_ok_and(|found| found <= limit) {
             Ok(())
         } else {

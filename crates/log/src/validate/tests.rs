@@ -3,14 +3,11 @@
 
 use bytes::Bytes;
 use hanbeon_records::{
-    CRC_START, Codec, ErrorCode, HEADER_LEN, LeaderEpoch, Millis, Offset,
-    ProducerId, crc32c,
+    CRC_START, Codec, ErrorCode, HEADER_LEN, LeaderEpoch, Millis, Offset, ProducerId, crc32c,
 };
 
 use super::*;
-use crate::{
-    CleanupPolicy, LogSettings, RecordFault, RecordFaultKind,
-};
+use crate::{CleanupPolicy, LogSettings, RecordFault, RecordFaultKind};
 
 const NOW: Millis = Millis::new(1_700_000_000_000);
 
@@ -94,9 +91,7 @@ impl Forged {
     }
 
     fn bytes(&self) -> Bytes {
-        let payload = self.payload.clone().unwrap_or_else(|| {
-            self.plain()
-        });
+        let payload = self.payload.clone().unwrap_or_else(|| self.plain());
         let count = i32::try_from(self.entries.len()).unwrap();
         let first = self.entries.first().map_or(-1, |entry| entry.2);
         let latest = self.entries.iter().map(|entry| entry.2).max().unwrap_or(-1);
@@ -162,11 +157,8 @@ fn stored(validated: &Validated) -> (Vec<u8>, Vec<Millis>) {
     let (batch, rest) = BatchRef::parse(&bytes).unwrap();
     assert!(rest.is_empty());
     batch.verify().unwrap();
-    let times = batch
-        .records()
-        .unwrap()
-        .map(|record| batch.timestamp_of(&record.unwrap()))
-        .collect();
+    let times =
+        batch.records().unwrap().map(|record| batch.timestamp_of(&record.unwrap())).collect();
     assert_eq!(batch.max_timestamp(), validated.max_timestamp());
     assert_eq!(batch.last_offset_delta(), validated.last_offset_delta());
     assert_eq!(bytes.len(), validated.len());

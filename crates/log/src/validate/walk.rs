@@ -44,7 +44,8 @@ impl Rules {
         let times = match config.message_timestamp_type {
             TimestampType::LogAppendTime => Times::Replaced,
             TimestampType::CreateTime => Times::Within {
-                earliest: now.saturating_add(config.message_timestamp_before_max_ms.saturating_neg()),
+                earliest: now
+                    .saturating_add(config.message_timestamp_before_max_ms.saturating_neg()),
                 latest: now.saturating_add(config.message_timestamp_after_max_ms),
             },
         };
