@@ -139,7 +139,7 @@ impl ProducerStates {
         now: Millis,
     ) -> Option<CompletedTxn> {
         let &Marker { producer_id, producer_epoch, coordinator_epoch, outcome, timestamp } = marker;
-        let producer = self.entry(Slot { hint: usize::MAX, producer_id, epoch: producer_epoch });
+        let producer = self.entry(Slot { producer_id, epoch: producer_epoch });
         producer.set_epoch(producer_epoch);
         producer.set_coordinator_epoch(coordinator_epoch);
         producer.touch(timestamp, now);

@@ -124,8 +124,16 @@ impl ProducerStates {
         let last_offset = base_offset.saturating_add(i64::from(offset_delta)).get();
         let timestamp = timestamp.get();
         let batch = CachedBatch { last_offset, timestamp, last_sequence, offset_delta };
-        let at = Slot { hint: slot, producer_id, epoch };
-        self.append_data(at, batch, kind, base_offset, now);
+        if let (Some(producer), BatchKind::Plain) = (self.table.get_bucket_mut(slot), kind)
+            && producer.id() == producer_id
+            && producer.epoch() == epoch
+        {
+            producer.push(batch);
+            producer.touch(Millis::new(timestamp), now);
+            self.end = self.end.max(Offset::new(last_offset).saturating_add(1));
+            return;
+        }
+        self.append_data(Slot { producer_id, epoch }, batch, kind, base_offset, now);
     }
 
     /// Follows a batch that was appended elsewhere or before: by the leader this node copies, or before a restart.
@@ -153,14 +161,14 @@ impl ProducerStates {
                 offset_delta: batch.last_offset_delta(),
             };
             let kind = BatchKind::of(batch.attributes());
-            let at = Slot { hint: usize::MAX, producer_id, epoch: batch.producer_epoch() };
+            let at = Slot { producer_id, epoch: batch.producer_epoch() };
             self.append_data(at, data, kind, batch.base_offset(), now);
         }
         self.advance_end(batch.next_offset());
         Ok(None)
     }
 
-    #[inline]
+    #[inline(never)]
     fn append_data(
         &mut self,
         at: Slot,
@@ -185,26 +193,13 @@ impl ProducerStates {
     }
 
     /// The entry to change, made when there is none.
-    #[inline]
     pub(crate) fn entry(&mut self, at: Slot) -> &mut Producer {
-        let is_it = |producer: &Producer| producer.id() == at.producer_id;
-        // The judgement found it a moment ago; only growth or expiry since then makes the hint stale.
-        let slot = match self.table.get_bucket(at.hint) {
-            Some(producer) if is_it(producer) => at.hint,
-            Some(_) | None => self.find_or_insert(at),
-        };
-        #[expect(clippy::expect_used, reason = "the slot was filled or found right above")]
-        self.table.get_bucket_mut(slot).expect("an entry in its slot")
-    }
-
-    #[inline(never)]
-    fn find_or_insert(&mut self, at: Slot) -> usize {
         let hash = self.hash(at.producer_id);
         let (seed, per_table) = (&self.seed, self.settings.hash_seed);
         let is_it = |producer: &Producer| producer.id() == at.producer_id;
         let rehash = |producer: &Producer| hash_of(producer.id(), per_table, seed);
         let fresh = || Producer::new(at.producer_id, at.epoch);
-        self.table.entry(hash, is_it, rehash).or_insert_with(fresh).bucket_index()
+        self.table.entry(hash, is_it, rehash).or_insert_with(fresh).into_mut()
     }
 
     /// Puts in a producer that must not be there yet.
@@ -380,8 +375,6 @@ impl ProducerStates {
 /// Which entry to change, and what it starts with when there is none.
 #[derive(Clone, Copy)]
 pub(crate) struct Slot {
-    /// Where it was found, if it was: looked at first.
-    pub(crate) hint: usize,
     pub(crate) producer_id: ProducerId,
     pub(crate) epoch: ProducerEpoch,
 }
