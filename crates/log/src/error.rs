@@ -71,6 +71,9 @@ pub enum Damage {
     /// No whole, sound batch.
     #[error(transparent)]
     Batch(#[from] BatchError),
+    /// A batch whose payload is not the records its header claims.
+    #[error(transparent)]
+    Record(#[from] RecordError),
     /// A batch that begins below the end of its predecessor.
     #[error("a batch begins at offset {expected} or later here, found {found}")]
     OffsetBack {
@@ -120,6 +123,9 @@ pub enum Damage {
         /// Offset in the file's name.
         found: Offset,
     },
+    /// Records that cannot be read.
+    #[error(transparent)]
+    Unreadable(#[from] hanbeon_records::RecordError),
     /// A control batch without a readable marker.
     #[error(transparent)]
     Marker(#[from] IdempotenceError),
