@@ -71,9 +71,6 @@ pub enum Damage {
     /// No whole, sound batch.
     #[error(transparent)]
     Batch(#[from] BatchError),
-    /// A batch whose payload is not the records its header claims.
-    #[error(transparent)]
-    Record(#[from] RecordError),
     /// A batch that begins below the end of its predecessor.
     #[error("a batch begins at offset {expected} or later here, found {found}")]
     OffsetBack {
