@@ -6,6 +6,7 @@ use hanbeon_records::{Millis, Offset};
 
 use crate::{
     Action, Dir, LogConfig, LogError, LogFile, Open, SegmentFile, SegmentFileName, TimeOffset,
+    head::Head,
     segment::{End, Indexes, Segment, none},
     segments::Based,
     sync::Arc,
@@ -23,14 +24,7 @@ pub(crate) struct Active<D: Dir> {
     /// Where the next batch goes; ahead of what is published only while a group is written.
     pub(crate) end: End,
     pub(crate) files: IndexFiles<D::File>,
-    /// Bytes since the last index entry.
-    pub(crate) since_entry: u64,
-    pub(crate) largest: TimeOffset,
-    /// Largest time of the first batch.
-    pub(crate) first_time: Option<Millis>,
-    pub(crate) created: Millis,
-    /// Milliseconds by which the segment is rolled early.
-    pub(crate) jitter_ms: i64,
+    pub(crate) writing: Writing,
     /// Bytes that the file has room for already.
     reserved: u64,
     step: u64,
@@ -54,26 +48,36 @@ pub(crate) struct Entry {
     pub(crate) max_timestamp: Millis,
 }
 
+impl Entry {
+    pub(crate) const fn of(position: u64, head: &Head) -> Self {
+        Self {
+            position,
+            len: head.len,
+            last_offset: head.last_offset,
+            max_timestamp: head.max_timestamp,
+        }
+    }
+}
+
 impl<D: Dir> Active<D> {
     /// Takes up a segment that ends at `end`.
-    pub(crate) fn resume(segment: Arc<Segment<D::File>>, files: IndexFiles<D::File>, state: Writing) -> Self {
+    pub(crate) fn resume(
+        segment: Arc<Segment<D::File>>,
+        files: IndexFiles<D::File>,
+        writing: Writing,
+    ) -> Self {
         let end = segment.end();
-        Self {
-            segment,
-            end,
-            files,
-            since_entry: state.since_entry,
-            largest: state.largest,
-            first_time: state.first_time,
-            created: state.created,
-            jitter_ms: state.jitter_ms,
-            reserved: end.bytes,
-            step: RESERVE_MIN,
-        }
+        Self { segment, end, files, writing, reserved: end.bytes, step: RESERVE_MIN }
     }
 
     /// Makes a segment from `base` on. Left-over files of its name go first.
-    pub(crate) fn create(dir: &D, base: Offset, config: &LogConfig, created: Millis, jitter_ms: i64) -> Result<Self, LogError> {
+    pub(crate) fn create(
+        dir: &D,
+        base: Offset,
+        config: &LogConfig,
+        created: Millis,
+        jitter_ms: i64,
+    ) -> Result<Self, LogError> {
         for kind in SegmentFile::ALL {
             if kind != SegmentFile::Snapshot && kind != SegmentFile::Producers {
                 remove_if_there(dir, base, kind)?;
@@ -88,8 +92,9 @@ impl<D: Dir> Active<D> {
         let end = End { offset: base, bytes: 0 };
         let indexes = Indexes::active(base, config.segment_index_bytes());
         let segment = Arc::new(Segment::new(base, &dir.display(), file, end, indexes));
-        let state = Writing { since_entry: 0, largest: none(base), first_time: None, created, jitter_ms };
-        Ok(Self::resume(segment, files, state))
+        let progress = Progress::new(base);
+        let writing = Writing { progress, first_time: None, created, jitter_ms };
+        Ok(Self::resume(segment, files, writing))
     }
 
     pub(crate) fn base(&self) -> Offset {
@@ -97,7 +102,13 @@ impl<D: Dir> Active<D> {
     }
 
     /// Whether a batch needs a new segment (Kafka's `LogSegment.shouldRoll`). Never for an empty one that can take it.
-    pub(crate) fn must_roll(&self, end: End, batch: Entry, config: &LogConfig, now: Millis) -> bool {
+    pub(crate) fn must_roll(
+        &self,
+        end: End,
+        batch: Entry,
+        config: &LogConfig,
+        now: Millis,
+    ) -> bool {
         let span = batch.last_offset.since(self.base());
         if span > i64::from(i32::MAX) {
             return true;
@@ -107,11 +118,12 @@ impl<D: Dir> Active<D> {
         }
         let too_large = end.bytes.saturating_add(batch.len) > config.segment_bytes();
         // By the records' own times where the first batch has one, so that back-filled data does not roll early.
-        let waited = match self.first_time {
+        let Writing { first_time, created, jitter_ms, .. } = self.writing;
+        let waited = match first_time {
             Some(first) if first >= Millis::new(0) => batch.max_timestamp.since(first),
-            Some(_) | None => now.since(self.created),
+            Some(_) | None => now.since(created),
         };
-        let too_old = waited > config.segment_ms_max().saturating_sub(self.jitter_ms);
+        let too_old = waited > config.segment_ms_max().saturating_sub(jitter_ms);
         too_large || too_old || self.segment.indexes().is_full()
     }
 
@@ -145,16 +157,11 @@ impl<D: Dir> Active<D> {
 
     /// Notes a batch that was written: times, and an index entry when the last one is far enough back.
     pub(crate) fn note(&mut self, batch: Entry, config: &LogConfig) {
-        self.first_time.get_or_insert(batch.max_timestamp);
-        if batch.max_timestamp > self.largest.timestamp {
-            self.largest =
-                TimeOffset { timestamp: batch.max_timestamp, offset: batch.last_offset };
-        }
-        if self.since_entry > config.index_interval_bytes() {
-            self.since_entry = 0;
-            self.segment.indexes_mut().push(batch, self.largest);
-        }
-        self.since_entry = self.since_entry.saturating_add(batch.len);
+        self.writing.first_time.get_or_insert(batch.max_timestamp);
+        let segment = &self.segment;
+        self.writing.progress.add(batch, config.index_interval_bytes(), |batch, largest| {
+            segment.indexes_mut().push(batch, largest);
+        });
         let offset = batch.last_offset.saturating_add(1);
         self.end = End { offset, bytes: self.end.bytes.saturating_add(batch.len) };
     }
@@ -179,11 +186,12 @@ impl<D: Dir> Active<D> {
 
     /// Adds the last time entry, writes the indexes, gives the reservation back.
     pub(crate) fn finish(&mut self, dir: &D) -> Result<(), LogError> {
-        if self.largest.timestamp > Millis::NONE
+        let largest = self.writing.progress.largest;
+        if largest.timestamp > Millis::NONE
             && let Indexes::Active { time, .. } = &mut *self.segment.indexes_mut()
         {
             // Refused only where the index says the same or more already.
-            drop(time.push_final(self.largest.timestamp, self.largest.offset));
+            let (Ok(()) | Err(_)) = time.push_final(largest.timestamp, largest.offset);
         }
         self.write_indexes(dir)?;
         if self.reserved > self.end.bytes {
@@ -218,11 +226,50 @@ impl<D: Dir> Active<D> {
 /// What is known of a segment that is taken up again.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Writing {
-    pub(crate) since_entry: u64,
-    pub(crate) largest: TimeOffset,
+    pub(crate) progress: Progress,
+    /// Largest time of the first batch.
     pub(crate) first_time: Option<Millis>,
     pub(crate) created: Millis,
+    /// Milliseconds by which the segment is rolled early.
     pub(crate) jitter_ms: i64,
+}
+
+/// How far the indexes of a segment are behind its batches.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Progress {
+    /// Bytes since the last entry, the entry's own batch included.
+    since_entry: u64,
+    /// Largest time so far, and the last offset of the first batch that has it.
+    pub(crate) largest: TimeOffset,
+}
+
+impl Progress {
+    pub(crate) const fn new(base: Offset) -> Self {
+        Self::behind(none(base))
+    }
+
+    /// Behind an index whose last entry of the time index is `largest`.
+    pub(crate) const fn behind(largest: TimeOffset) -> Self {
+        Self { since_entry: 0, largest }
+    }
+
+    /// Notes a batch; calls `push` when it is to get an entry. The first batch of a segment never gets one, and neither does the
+    /// one that the last entry stands for: with nothing counted yet no interval has passed.
+    pub(crate) fn add(
+        &mut self,
+        batch: Entry,
+        interval: u64,
+        push: impl FnOnce(Entry, TimeOffset),
+    ) {
+        if batch.max_timestamp > self.largest.timestamp {
+            self.largest = TimeOffset { timestamp: batch.max_timestamp, offset: batch.last_offset };
+        }
+        if self.since_entry > interval {
+            self.since_entry = 0;
+            push(batch, self.largest);
+        }
+        self.since_entry = self.since_entry.saturating_add(batch.len);
+    }
 }
 
 impl Indexes {
@@ -232,7 +279,7 @@ impl Indexes {
         let Self::Active { offset, time, .. } = self else { return };
         let Ok(position) = u32::try_from(batch.position) else { return };
         if offset.push(batch.last_offset, position).is_ok() && largest.timestamp > Millis::NONE {
-            drop(time.push(largest.timestamp, largest.offset));
+            let (Ok(()) | Err(_)) = time.push(largest.timestamp, largest.offset);
         }
     }
 }
@@ -249,12 +296,21 @@ pub(crate) fn path<D: Dir>(dir: &D, base: Offset, kind: SegmentFile) -> String {
     format!("{}/{}", dir.display(), SegmentFileName::live(base, kind))
 }
 
-pub(crate) fn open<D: Dir>(dir: &D, base: Offset, kind: SegmentFile, how: Open) -> Result<D::File, LogError> {
+pub(crate) fn open<D: Dir>(
+    dir: &D,
+    base: Offset,
+    kind: SegmentFile,
+    how: Open,
+) -> Result<D::File, LogError> {
     let name = SegmentFileName::live(base, kind).file_name();
     dir.open(&name, how).map_err(|error| LogError::io(Action::Open, path(dir, base, kind), error))
 }
 
-pub(crate) fn remove_if_there<D: Dir>(dir: &D, base: Offset, kind: SegmentFile) -> Result<(), LogError> {
+pub(crate) fn remove_if_there<D: Dir>(
+    dir: &D,
+    base: Offset,
+    kind: SegmentFile,
+) -> Result<(), LogError> {
     match dir.remove(&SegmentFileName::live(base, kind).file_name()) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(LogError::io(Action::Remove, path(dir, base, kind), error))

@@ -15,7 +15,6 @@ use crate::{
     active::Entry,
     partition_log::PartitionLog,
     segment::{End, Indexes},
-    segments::Based,
     walk::length,
 };
 
@@ -192,15 +191,18 @@ impl<D: Dir> PartitionLog<D> {
             What::Data { batch, .. } => batch.stamp(end.offset, epoch),
             What::Marker { claim, bytes } => {
                 bytes.clear();
-                write_marker(bytes, &Marker {
-                    base_offset: end.offset,
-                    leader_epoch: epoch,
-                    producer_id: claim.producer_id,
-                    producer_epoch: claim.producer_epoch,
-                    outcome: claim.outcome,
-                    coordinator_epoch: claim.coordinator_epoch,
-                    timestamp: claim.timestamp,
-                });
+                write_marker(
+                    bytes,
+                    &Marker {
+                        base_offset: end.offset,
+                        leader_epoch: epoch,
+                        producer_id: claim.producer_id,
+                        producer_epoch: claim.producer_epoch,
+                        outcome: claim.outcome,
+                        coordinator_epoch: claim.coordinator_epoch,
+                        timestamp: claim.timestamp,
+                    },
+                );
             }
         }
         item.plan = Some(Plan { base_offset: end.offset, entry: item.entry_at(end), right });

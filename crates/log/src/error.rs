@@ -122,7 +122,7 @@ pub enum Damage {
     },
     /// Records that cannot be read.
     #[error(transparent)]
-    Unreadable(#[from] hanbeon_records::RecordError),
+    Unreadable(#[from] RecordError),
     /// A control batch without a readable marker.
     #[error(transparent)]
     Marker(#[from] IdempotenceError),

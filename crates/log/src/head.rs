@@ -1,6 +1,8 @@
 //! The header of a stored batch, without its payload.
 
-use hanbeon_records::{BatchError, HEADER_LEN, LOG_OVERHEAD, LeaderEpoch, Millis, Offset, total_len};
+use hanbeon_records::{
+    BatchError, HEADER_LEN, LOG_OVERHEAD, LeaderEpoch, Millis, Offset, total_len,
+};
 
 /// What walking a segment needs to know of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -24,11 +24,47 @@ mod mem;
 #[cfg(all(unix, target_pointer_width = "64", not(hanbeon_loom)))]
 mod mmap;
 #[cfg(not(hanbeon_loom))]
+mod active;
+#[cfg(not(hanbeon_loom))]
+mod append;
+#[cfg(not(hanbeon_loom))]
+mod examine;
+#[cfg(not(hanbeon_loom))]
+mod find;
+#[cfg(not(hanbeon_loom))]
+mod flush;
+#[cfg(not(hanbeon_loom))]
+mod follower;
+#[cfg(not(hanbeon_loom))]
+mod head;
+#[cfg(not(hanbeon_loom))]
+mod listing;
+#[cfg(not(hanbeon_loom))]
+mod partition_log;
+#[cfg(not(hanbeon_loom))]
+mod read;
+#[cfg(not(hanbeon_loom))]
+mod records_of;
+#[cfg(not(hanbeon_loom))]
+mod recovery;
+#[cfg(not(hanbeon_loom))]
+mod segment;
+#[cfg(not(hanbeon_loom))]
+mod torn;
+#[cfg(not(hanbeon_loom))]
+mod truncate;
+#[cfg(not(hanbeon_loom))]
+mod visible;
+#[cfg(not(hanbeon_loom))]
+mod walk;
+#[cfg(not(hanbeon_loom))]
 mod options;
 #[cfg(not(hanbeon_loom))]
 mod partition;
 mod poison;
 mod published;
+#[doc(hidden)]
+pub mod segments;
 #[doc(hidden)]
 pub mod sync;
 

@@ -1,15 +1,24 @@
 //! One partition's log as threads share it.
 
+use std::fmt;
+
 use bytes::Bytes;
 use hanbeon_idempotence::{
-    IdempotenceError, MarkerClaim, Origin, ProducerView, VerificationGuard, VerificationNeed,
+    Claim, MarkerClaim, Origin, ProducerView, VerificationGuard, VerificationNeed,
     VerificationRequest,
 };
-use hanbeon_records::{LeaderEpoch, Millis, Offset};
+use hanbeon_records::{Codec, LeaderEpoch, MARKER_LEN, Millis, Offset};
 
 use crate::{
-    AbortedTxn, AppendError, Completion, Dir, EpochEnd, Joined, LogConfig, LogError, OpenPartition,
-    OpenReport, ReadError, sync::Arc,
+    AbortedTxn, AppendError, Completion, Dir, EpochEnd, Group, Joined, LogConfig, LogError,
+    OpenPartition, OpenReport, ReadError, Scratch, SyncGroup, Validated,
+    append::{Done, Item, What},
+    one_batch,
+    partition_log::{Life, PartitionLog},
+    recovery::{Recovered, recover},
+    sync::{Arc, AtomicU64, Mutex, RwLock},
+    validate,
+    visible::{Opened, Visible},
 };
 
 /// How far a read may go.
@@ -137,13 +146,113 @@ pub struct Source {
     pub guard: Option<VerificationGuard>,
 }
 
+impl Source {
+    /// A produce request outside of transactions, or inside one that is open here already.
+    pub const CLIENT: Self = Self { origin: Origin::Client, guard: None };
+}
+
 /// One partition's log. Clones share it.
 #[derive(Debug)]
-pub struct Partition<D: Dir>(Arc<D>);
+pub struct Partition<D: Dir>(Arc<Inner<D>>);
 
 impl<D: Dir> Clone for Partition<D> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
+    }
+}
+
+/// What all clones share.
+pub(crate) struct Inner<D: Dir> {
+    pub(crate) visible: Arc<Visible<D>>,
+    pub(crate) log: Mutex<PartitionLog<D>>,
+    group: Group<Item, Done>,
+    pub(crate) sync: SyncGroup<LogError>,
+    /// By how much offsets that count for `sync` are above those of the log: a cut must not lead it back.
+    pub(crate) shift: AtomicU64,
+    /// Held by what takes long and must not meet its like: moving the recovery point, cutting, closing.
+    pub(crate) upkeep: Mutex<()>,
+    config: RwLock<Arc<LogConfig>>,
+    /// Buffers for batches that must be decompressed to be checked.
+    scratch: Mutex<Vec<Scratch>>,
+}
+
+impl<D: Dir> Inner<D> {
+    fn new(dir: D, options: OpenPartition, found: Recovered<D>) -> Self {
+        let config = Arc::new(options.config);
+        let log_end = found.active.end.offset;
+        let log_start = found.log_start;
+        let high_watermark = options.high_watermark.unwrap_or(log_start);
+        let opened = Opened {
+            log_start,
+            log_end,
+            high_watermark: high_watermark.max(log_start).min(log_end),
+            recovery_point: found.recovery_point,
+        };
+        let visible = Arc::new(Visible::new(dir, found.segments, opened, options.poison));
+        let mut states = found.states;
+        states.high_watermark_advanced(opened.high_watermark);
+        let log = PartitionLog {
+            visible: Arc::clone(&visible),
+            config: Arc::clone(&config),
+            active: found.active,
+            states,
+            epochs: found.epochs,
+            leader_epoch: options.leader_epoch,
+            snapshots: found.snapshots,
+            behind: found.behind,
+            jitter_seed: options.jitter_seed,
+            life: Life::Open,
+        };
+        log.publish_stability();
+        let synced = u64::try_from(opened.recovery_point.get()).unwrap_or(0);
+        Self {
+            visible,
+            log: Mutex::new(log),
+            group: Group::new(),
+            sync: SyncGroup::new(synced),
+            shift: AtomicU64::new(0),
+            upkeep: Mutex::new(()),
+            config: RwLock::new(config),
+            scratch: Mutex::new(Vec::new()),
+        }
+    }
+
+    fn validate(
+        &self,
+        records: &Bytes,
+        config: &LogConfig,
+        now: Millis,
+    ) -> Result<Validated, AppendError> {
+        let compressed = one_batch(records)?.attributes().codec() != Ok(Codec::None);
+        if !compressed {
+            return validate(records, config, now, &mut Scratch::new());
+        }
+        let mut scratch = self.scratch.lock().pop().unwrap_or_default();
+        let validated = validate(records, config, now, &mut scratch);
+        self.scratch.lock().push(scratch);
+        validated
+    }
+
+    fn join(&self, item: Item) -> Joined<Done> {
+        let bytes = item.len();
+        self.group.join(item, bytes, |slots| {
+            self.log.lock().append(slots);
+            self.pass_on_poison();
+        })
+    }
+
+    /// After a failed write nobody waits for a sync any more (invariant L9).
+    fn pass_on_poison(&self) {
+        if self.visible.poison.is_set() {
+            let dir = self.visible.name.clone();
+            self.sync.fail(self.visible.poison.first().unwrap_or(LogError::Poisoned { dir }));
+        }
+    }
+}
+
+impl<D: Dir> fmt::Debug for Inner<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.visible.fmt(f)
     }
 }
 
@@ -153,7 +262,9 @@ impl<D: Dir> Partition<D> {
     /// # Errors
     /// See the error type; a refusal changes nothing.
     pub fn open(dir: D, options: OpenPartition) -> Result<(Self, OpenReport), LogError> {
-        unimplemented!()
+        let mut report = OpenReport::default();
+        let found = recover(&dir, &options, &mut report)?;
+        Ok((Self(Arc::new(Inner::new(dir, options, found))), report))
     }
 
     /// Appends one batch of a client: checked, deduplicated, stamped, written. Not synced: see [`Partition::sync`].
@@ -161,7 +272,7 @@ impl<D: Dir> Partition<D> {
     /// # Errors
     /// See the error type; a refusal changes nothing.
     pub fn append(&self, records: Bytes, now: Millis) -> Joined<Result<Appended, AppendError>> {
-        unimplemented!()
+        self.append_as(records, Source::CLIENT, now)
     }
 
     /// As [`Partition::append`], for a batch that somebody else wrote or that the coordinator has confirmed.
@@ -174,7 +285,14 @@ impl<D: Dir> Partition<D> {
         source: Source,
         now: Millis,
     ) -> Joined<Result<Appended, AppendError>> {
-        unimplemented!()
+        let config = Arc::clone(&self.0.config.read());
+        let batch = match self.0.validate(&records, &config, now) {
+            Ok(batch) => batch,
+            Err(error) => return Joined::Done(Err(error)),
+        };
+        let Source { origin, guard } = source;
+        let claim = batch.claim().map(|claim| Claim { origin, guard, ..claim });
+        self.0.join(Item::new(What::Data { batch, claim }, now))
     }
 
     /// Appends the marker that ends a transaction.
@@ -186,7 +304,8 @@ impl<D: Dir> Partition<D> {
         marker: MarkerClaim,
         now: Millis,
     ) -> Joined<Result<Appended, AppendError>> {
-        unimplemented!()
+        let bytes = Vec::with_capacity(MARKER_LEN);
+        self.0.join(Item::new(What::Marker { claim: marker, bytes }, now))
     }
 
     /// Appends what a follower fetched from the leader of `leader_epoch`; any number of whole batches. Returns the new log end.
@@ -199,37 +318,45 @@ impl<D: Dir> Partition<D> {
         leader_epoch: LeaderEpoch,
         now: Millis,
     ) -> Result<Offset, AppendError> {
-        unimplemented!()
+        let mut log = self.0.log.lock();
+        let result = log.append_as_follower(records, leader_epoch, now);
+        drop(log);
+        self.0.pass_on_poison();
+        result
     }
 
     /// Smallest offset that can be read.
     pub fn log_start_offset(&self) -> Offset {
-        unimplemented!()
+        self.0.visible.log_start()
     }
 
     /// The offset the next batch gets.
     pub fn log_end_offset(&self) -> Offset {
-        unimplemented!()
+        self.0.visible.log_end()
     }
 
     /// Everything below is replicated.
     pub fn high_watermark(&self) -> Offset {
-        unimplemented!()
+        self.0.visible.high_watermark()
     }
 
     /// Everything below is replicated and decided.
     pub fn last_stable_offset(&self) -> Offset {
-        unimplemented!()
+        self.0.visible.bounds().last_stable
     }
 
     /// Everything below is durable, with its indexes and a producer snapshot: a restart checks from here on.
     pub fn recovery_point(&self) -> Offset {
-        unimplemented!()
+        self.0.visible.recovery_point()
     }
 
     /// Tells that everything below is replicated. Never goes back, never beyond the log's end; cheap when no transaction waits for it.
     pub fn advance_high_watermark(&self, high_watermark: Offset) {
-        unimplemented!()
+        if self.0.visible.raise_high_watermark(high_watermark) {
+            let mut log = self.0.log.lock();
+            log.states.high_watermark_advanced(self.0.visible.high_watermark());
+            log.publish_stability();
+        }
     }
 
     /// Reads batches from `from` on, up to where `isolation` allows and about `max_bytes`.
@@ -243,7 +370,7 @@ impl<D: Dir> Partition<D> {
         max_bytes: usize,
         first: FirstBatch,
     ) -> Result<Read, ReadError> {
-        unimplemented!()
+        self.0.visible.read(from, isolation, max_bytes, first)
     }
 
     /// Finds an offset by time; `None` when nothing below the bound of `isolation` fits.
@@ -255,7 +382,9 @@ impl<D: Dir> Partition<D> {
         query: TimeQuery,
         isolation: Isolation,
     ) -> Result<Option<FoundOffset>, ReadError> {
-        unimplemented!()
+        self.0
+            .visible
+            .find_offset(query, isolation, |offset| self.0.log.lock().epochs.epoch_for(offset))
     }
 
     /// Lets go of everything below `before`, which is at most the high watermark. Returns the log's start.
@@ -263,7 +392,7 @@ impl<D: Dir> Partition<D> {
     /// # Errors
     /// See the error type; a refusal changes nothing.
     pub fn delete_records(&self, before: Offset) -> Result<Offset, LogError> {
-        unimplemented!()
+        self.0.delete_records(before)
     }
 
     /// Cuts the log so that it ends at `offset`; nothing when it ends there or below.
@@ -271,64 +400,67 @@ impl<D: Dir> Partition<D> {
     /// # Errors
     /// See the error type; a refusal changes nothing.
     pub fn truncate_to(&self, offset: Offset) -> Result<(), LogError> {
-        unimplemented!()
+        self.0.truncate_to(offset)
     }
 
     /// Where an epoch ends, for a follower that looks for the point from which its log differs.
     pub fn end_offset_for_epoch(&self, epoch: LeaderEpoch) -> EpochEnd {
-        unimplemented!()
+        let log = self.0.log.lock();
+        log.epochs.end_offset_for(epoch, log.active.end.offset)
     }
 
     /// The epoch stamped into batches.
     pub fn leader_epoch(&self) -> LeaderEpoch {
-        unimplemented!()
+        self.0.log.lock().leader_epoch
     }
 
     /// Leads in `epoch` from now on. The epoch file gets its entry with the first batch.
     pub fn begin_leader_epoch(&self, epoch: LeaderEpoch) {
-        unimplemented!()
+        self.0.log.lock().leader_epoch = epoch;
     }
 
     /// Whether the coordinator must confirm the partition before a transaction's first batch (KIP-890), and the token that goes with the batch.
-    ///
-    /// # Errors
-    /// See the error type; a refusal changes nothing.
     pub fn begin_verification(
         &self,
         request: VerificationRequest,
         now: Millis,
-    ) -> Result<VerificationNeed, IdempotenceError> {
-        unimplemented!()
+    ) -> VerificationNeed {
+        self.0.log.lock().states.begin_verification(&request, now)
     }
 
     /// All producers known here, sorted by id.
     pub fn producers(&self) -> Vec<ProducerView> {
-        unimplemented!()
+        self.0.log.lock().states.producers().collect()
     }
 
     /// Forgets producers that were silent for too long; returns how many.
     pub fn expire_producers(&self, now: Millis) -> usize {
-        unimplemented!()
+        self.0.log.lock().states.expire(now)
     }
 
     /// Bytes of all `.log` files.
     pub fn size_bytes(&self) -> u64 {
-        unimplemented!()
+        self.0.segments_now().iter().map(|segment| segment.end().bytes).sum()
     }
 
     /// All segments, oldest first.
     pub fn segments(&self) -> Vec<SegmentView> {
-        unimplemented!()
+        self.0.segments_now().iter().map(|segment| segment.describe()).collect()
     }
 
     /// The topic's settings in use.
     pub fn config(&self) -> LogConfig {
-        unimplemented!()
+        LogConfig::clone(&self.0.config.read())
     }
 
     /// Changes the topic's settings; they hold for what is appended from now on.
     pub fn set_config(&self, config: LogConfig) {
-        unimplemented!()
+        let config = Arc::new(config);
+        let mut log = self.0.log.lock();
+        log.states.set_expiration_ms(i64::from(config.producer_id_expiration_ms));
+        log.config = Arc::clone(&config);
+        *self.0.config.write() = config;
+        drop(log);
     }
 
     /// Resolves when everything below `end` is durable. Somebody must lead for that: [`Partition::lead_sync`] or a blocked [`Partition::sync`].
@@ -336,7 +468,7 @@ impl<D: Dir> Partition<D> {
     /// # Errors
     /// See the error type; a refusal changes nothing.
     pub fn synced_to(&self, end: Offset) -> Completion<Result<(), LogError>> {
-        unimplemented!()
+        self.0.synced_to(end)
     }
 
     /// Blocks until everything below `end` is durable: leads a sync, or waits for who does.
@@ -344,7 +476,7 @@ impl<D: Dir> Partition<D> {
     /// # Errors
     /// See the error type; a refusal changes nothing.
     pub fn sync(&self, end: Offset) -> Result<(), LogError> {
-        unimplemented!()
+        self.0.sync_to(end)
     }
 
     /// Leads a sync of all that is written, and further ones as long as completions of [`Partition::synced_to`] wait. Returns at once when another thread leads.
@@ -352,7 +484,7 @@ impl<D: Dir> Partition<D> {
     /// # Errors
     /// See the error type; a refusal changes nothing.
     pub fn lead_sync(&self) -> Result<(), LogError> {
-        unimplemented!()
+        self.0.lead_sync()
     }
 
     /// Makes everything written durable together with indexes and a producer snapshot, and moves the recovery point there, which it returns. Maintenance calls it when [`Partition::unsynced_bytes`] passes 64 MiB and after a roll.
@@ -360,12 +492,12 @@ impl<D: Dir> Partition<D> {
     /// # Errors
     /// See the error type; a refusal changes nothing.
     pub fn sync_written(&self) -> Result<Offset, LogError> {
-        unimplemented!()
+        self.0.sync_written()
     }
 
     /// Bytes written since the recovery point moved last.
     pub fn unsynced_bytes(&self) -> u64 {
-        unimplemented!()
+        self.0.visible.unsynced_bytes()
     }
 
     /// Syncs and closes: indexes, snapshot and files are complete afterwards, and a clean open is allowed. Nothing can be appended any more.
@@ -373,6 +505,6 @@ impl<D: Dir> Partition<D> {
     /// # Errors
     /// See the error type; a refusal changes nothing.
     pub fn close(&self) -> Result<Closed, LogError> {
-        unimplemented!()
+        self.0.close()
     }
 }

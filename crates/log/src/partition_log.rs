@@ -6,7 +6,7 @@ use hanbeon_idempotence::ProducerStates;
 use hanbeon_records::{LeaderEpoch, Millis, Offset};
 
 use crate::{
-    Dir, LeaderEpochs, LogConfig, LogError,
+    Dir, EpochsChanged, LeaderEpochs, LogConfig, LogError,
     active::{Active, IndexFiles},
     segments::Based,
     snapshot_file::{self, Persist},
@@ -109,12 +109,16 @@ impl<D: Dir> PartitionLog<D> {
     }
 
     /// Notes that the batch at `offset` is of the current epoch: one synced write for the first batch of an epoch.
-    pub(crate) fn enter_epoch(&mut self, epoch: LeaderEpoch, offset: Offset) -> Result<(), LogError> {
+    pub(crate) fn enter_epoch(
+        &mut self,
+        epoch: LeaderEpoch,
+        offset: Offset,
+    ) -> Result<(), LogError> {
         if !self.epochs.is_new(epoch, offset) {
             return Ok(());
         }
         let mut epochs = self.epochs.clone();
-        drop(epochs.assign(epoch, offset));
+        let (EpochsChanged::Yes | EpochsChanged::No) = epochs.assign(epoch, offset);
         let written = epochs.write(&self.visible.dir);
         self.poisoned(written)?;
         self.epochs = epochs;
@@ -137,7 +141,8 @@ impl<D: Dir> PartitionLog<D> {
 pub(crate) fn jitter(config: &LogConfig, seed: u64, base: Offset) -> i64 {
     let max = u64::try_from(config.segment_jitter_ms.min(config.segment_ms)).unwrap_or(0);
     // splitmix64: enough to keep partitions that were made together from rolling together.
-    let mut mixed = seed ^ u64::try_from(base.get()).unwrap_or(0).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mut mixed =
+        seed ^ u64::try_from(base.get()).unwrap_or(0).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     mixed ^= mixed >> 31;

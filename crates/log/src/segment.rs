@@ -6,7 +6,7 @@ use bytes::Bytes;
 use hanbeon_records::{Millis, Offset};
 
 use crate::{
-    ActiveOffsetIndex, ActiveTimeIndex, ActiveTxnIndex, Action, Corruption, LogError, LogFile,
+    Action, ActiveOffsetIndex, ActiveTimeIndex, ActiveTxnIndex, Corruption, LogError, LogFile,
     OffsetIndexView, OffsetPosition, Published, SegmentFile, SegmentFileName, SegmentView,
     TimeIndexView, TimeOffset, TxnIndexView,
     head::Head,
@@ -86,11 +86,6 @@ impl<F: LogFile> Segment<F> {
     /// Lets readers look up to `end`. One caller at a time.
     pub(crate) fn publish(&self, end: End) {
         self.end.advance(pack(self.base, end));
-    }
-
-    /// Only the end that `offset` names goes back, for a cut inside the last batch.
-    pub(crate) fn republish(&self, end: End) {
-        self.end.retreat(pack(self.base, end));
     }
 
     pub(crate) fn indexes(&self) -> RwLockReadGuard<'_, Indexes> {
@@ -212,7 +207,12 @@ impl Indexes {
     }
 
     /// The smallest entry at or behind `start` plus `size` bytes.
-    pub(crate) fn upper_bound(&self, base: Offset, start: OffsetPosition, size: u64) -> Option<Offset> {
+    pub(crate) fn upper_bound(
+        &self,
+        base: Offset,
+        start: OffsetPosition,
+        size: u64,
+    ) -> Option<Offset> {
         self.offset(base).upper_bound(start, size).map(|found| found.offset)
     }
 }

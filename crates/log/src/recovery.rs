@@ -1,0 +1,409 @@
+//! Opening a log: look at everything, then change what must be changed, in an order that a crash may interrupt anywhere.
+//!
+//! ```text
+//! whose directory is it? -> finish what was interrupted -> examine (changes nothing) -> cut -> snapshots -> indexes -> epochs
+//! ```
+//!
+//! Each step leaves a directory that the next opening takes for the same log (invariant L4): files go from the newest to the oldest,
+//! a cut is synced before anything is written behind it, and whatever is rewritten is renamed into place.
+
+use std::collections::BTreeSet;
+
+use hanbeon_idempotence::{ProducerStates, Settings};
+use hanbeon_records::Offset;
+
+use crate::{
+    Action, Corruption, Damage, Dir, EpochsChanged, LeaderEpochs, LogError, LogFile, Open,
+    OpenPartition, OpenReport, SegmentFile, SegmentFileName, Shutdown, TruncatedTail,
+    active::{Active, IndexFiles, Writing, open, path, remove_if_there},
+    checkpoint::write_atomically,
+    examine::{Examination, Examined, Part, name_of},
+    listing::{self, Listing},
+    partition_log::{Behind, jitter},
+    partition_metadata,
+    segment::{End, Indexes, Segment},
+    snapshot_file,
+    sync::Arc,
+};
+
+/// A log ready for use.
+#[derive(Debug)]
+pub(crate) struct Recovered<D: Dir> {
+    pub(crate) segments: Vec<Arc<Segment<D::File>>>,
+    pub(crate) active: Active<D>,
+    pub(crate) states: ProducerStates,
+    pub(crate) epochs: LeaderEpochs,
+    pub(crate) snapshots: BTreeSet<Offset>,
+    pub(crate) behind: Behind<D::File>,
+    pub(crate) log_start: Offset,
+    pub(crate) recovery_point: Offset,
+}
+
+/// Opens what lies in `dir`.
+pub(crate) fn recover<D: Dir>(
+    dir: &D,
+    options: &OpenPartition,
+    report: &mut OpenReport,
+) -> Result<Recovered<D>, LogError> {
+    options.poison.check(dir.display())?;
+    let mut listing = Listing::read(dir)?;
+    let identity = check_topic(dir, options, &listing)?;
+    report.leftovers = listing.finish(dir)?;
+    if !report.leftovers.is_empty() {
+        listing = Listing::read(dir)?;
+    }
+    let settings = settings(options);
+    let examination = Examination { dir, options, listing: &listing, settings, report };
+    let mut found = examination.run()?;
+    let log_start = log_start(options, &found);
+    check_reach(dir, options, &listing, &found, log_start, identity)?;
+    if identity == Identity::Unwritten
+        && let Some(id) = options.topic_id
+    {
+        partition_metadata::write(dir, id)?;
+    }
+    note_cut(&mut found, report);
+    cut(dir, &listing, &found)?;
+    if found.end < log_start {
+        // All that counts was deleted before the log was lost.
+        remove_all(dir, &mut found)?;
+        found = nothing(options, log_start);
+    }
+    remove_snapshots(dir, &listing, &found, report)?;
+    remove_orphans(dir, &listing, report)?;
+    settle_epochs(dir, &mut found.epochs, (log_start, found.end), report)?;
+    build(dir, options, found, log_start, report)
+}
+
+/// What `partition.metadata` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Identity {
+    Known,
+    Unwritten,
+}
+
+fn check_topic<D: Dir>(
+    dir: &D,
+    options: &OpenPartition,
+    listing: &Listing,
+) -> Result<Identity, LogError> {
+    let found = partition_metadata::read(dir)?;
+    match (options.topic_id, found) {
+        (Some(expected), Some(found)) if expected != found => {
+            Err(LogError::ForeignTopic { dir: dir.display(), expected, found })
+        }
+        (Some(expected), None) if listing.logs.values().any(|len| *len > 0) => {
+            Err(LogError::MissingTopicId { dir: dir.display(), expected })
+        }
+        (_, Some(_)) => Ok(Identity::Known),
+        (_, None) => Ok(Identity::Unwritten),
+    }
+}
+
+pub(crate) fn settings(options: &OpenPartition) -> Settings {
+    Settings {
+        expiration_ms: i64::from(options.config.producer_id_expiration_ms),
+        verification: options.verification,
+        first_write: options.first_write,
+        hash_seed: options.hash_seed,
+    }
+}
+
+fn log_start<F>(options: &OpenPartition, found: &Examined<F>) -> Offset {
+    let first = found.parts.first().map_or(Offset::ZERO, |part| part.base);
+    options.log_start.map_or(first, |start| start.max(first))
+}
+
+/// Fails when the log ends below what was durable, unless nothing says that there was more.
+fn check_reach<D: Dir>(
+    dir: &D,
+    options: &OpenPartition,
+    listing: &Listing,
+    found: &Examined<D::File>,
+    log_start: Offset,
+    identity: Identity,
+) -> Result<(), LogError> {
+    let (expected, end) = (options.recovery_point, found.end);
+    if end >= expected || end < log_start {
+        return Ok(());
+    }
+    let witness = match options.shutdown {
+        Shutdown::Clean => true,
+        // A cut that was interrupted by a crash removed these first.
+        Shutdown::Unclean => listing.snapshots().any(|offset| offset > end && offset <= expected),
+    };
+    let vanished = listing.logs.is_empty() && identity == Identity::Known;
+    if !(vanished || witness && !listing.logs.is_empty()) {
+        return Ok(());
+    }
+    let (file, at) = found.parts.last().map_or_else(
+        || (dir.display(), 0),
+        |part| (path(dir, part.base, SegmentFile::Log), part.end.bytes),
+    );
+    Err(Corruption { file, at, damage: Damage::EndsEarly { expected, found: end } }.into())
+}
+
+fn note_cut<F>(found: &mut Examined<F>, report: &mut OpenReport) {
+    if let Some((cause, bytes)) = found.cut.take() {
+        report.truncated = Some(TruncatedTail { end_offset: found.end, bytes, cause });
+    }
+}
+
+/// Takes away what lies behind the sound end: newest segments first, so that no crash leaves a hole.
+fn cut<D: Dir>(dir: &D, listing: &Listing, found: &Examined<D::File>) -> Result<(), LogError> {
+    for base in found.dropped.iter().rev() {
+        for kind in [SegmentFile::OffsetIndex, SegmentFile::TimeIndex, SegmentFile::TxnIndex] {
+            if listing.has(*base, kind) {
+                remove_if_there(dir, *base, kind)?;
+            }
+        }
+        remove_if_there(dir, *base, SegmentFile::Log)?;
+    }
+    if !found.dropped.is_empty() {
+        dir.sync().map_err(|error| LogError::io(Action::SyncDir, dir.display(), error))?;
+    }
+    let Some(last) = found.parts.last().filter(|last| last.end.bytes < last.len) else {
+        return Ok(());
+    };
+    let failed = |action| {
+        let file = path(dir, last.base, SegmentFile::Log);
+        move |error| LogError::io(action, file, error)
+    };
+    last.file.set_len(last.end.bytes).map_err(failed(Action::Resize))?;
+    last.file.sync().map_err(failed(Action::Sync))
+}
+
+fn remove_all<D: Dir>(dir: &D, found: &mut Examined<D::File>) -> Result<(), LogError> {
+    for part in found.parts.drain(..).rev() {
+        for kind in SegmentFile::ALL.into_iter().rev() {
+            remove_if_there(dir, part.base, kind)?;
+        }
+    }
+    dir.sync().map_err(|error| LogError::io(Action::SyncDir, dir.display(), error))
+}
+
+fn nothing<F>(options: &OpenPartition, log_start: Offset) -> Examined<F> {
+    let mut states = ProducerStates::new(settings(options));
+    states.advance_end(log_start);
+    Examined {
+        parts: Vec::new(),
+        states,
+        epochs: LeaderEpochs::new(),
+        end: log_start,
+        cut: None,
+        dropped: Vec::new(),
+    }
+}
+
+/// Removes snapshots that claim more than the log holds, and those that could not be read.
+fn remove_snapshots<D: Dir>(
+    dir: &D,
+    listing: &Listing,
+    found: &Examined<D::File>,
+    report: &mut OpenReport,
+) -> Result<(), LogError> {
+    for offset in listing.snapshots() {
+        let name = path(dir, offset, SegmentFile::Snapshot);
+        if offset > found.end {
+            let damage = Damage::SnapshotAhead { end: found.end, found: offset };
+            report.snapshots_ignored.push(Corruption { file: name.clone(), at: 0, damage });
+        }
+        if report.snapshots_ignored.iter().any(|ignored| ignored.file == name) {
+            snapshot_file::remove(dir, offset)?;
+        }
+    }
+    if report.snapshots_ignored.is_empty() {
+        return Ok(());
+    }
+    // Before anything is appended that an old snapshot could be taken for.
+    dir.sync().map_err(|error| LogError::io(Action::SyncDir, dir.display(), error))
+}
+
+fn remove_orphans<D: Dir>(
+    dir: &D,
+    listing: &Listing,
+    report: &mut OpenReport,
+) -> Result<(), LogError> {
+    for name in listing.orphans() {
+        listing::remove(dir, &name)?;
+        report.leftovers.push(name.to_string());
+    }
+    Ok(())
+}
+
+fn settle_epochs<D: Dir>(
+    dir: &D,
+    epochs: &mut LeaderEpochs,
+    (start, end): (Offset, Offset),
+    report: &OpenReport,
+) -> Result<(), LogError> {
+    let known = LeaderEpochs::read(dir);
+    let (EpochsChanged::Yes | EpochsChanged::No) = epochs.truncate_from_end(end);
+    let (EpochsChanged::Yes | EpochsChanged::No) = epochs.truncate_from_start(start);
+    let same = matches!(&known, Ok(Some(known)) if known == epochs);
+    let none = epochs.entries().is_empty() && matches!(known, Ok(None));
+    if same || none && report.epochs_rebuilt == crate::EpochFile::Kept {
+        return Ok(());
+    }
+    epochs.write(dir)
+}
+
+fn build<D: Dir>(
+    dir: &D,
+    options: &OpenPartition,
+    found: Examined<D::File>,
+    log_start: Offset,
+    report: &mut OpenReport,
+) -> Result<Recovered<D>, LogError> {
+    let Examined { mut parts, mut states, epochs, end, .. } = found;
+    let mut behind = Behind::nothing();
+    let last = parts.pop();
+    let mut segments = Vec::with_capacity(parts.len().saturating_add(1));
+    for part in parts {
+        segments.push(Arc::new(sealed(dir, part, &mut behind, report)?));
+    }
+    let jitter = |base| jitter(&options.config, options.jitter_seed, base);
+    let active = match last {
+        Some(part) => resumed(dir, part, end, options, report)?,
+        None => {
+            let base = log_start;
+            Active::create(dir, base, &options.config, options.now, jitter(base))?
+        }
+    };
+    segments.push(Arc::clone(&active.segment));
+    states.advance_end(end);
+    states.log_start_advanced(log_start);
+    let snapshots = snapshot_file::list(dir)?.into_iter().collect();
+    let recovery_point = match options.shutdown {
+        Shutdown::Clean => end,
+        Shutdown::Unclean => options.recovery_point.max(log_start).min(end),
+    };
+    report.open_transactions = states.open_transactions().count();
+    report.producers = states.len();
+    Ok(Recovered { segments, active, states, epochs, snapshots, behind, log_start, recovery_point })
+}
+
+/// A segment that is only read from now on.
+fn sealed<D: Dir>(
+    dir: &D,
+    mut part: Part<D::File>,
+    behind: &mut Behind<D::File>,
+    report: &mut OpenReport,
+) -> Result<Segment<D::File>, LogError> {
+    if matches!(part.indexes, Indexes::Active { .. }) {
+        let files = write_indexes(dir, &mut part, report)?;
+        let view = |file: &D::File, kind| {
+            let failed = |error| LogError::io(Action::Read, path(dir, part.base, kind), error);
+            file.len().and_then(|len| file.view(0..len)).map_err(failed)
+        };
+        part.indexes = Indexes::Sealed {
+            offset: view(&files.offset, SegmentFile::OffsetIndex)?,
+            time: view(&files.time, SegmentFile::TimeIndex)?,
+            txn: match &files.txn {
+                Some(file) => view(file, SegmentFile::TxnIndex)?,
+                None => bytes::Bytes::new(),
+            },
+        };
+        behind.indexes.push(files);
+    }
+    Ok(Segment::new(part.base, &dir.display(), part.file, part.end, part.indexes))
+}
+
+/// Brings the index files of a part in line with what is in memory. A doubtful one is replaced as a whole.
+fn write_indexes<D: Dir>(
+    dir: &D,
+    part: &mut Part<D::File>,
+    report: &mut OpenReport,
+) -> Result<IndexFiles<D::File>, LogError> {
+    let base = part.base;
+    let Indexes::Active { offset, time, txn } = &mut part.indexes else {
+        return Err(LogError::Closed { dir: dir.display() });
+    };
+    if part.progress.largest.timestamp > hanbeon_records::Millis::NONE {
+        // Refused only where the index says the same or more already.
+        let (Ok(()) | Err(_)) =
+            time.push_final(part.progress.largest.timestamp, part.progress.largest.offset);
+    }
+    for kind in &part.doubtful {
+        let bytes = match kind {
+            SegmentFile::OffsetIndex => offset.as_bytes(),
+            SegmentFile::TimeIndex => time.as_bytes(),
+            SegmentFile::TxnIndex => txn.as_bytes(),
+            SegmentFile::Log | SegmentFile::Snapshot | SegmentFile::Producers => continue,
+        };
+        write_atomically(dir, &SegmentFileName::live(base, *kind).file_name(), bytes)?;
+        report.indexes_rebuilt.push(name_of(base, *kind));
+    }
+    let failed = |kind| move |error| LogError::io(Action::Write, path(dir, base, kind), error);
+    let offset_file = open(dir, base, SegmentFile::OffsetIndex, Open::Create)?;
+    let time_file = open(dir, base, SegmentFile::TimeIndex, Open::Create)?;
+    offset.write_to(&offset_file).map_err(failed(SegmentFile::OffsetIndex))?;
+    time.write_to(&time_file).map_err(failed(SegmentFile::TimeIndex))?;
+    fit(dir, base, SegmentFile::OffsetIndex, &offset_file, offset.as_bytes().len())?;
+    fit(dir, base, SegmentFile::TimeIndex, &time_file, time.as_bytes().len())?;
+    let how = if txn.as_bytes().is_empty() { Open::Write } else { Open::Create };
+    let txn_file = match dir
+        .open(&SegmentFileName::live(base, SegmentFile::TxnIndex).file_name(), how)
+    {
+        Ok(file) => Some(file),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => {
+            return Err(LogError::io(Action::Open, path(dir, base, SegmentFile::TxnIndex), error));
+        }
+    };
+    if let Some(file) = &txn_file {
+        txn.write_to(file).map_err(failed(SegmentFile::TxnIndex))?;
+        fit(dir, base, SegmentFile::TxnIndex, file, txn.as_bytes().len())?;
+    }
+    Ok(IndexFiles { offset: offset_file, time: time_file, txn: txn_file })
+}
+
+/// Cuts what a file has beyond its index: padding of a kill, or entries of what was lost.
+fn fit<D: Dir>(
+    dir: &D,
+    base: Offset,
+    kind: SegmentFile,
+    file: &D::File,
+    len: usize,
+) -> Result<(), LogError> {
+    let failed = |error| LogError::io(Action::Resize, path(dir, base, kind), error);
+    let len = crate::walk::length(len);
+    if file.len().map_err(failed)? == len { Ok(()) } else { file.set_len(len).map_err(failed) }
+}
+
+/// The segment that is written to from now on.
+fn resumed<D: Dir>(
+    dir: &D,
+    mut part: Part<D::File>,
+    end: Offset,
+    options: &OpenPartition,
+    report: &mut OpenReport,
+) -> Result<Active<D>, LogError> {
+    let files = write_indexes(dir, &mut part, report)?;
+    let first_time = first_time(dir, &part)?;
+    let state = Writing {
+        progress: part.progress,
+        first_time,
+        created: options.now,
+        jitter_ms: jitter(&options.config, options.jitter_seed, part.base),
+    };
+    let end = End { offset: end, bytes: part.end.bytes };
+    let segment = Segment::new(part.base, &dir.display(), part.file, end, part.indexes);
+    Ok(Active::resume(Arc::new(segment), files, state))
+}
+
+fn first_time<D: Dir>(
+    dir: &D,
+    part: &Part<D::File>,
+) -> Result<Option<hanbeon_records::Millis>, LogError> {
+    let mut walker = crate::walk::Walker::new(&part.file, 0, part.end.bytes);
+    match walker.next() {
+        Ok(head) => Ok(head.map(|(_, head)| head.max_timestamp)),
+        Err(crate::walk::Fault::Damage { at, damage }) => {
+            Err(Corruption { file: path(dir, part.base, SegmentFile::Log), at, damage }.into())
+        }
+        Err(crate::walk::Fault::Io(error)) => {
+            Err(LogError::io(Action::Read, path(dir, part.base, SegmentFile::Log), error))
+        }
+    }
+}

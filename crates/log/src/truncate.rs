@@ -1,0 +1,270 @@
+//! Taking records away: from the end, for a follower that went astray, and from the start.
+
+use std::io::IoSlice;
+
+use hanbeon_idempotence::ProducerStates;
+use hanbeon_records::{Millis, Offset};
+
+use crate::{
+    Action, ActiveTxnIndex, Dir, FileStage, LogError, LogFile, Open, SegmentFile, SegmentFileName,
+    active::{Active, Entry, IndexFiles, Progress, Writing, open, path, remove_if_there},
+    checkpoint::write_atomically,
+    partition::Inner,
+    partition_log::{PartitionLog, jitter},
+    segment::{End, Indexes, Segment},
+    segments::{Based, floor},
+    snapshot_file,
+    sync::{Arc, Ordering},
+    walk::Scanner,
+};
+
+/// Bytes copied at once.
+const COPY_BYTES: u64 = 1 << 20;
+
+impl<D: Dir> Inner<D> {
+    /// See [`crate::Partition::delete_records`].
+    pub(crate) fn delete_records(&self, before: Offset) -> Result<Offset, LogError> {
+        let mut log = self.log.lock();
+        log.check()?;
+        if !log.config.cleanup_policy.deletes() {
+            return Err(LogError::NoDeletePolicy);
+        }
+        let (start, end) = (self.visible.log_start(), self.visible.high_watermark());
+        let before = if before == Offset::new(-1) { end } else { before };
+        if before < Offset::ZERO || before > end {
+            return Err(LogError::OffsetOutOfRange { start, end, found: before });
+        }
+        if before <= start {
+            return Ok(start);
+        }
+        let mut epochs = log.epochs.clone();
+        if epochs.truncate_from_start(before) == crate::EpochsChanged::Yes {
+            let written = epochs.write(&self.visible.dir);
+            log.poisoned(written)?;
+            log.epochs = epochs;
+        }
+        log.states.log_start_advanced(before);
+        log.publish_stability();
+        Ok(self.visible.raise_log_start(before))
+    }
+
+    /// See [`crate::Partition::truncate_to`].
+    pub(crate) fn truncate_to(&self, to: Offset) -> Result<(), LogError> {
+        let upkeep = self.upkeep.lock();
+        let mut log = self.log.lock();
+        log.check()?;
+        let end = log.active.end.offset;
+        if to < Offset::ZERO {
+            let start = self.visible.log_start();
+            return Err(LogError::OffsetOutOfRange { start, end, found: to });
+        }
+        let result = if to >= end { log.cut_epochs(end) } else { log.truncate(to) };
+        let result = log.poisoned(result);
+        if result.is_ok() && to < end {
+            // Those who wait for offsets above go on counting from where they were.
+            let lost = u64::try_from(end.since(to)).unwrap_or(0);
+            self.shift.fetch_add(lost, Ordering::AcqRel);
+        }
+        drop(log);
+        drop(upkeep);
+        result
+    }
+}
+
+impl<D: Dir> PartitionLog<D> {
+    fn cut_epochs(&mut self, end: Offset) -> Result<(), LogError> {
+        if self.epochs.truncate_from_end(end) == crate::EpochsChanged::Yes {
+            self.epochs.write(&self.visible.dir)?;
+        }
+        Ok(())
+    }
+
+    /// Snapshots first, so that none ever speaks of what is gone (see recovery); then segments from the newest down; then the one
+    /// that holds the cut, as a shorter file under the same name: readers keep the old one.
+    fn truncate(&mut self, to: Offset) -> Result<(), LogError> {
+        let dir = self.visible.dir.clone();
+        let list = self.visible.segments.load();
+        for offset in self.snapshots.split_off(&Offset::new(to.get().saturating_add(1))) {
+            snapshot_file::remove(&dir, offset)?;
+        }
+        self.behind.snapshots.retain(|offset| *offset <= to);
+        self.sync_dir()?;
+        self.cut_epochs(to)?;
+        let keep = floor(&list, to);
+        let mut kept: Vec<_> = keep.map_or_else(Vec::new, |place| {
+            list.iter().take(place.saturating_add(1)).cloned().collect()
+        });
+        let cut = kept.pop();
+        for segment in list.iter().skip(keep.map_or(0, |place| place.saturating_add(1))).rev() {
+            for kind in SegmentFile::ALL.into_iter().rev() {
+                remove_if_there(&dir, segment.base_offset(), kind)?;
+            }
+        }
+        self.active = match cut {
+            Some(segment) => self.shorten(&segment, to)?,
+            None => {
+                let jitter = jitter(&self.config, self.jitter_seed, to);
+                Active::create(&dir, to, &self.config, self.active.writing.created, jitter)?
+            }
+        };
+        self.visible.made_names();
+        self.sync_dir()?;
+        kept.push(Arc::clone(&self.active.segment));
+        self.states = self.replayed(&kept, to)?;
+        self.visible.retreat(to);
+        self.visible.segments.replace(kept);
+        self.states.log_start_advanced(self.visible.log_start());
+        self.states.high_watermark_advanced(self.visible.high_watermark());
+        self.publish_stability();
+        Ok(())
+    }
+
+    fn sync_dir(&self) -> Result<(), LogError> {
+        let failed = |error| LogError::io(Action::SyncDir, &self.visible.name, error);
+        self.visible.dir.sync().map_err(failed)
+    }
+
+    /// Makes a segment of what `segment` holds below `to`, in a file of its own.
+    fn shorten(&mut self, segment: &Segment<D::File>, to: Offset) -> Result<Active<D>, LogError> {
+        let dir = self.visible.dir.clone();
+        let base = segment.base_offset();
+        let old = segment.end();
+        let bytes = segment.seek(to, old.bytes)?.map_or(old.bytes, |(position, _)| position);
+        let file = self.copy(segment, bytes)?;
+        let end = End { offset: to, bytes };
+        let (mut indexes, writing) = self.rebuilt(base, &file, bytes)?;
+        for kind in [SegmentFile::OffsetIndex, SegmentFile::TimeIndex] {
+            remove_if_there(&dir, base, kind)?;
+        }
+        let files = IndexFiles {
+            offset: open(&dir, base, SegmentFile::OffsetIndex, Open::CreateNew)?,
+            time: open(&dir, base, SegmentFile::TimeIndex, Open::CreateNew)?,
+            txn: self.shorten_txn(segment, to, &mut indexes)?,
+        };
+        let segment = Segment::new(base, &dir.display(), file, end, indexes);
+        let mut active = Active::resume(Arc::new(segment), files, writing);
+        active.write_indexes(&dir)?;
+        Ok(active)
+    }
+
+    /// Aborted transactions below `to`. The file is replaced whole: unlike the other two it is not made again from the log alone.
+    fn shorten_txn(
+        &self,
+        segment: &Segment<D::File>,
+        to: Offset,
+        into: &mut Indexes,
+    ) -> Result<Option<D::File>, LogError> {
+        let (dir, base) = (&self.visible.dir, segment.base_offset());
+        let mut index = ActiveTxnIndex::new(base);
+        let mut all = 0_usize;
+        for txn in segment.indexes().txn().iter() {
+            all = all.saturating_add(1);
+            if txn.last_offset < to {
+                let (Ok(()) | Err(_)) = index.push(txn);
+            }
+        }
+        if all == 0 {
+            return Ok(None);
+        }
+        let name = SegmentFileName::live(base, SegmentFile::TxnIndex).file_name();
+        write_atomically(dir, &name, index.as_bytes())?;
+        let file = open(dir, base, SegmentFile::TxnIndex, Open::Write)?;
+        let failed =
+            |error| LogError::io(Action::Write, path(dir, base, SegmentFile::TxnIndex), error);
+        index.write_to(&file).map_err(failed)?;
+        if let Indexes::Active { txn, .. } = into {
+            *txn = index;
+        }
+        Ok(Some(file))
+    }
+
+    /// Copies the first `bytes` of a segment aside, makes the copy durable and lets it take the name.
+    fn copy(&self, segment: &Segment<D::File>, bytes: u64) -> Result<D::File, LogError> {
+        let dir = &self.visible.dir;
+        let name = SegmentFileName::live(segment.base_offset(), SegmentFile::Log);
+        let aside = name.at(FileStage::Cleaned).file_name();
+        let failed = |action| move |error| LogError::io(action, segment.name(), error);
+        let file = dir.open(&aside, Open::Create).map_err(failed(Action::Open))?;
+        file.set_len(0).map_err(failed(Action::Resize))?;
+        let mut at = 0;
+        while at < bytes {
+            let to = at.saturating_add(COPY_BYTES).min(bytes);
+            let part = segment.file().view(at..to).map_err(failed(Action::Read))?;
+            file.write_at(&[IoSlice::new(&part)], at).map_err(failed(Action::Write))?;
+            at = to;
+        }
+        file.sync().map_err(failed(Action::Sync))?;
+        dir.rename(&aside, &name.file_name()).map_err(failed(Action::Rename))?;
+        Ok(file)
+    }
+
+    /// Offset and time index of the first `bytes` of a file.
+    fn rebuilt(
+        &self,
+        base: Offset,
+        file: &D::File,
+        bytes: u64,
+    ) -> Result<(Indexes, Writing), LogError> {
+        let mut indexes = Indexes::active(base, self.config.segment_index_bytes());
+        let mut writing = Writing {
+            progress: Progress::new(base),
+            first_time: None,
+            created: self.active.writing.created,
+            jitter_ms: jitter(&self.config, self.jitter_seed, base),
+        };
+        let mut walker = crate::walk::Walker::new(file, 0, bytes);
+        let failed = |fault| match fault {
+            crate::walk::Fault::Damage { at, damage } => LogError::Corrupt(crate::Corruption {
+                file: path(&self.visible.dir, base, SegmentFile::Log),
+                at,
+                damage,
+            }),
+            crate::walk::Fault::Io(error) => LogError::io(Action::Read, &self.visible.name, error),
+        };
+        while let Some((at, head)) = walker.next().map_err(failed)? {
+            writing.first_time.get_or_insert(head.max_timestamp);
+            let interval = self.config.index_interval_bytes();
+            writing.progress.add(Entry::of(at, &head), interval, |entry, largest| {
+                indexes.push(entry, largest);
+            });
+        }
+        Ok((indexes, writing))
+    }
+
+    /// The producer states at `to`, from the newest snapshot below and the batches behind it.
+    fn replayed(
+        &mut self,
+        segments: &[Arc<Segment<D::File>>],
+        to: Offset,
+    ) -> Result<ProducerStates, LogError> {
+        let settings = self.states.settings().clone();
+        let first = segments.first().map_or(to, |segment| segment.base_offset());
+        let dir = self.visible.dir.clone();
+        let now = Millis::NONE;
+        let mut found = None;
+        for offset in self.snapshots.range(first..=to).rev() {
+            if let Ok(loaded) = snapshot_file::read(&dir, *offset, settings.clone(), now)? {
+                found = Some((loaded.states, *offset));
+                break;
+            }
+        }
+        let (mut states, from) = found.unwrap_or_else(|| (ProducerStates::new(settings), first));
+        states.advance_end(from);
+        let start = floor(segments, from).unwrap_or(0);
+        for segment in segments.iter().skip(start) {
+            let end = segment.end();
+            let at = segment.seek(from, end.bytes)?.map_or(end.bytes, |(position, _)| position);
+            let mut scanner = Scanner::new(segment.file(), at, end.bytes);
+            while let Some((at, head, batch)) =
+                scanner.next().map_err(|fault| segment.error(fault))?
+            {
+                if head.base_offset >= from {
+                    let replayed = states.replay(&batch, now);
+                    replayed.map_err(|error| segment.corrupt(at, error.into()))?;
+                }
+            }
+        }
+        states.advance_end(to);
+        Ok(states)
+    }
+}
