@@ -396,7 +396,7 @@ impl ProducerView {
             last_timestamp: producer.last_timestamp(),
             coordinator_epoch: producer.coordinator_epoch(),
             txn_first_offset: producer.txn_first_offset(),
-            window: producer.window().len(),
+            window: usize::from(producer.len()),
         }
     }
 }

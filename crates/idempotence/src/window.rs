@@ -138,7 +138,7 @@ impl ProducerStates {
 
 fn write_entry(producer: &Producer, into: &mut Vec<u8>) {
     let newest = producer.last().map_or(-1, |last| last.timestamp);
-    let older = producer.window().len().saturating_sub(1);
+    let older = usize::from(producer.len().saturating_sub(1));
     into.extend_from_slice(&producer.id().get().to_be_bytes());
     into.extend_from_slice(&producer.epoch().get().to_be_bytes());
     into.extend_from_slice(&producer.appended_at().get().to_be_bytes());
