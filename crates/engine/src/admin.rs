@@ -114,10 +114,8 @@ impl<E: Env> Admin<E> {
             tracing::error!(topic = %row.name, %error, "the topic's settings do not go together: defaults are used");
             hanbeon_log::LogConfig::kafka_defaults()
         });
-        let metrics = before.map_or_else(
-            || Arc::new(TopicMetrics::default()),
-            |topic| Arc::clone(&topic.metrics),
-        );
+        let metrics = before
+            .map_or_else(|| Arc::new(TopicMetrics::default()), |topic| Arc::clone(&topic.metrics));
         let partitions = row.partitions.iter().map(|(number, partition)| {
             if let Some(handle) = before.and_then(|topic| topic.partition(*number)) {
                 handle.set_config(&config);

@@ -12,7 +12,8 @@ use hanbeon_log::{
     SegmentFileName, checkpoint, partition_metadata,
 };
 use hanbeon_meta::{
-    Image as Rows, MetadataStore, PartitionRow, Row, RowKey, StoreError, TopicNameRow, TopicRow, Txn,
+    Image as Rows, MetadataStore, PartitionRow, Row, RowKey, StoreError, TopicNameRow, TopicRow,
+    Txn,
 };
 use hanbeon_records::{
     BatchRef, HEADER_LEN, LeaderEpoch, Millis, PartitionEpoch, ProducerId, TopicId, TopicName,
@@ -81,18 +82,19 @@ fn adopt_topic<E: Env>(
     name: &TopicName,
     partitions: &BTreeMap<i32, Found>,
 ) -> Result<(), OpenError> {
-    let foreign = |why| OpenError::Foreign {
-        dir: data.dir.display(),
-        name: format!("topic {name}"),
-        why,
-    };
+    let foreign =
+        |why| OpenError::Foreign { dir: data.dir.display(), name: format!("topic {name}"), why };
     if !(0..).zip(partitions.keys()).all(|(expected, found)| expected == *found) {
-        return Err(foreign("lacks some of its partitions: they are on other brokers of its cluster"));
+        return Err(foreign(
+            "lacks some of its partitions: they are on other brokers of its cluster",
+        ));
     }
     let mut ids = partitions.values().filter_map(|found| found.topic_id);
     let id = ids.next().unwrap_or_else(|| random_id(|| env.random()));
     if ids.any(|other| other != id) {
-        return Err(foreign("has partitions with different topic ids: some are of an older topic of its name"));
+        return Err(foreign(
+            "has partitions with different topic ids: some are of an older topic of its name",
+        ));
     }
     let node = data.identity.node_id;
     let count = i32::try_from(partitions.len()).unwrap_or(i32::MAX);
@@ -125,11 +127,8 @@ fn adopt_topic<E: Env>(
 
 /// Reads what the rows need out of one partition's directory, and changes nothing.
 fn look<D: Dir>(dir: &D) -> Result<Found, LogError> {
-    let mut found = Found {
-        topic_id: partition_metadata::read(dir)?,
-        latest_epoch: None,
-        largest_id: None,
-    };
+    let mut found =
+        Found { topic_id: partition_metadata::read(dir)?, latest_epoch: None, largest_id: None };
     let entries = dir.list().map_err(|error| LogError::io(Action::List, dir.display(), error))?;
     for entry in entries {
         let EntryKind::File { .. } = entry.kind else {
@@ -158,7 +157,8 @@ fn epoch_file<D: Dir>(dir: &D) -> Result<Option<LeaderEpoch>, LogError> {
 
 /// Looks at the headers of a segment's batches, up to the first that is none: what lies behind is recovery's business.
 fn walk<D: Dir>(dir: &D, name: &FileName, found: &mut Found) -> Result<(), LogError> {
-    let failed = |error| LogError::io(Action::Read, format_args!("{}/{name}", dir.display()), error);
+    let failed =
+        |error| LogError::io(Action::Read, format_args!("{}/{name}", dir.display()), error);
     let file = open_for_reading(dir, name)?;
     let len = file.len().map_err(failed)?;
     let mut at = 0;

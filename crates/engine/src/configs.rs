@@ -169,9 +169,10 @@ impl<E: Env> Engine<E> {
         admin.layers = Arc::new(with_layer(&before, scope, changed));
         // Topics inherit: a value that makes one of them impossible is refused.
         let image = self.image();
-        let checked = image.topics().into_iter().try_for_each(|topic| {
-            admin.log_config(&topic.overrides).map(drop)
-        });
+        let checked = image
+            .topics()
+            .into_iter()
+            .try_for_each(|topic| admin.log_config(&topic.overrides).map(drop));
         if let Err(error) = checked {
             admin.layers = before;
             return Err(error.into());

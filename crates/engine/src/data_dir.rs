@@ -157,7 +157,9 @@ impl<D: Dir> DataDir<D> {
     pub(crate) fn put_astray(&self, partition: &TopicPartition, tag: u128) -> Result<(), LogError> {
         let live = self.live_name(partition)?;
         let stray = self.staged_name(partition, DirStage::Stray { tag })?;
-        self.dir.rename(&live, &stray).map_err(|error| self.failed(Action::Rename, &live, error))?;
+        self.dir
+            .rename(&live, &stray)
+            .map_err(|error| self.failed(Action::Rename, &live, error))?;
         self.sync()
     }
 
@@ -223,8 +225,7 @@ impl<D: Dir> Place<'_, D> {
         random: impl Fn() -> u64,
     ) -> Result<Identity, OpenError> {
         let file = self.name(meta_properties::FILE_NAME)?;
-        let damaged =
-            |damage| OpenError::MetaProperties { dir: self.0.display(), damage };
+        let damaged = |damage| OpenError::MetaProperties { dir: self.0.display(), damage };
         if let Some(found) = Identity::read(self.0, &file)? {
             let identity = found.map_err(damaged)?;
             return match node {

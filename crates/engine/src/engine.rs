@@ -39,7 +39,6 @@ pub(crate) struct Shared<E: Env> {
     pub(crate) image: RwLock<Arc<Image<E>>>,
     settings: RwLock<Settings>,
     admin: Mutex<Admin<E>>,
-    ids: ProducerIds,
     pub(crate) upkeep: Mutex<Upkeep>,
     pub(crate) closed: AtomicBool,
 }
@@ -103,18 +102,18 @@ impl<E: Env> Engine<E> {
             verification,
             first_write: FirstWrite::AnySequence,
             metrics: Arc::new(Metrics::default()),
+            ids: ProducerIds::new(Arc::clone(&store)),
             due: DueSyncs::new(),
             env,
             data,
         });
-        let admin = Admin::new(Arc::clone(&ground), Arc::clone(&store), options.settings)
+        let admin = Admin::new(Arc::clone(&ground), store, options.settings)
             .map_err(|error| metadata(&ground.data, error))?;
         clear_leftovers(&admin)?;
         let upkeep = Upkeep::new(&admin.settings(), ground.env.now());
         let shared = Arc::new(Shared {
             image: RwLock::new(Arc::new(admin.image())),
             settings: RwLock::new(admin.settings()),
-            ids: ProducerIds::new(store),
             upkeep: Mutex::new(upkeep),
             closed: AtomicBool::new(false),
             admin: Mutex::new(admin),
@@ -141,7 +140,11 @@ impl<E: Env> Engine<E> {
     ///
     /// # Errors
     /// [`PartitionError::Unknown`].
-    pub fn partition(&self, topic: &str, number: i32) -> Result<PartitionHandle<E>, PartitionError> {
+    pub fn partition(
+        &self,
+        topic: &str,
+        number: i32,
+    ) -> Result<PartitionHandle<E>, PartitionError> {
         let of = |image: &Image<E>| image.topic(topic)?.partition(number).cloned();
         of(&self.shared().image.read())
             .ok_or_else(|| PartitionError::Unknown { topic: topic.to_owned(), partition: number })
@@ -151,7 +154,11 @@ impl<E: Env> Engine<E> {
     ///
     /// # Errors
     /// [`PartitionError::UnknownTopicId`] or [`PartitionError::Unknown`].
-    pub fn partition_by_id(&self, id: TopicId, number: i32) -> Result<PartitionHandle<E>, PartitionError> {
+    pub fn partition_by_id(
+        &self,
+        id: TopicId,
+        number: i32,
+    ) -> Result<PartitionHandle<E>, PartitionError> {
         let topic = self.shared().image.read().topic_by_id(id).cloned();
         let topic = topic.ok_or(PartitionError::UnknownTopicId { id })?;
         topic.partition(number).cloned().ok_or_else(|| PartitionError::Unknown {
@@ -214,9 +221,7 @@ impl<E: Env> Engine<E> {
     /// # Errors
     /// No block of ids could be reserved.
     pub fn init_producer_id(&self) -> Result<ProducerIdentity, ProducerIdError> {
-        let id = self.shared().ids.take()?;
-        self.metrics().producer_ids.add(1);
-        Ok(ProducerIdentity { id, epoch: ProducerEpoch::new(0) })
+        self.shared().ground.fresh_identity()
     }
 
     pub(crate) fn shared(&self) -> &Shared<E> {
@@ -302,7 +307,8 @@ fn clear_leftovers<E: Env>(admin: &Admin<E>) -> Result<(), OpenError> {
     let data = &admin.ground.data;
     for name in &data.partitions {
         let TopicPartition { topic, partition } = name;
-        let known = admin.rows.topic(topic).is_some_and(|row| row.partitions.contains_key(partition));
+        let known =
+            admin.rows.topic(topic).is_some_and(|row| row.partitions.contains_key(partition));
         if known {
             continue;
         }

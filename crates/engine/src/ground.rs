@@ -8,8 +8,12 @@ use std::{
 
 use hanbeon_idempotence::{FirstWrite, Verification};
 use hanbeon_log::sync::Mutex;
+use hanbeon_records::ProducerEpoch;
 
-use crate::{Env, PartitionHandle, data_dir::DataDir, metrics::Metrics};
+use crate::{
+    Env, PartitionHandle, ProducerIdError, ProducerIdentity, data_dir::DataDir, metrics::Metrics,
+    producer_ids::ProducerIds,
+};
 
 /// Whether the engine has threads of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +32,17 @@ pub(crate) struct Ground<E: Env> {
     pub(crate) verification: Verification,
     pub(crate) first_write: FirstWrite,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) ids: ProducerIds,
     pub(crate) due: DueSyncs<E>,
+}
+
+impl<E: Env> Ground<E> {
+    /// A producer id that nobody had before.
+    pub(crate) fn fresh_identity(&self) -> Result<ProducerIdentity, ProducerIdError> {
+        let id = self.ids.take()?;
+        self.metrics.producer_ids.add(1);
+        Ok(ProducerIdentity { id, epoch: ProducerEpoch::new(0) })
+    }
 }
 
 /// Partitions whose syncs helpers are to lead, and the helpers that have nothing to do.

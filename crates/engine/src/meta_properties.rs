@@ -67,13 +67,12 @@ impl Identity {
             _ => return Err(MetaPropertiesError::Version { found: version }),
         };
         let node = field(node_key).ok_or(MetaPropertiesError::Missing { key: node_key })?;
-        let node_id = node.parse().ok().filter(|id: &i32| *id >= 0).ok_or(
-            MetaPropertiesError::Value {
+        let node_id =
+            node.parse().ok().filter(|id: &i32| *id >= 0).ok_or(MetaPropertiesError::Value {
                 key: node_key,
                 expected: "a whole number of 0 or more",
                 found: node,
-            },
-        )?;
+            })?;
         Ok(Self {
             cluster_id: field("cluster.id")
                 .ok_or(MetaPropertiesError::Missing { key: "cluster.id" })?,

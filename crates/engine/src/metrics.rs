@@ -71,7 +71,12 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    pub(crate) fn judged(&self, topic: &TopicMetrics, bytes: usize, result: &Result<Appended, AppendError>) {
+    pub(crate) fn judged(
+        &self,
+        topic: &TopicMetrics,
+        bytes: usize,
+        result: &Result<Appended, AppendError>,
+    ) {
         topic.produce_requests.add(1);
         match result {
             Ok(appended) => match appended.placed {

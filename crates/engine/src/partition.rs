@@ -11,8 +11,8 @@ use std::{
 use bytes::Bytes;
 use hanbeon_idempotence::ProducerView;
 use hanbeon_log::{
-    AbortedTxn, Durability, EpochEnd, FirstBatch, FoundOffset, Isolation, Joined, LogConfig,
-    LogError, OpenPartition, Partition, SegmentView, Shutdown, TimeQuery,
+    AbortedTxn, Appended, Durability, EpochEnd, FirstBatch, FoundOffset, Isolation, Joined,
+    LogConfig, LogError, OpenPartition, Partition, SegmentView, Shutdown, TimeQuery,
     sync::{AtomicBool, AtomicI64, AtomicU8, Mutex, Ordering},
 };
 use hanbeon_records::{LeaderEpoch, Millis, Offset, TopicId, TopicName, TopicPartition};
@@ -134,7 +134,11 @@ pub(crate) struct NewPartition {
 }
 
 impl<E: Env> PartitionHandle<E> {
-    pub(crate) fn new(ground: &Arc<Ground<E>>, metrics: &Arc<TopicMetrics>, new: NewPartition) -> Self {
+    pub(crate) fn new(
+        ground: &Arc<Ground<E>>,
+        metrics: &Arc<TopicMetrics>,
+        new: NewPartition,
+    ) -> Self {
         Self(Arc::new(Inner {
             ground: Arc::clone(ground),
             name: new.name,
@@ -221,6 +225,16 @@ impl<E: Env> PartitionHandle<E> {
         })
     }
 
+    /// Appends one batch, waiting for the thread that writes it if that is another one; not synced. With the time it was
+    /// written at.
+    pub(crate) fn append_now(&self, records: &Bytes) -> Result<(Appended, Millis), ProduceError> {
+        let opened = self.opened()?;
+        let now = self.0.ground.env.now();
+        let result = opened.log.append(records.clone(), now).wait()?;
+        self.0.ground.metrics.judged(&self.0.metrics, records.len(), &result);
+        Ok((result?, now))
+    }
+
     /// Reads.
     ///
     /// # Errors
@@ -242,7 +256,9 @@ impl<E: Env> PartitionHandle<E> {
         self.check_epoch(spec.current_leader_epoch)?;
         let log = &opened.log;
         let diverging = match spec.last_fetched_epoch {
-            Some(epoch) => diverging(log.end_offset_for_epoch(epoch), epoch, spec.from, self.leader_epoch())?,
+            Some(epoch) => {
+                diverging(log.end_offset_for_epoch(epoch), epoch, spec.from, self.leader_epoch())?
+            }
             None => None,
         };
         if diverging.is_some() {

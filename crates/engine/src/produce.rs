@@ -14,6 +14,7 @@ use std::{
     sync::Arc,
     task::{Context, Poll, Wake, Waker},
     thread::{self, Thread},
+    time::Duration,
 };
 
 use hanbeon_log::{AppendError, Appended, Completion, LogError, Placed};
@@ -39,8 +40,9 @@ pub struct Produced {
 
 impl From<Appended> for Produced {
     fn from(appended: Appended) -> Self {
-        let Appended { base_offset, last_offset, log_append_time, log_start_offset, placed, .. } =
-            appended;
+        let Appended {
+            base_offset, last_offset, log_append_time, log_start_offset, placed, ..
+        } = appended;
         Self { base_offset, last_offset, log_append_time, log_start_offset, placed }
     }
 }
@@ -304,6 +306,27 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
             Poll::Ready(output) => return output,
             Poll::Pending => thread::park(),
         }
+    }
+}
+
+/// Blocks this thread until a future is ready, or the environment's clock has reached `deadline`.
+pub(crate) fn block_on_until<F: Future>(
+    future: F,
+    env: &impl Env,
+    deadline: Duration,
+) -> Option<F::Output> {
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut cx = Context::from_waker(&waker);
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
+            return Some(output);
+        }
+        let left = deadline.saturating_sub(env.monotonic());
+        if left.is_zero() {
+            return None;
+        }
+        thread::park_timeout(left);
     }
 }
 

@@ -301,10 +301,7 @@ fn check_replicas(replicas: &[NodeId], node: NodeId) -> Result<(), TopicError> {
 }
 
 /// The replicas of each partition. On one node all are its own.
-fn assignments<E: Env>(
-    topic: &NewTopic,
-    admin: &Admin<E>,
-) -> Result<Vec<Vec<NodeId>>, TopicError> {
+fn assignments<E: Env>(topic: &NewTopic, admin: &Admin<E>) -> Result<Vec<Vec<NodeId>>, TopicError> {
     let node = admin.node();
     if !topic.assignments.is_empty() {
         if topic.partitions.is_some() || topic.replication_factor.is_some() {
@@ -357,7 +354,9 @@ fn make_directories<E: Env>(
     make().map_err(|error| {
         for number in numbers.clone() {
             // What cannot be removed now has no row, and is cleared at the next opening.
-            if let Err(left) = data.remove_partition(&at(number), u128::from(admin.ground.env.random())) {
+            if let Err(left) =
+                data.remove_partition(&at(number), u128::from(admin.ground.env.random()))
+            {
                 tracing::warn!(%topic, number, error = %left, "half a topic is left");
             }
         }

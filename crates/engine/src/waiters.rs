@@ -179,7 +179,9 @@ mod tests {
         let (mut one, mut two) = (None, None);
         let start = || Offset::ZERO;
         assert!(parking.poll(End::Written, Offset::new(1), &mut one, &mut cx, start).is_pending());
-        assert!(parking.poll(End::Committed, Offset::new(1), &mut two, &mut cx, start).is_pending());
+        assert!(
+            parking.poll(End::Committed, Offset::new(1), &mut two, &mut cx, start).is_pending()
+        );
         parking.leave(End::Written, &mut one);
         parking.close();
         assert_eq!(count.0.load(Ordering::SeqCst), 1);

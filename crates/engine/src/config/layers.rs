@@ -120,10 +120,8 @@ impl BrokerLayers {
             source: ConfigSource::Topic,
         });
         let given = key.synonyms.iter().flat_map(|&(name, scale)| {
-            self.given(name).map(move |layered| Layered {
-                value: scaled(&layered.value, scale),
-                ..layered
-            })
+            self.given(name)
+                .map(move |layered| Layered { value: scaled(&layered.value, scale), ..layered })
         });
         let name = key.synonyms.first().map_or(key.name, |(name, _)| *name);
         let default = key.default.map(|value| Layered {
@@ -268,7 +266,10 @@ pub(crate) fn apply_changes(
             ConfigOp::Subtract(text) => {
                 let base = base();
                 let gone: Vec<&str> = value::list(text).collect();
-                value::list(&base).filter(|entry| !gone.contains(entry)).collect::<Vec<_>>().join(",")
+                value::list(&base)
+                    .filter(|entry| !gone.contains(entry))
+                    .collect::<Vec<_>>()
+                    .join(",")
             }
         };
         value::check(key, &new)?;
@@ -362,10 +363,8 @@ mod tests {
         assert_eq!(one["cleanup.policy"], "compact");
         let last = [op(ConfigOp::Subtract("compact".to_owned()))];
         assert!(apply_changes(Owner::Topic, &one, &last, effective).is_err());
-        let number = [ConfigChange {
-            key: "retention.ms".to_owned(),
-            op: ConfigOp::Append("1".to_owned()),
-        }];
+        let number =
+            [ConfigChange { key: "retention.ms".to_owned(), op: ConfigOp::Append("1".to_owned()) }];
         assert_eq!(
             apply_changes(Owner::Topic, &one, &number, effective).unwrap_err(),
             ConfigError::NoList { key: "retention.ms" }

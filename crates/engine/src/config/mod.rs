@@ -25,8 +25,8 @@ mod value;
 
 use std::fmt;
 
-pub use layers::{ConfigSource, ConfigSynonym, DescribedConfig, Settings};
 pub(crate) use layers::{BrokerLayers, Overrides, apply_changes, replacement};
+pub use layers::{ConfigSource, ConfigSynonym, DescribedConfig, Settings};
 pub use registry::{ConfigKey, ConfigType, Owner, Update};
 pub(crate) use topic_settings::log_config;
 

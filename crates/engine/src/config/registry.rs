@@ -341,10 +341,7 @@ mod tests {
             topic_key("retension.ms").unwrap_err(),
             ConfigError::UnknownKey { key: "retension.ms".to_owned(), near: Some("retention.ms") }
         );
-        assert!(matches!(
-            topic_key("no.such"),
-            Err(ConfigError::UnknownKey { near: None, .. })
-        ));
+        assert!(matches!(topic_key("no.such"), Err(ConfigError::UnknownKey { near: None, .. })));
     }
 
     #[test]

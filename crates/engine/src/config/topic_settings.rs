@@ -3,7 +3,11 @@
 use hanbeon_log::{CleanupPolicy, CompressionType, LogConfig, LogSettings};
 use hanbeon_records::TimestampType;
 
-use super::{ConfigError, layers::{BrokerLayers, Overrides, Settings}, registry, value};
+use super::{
+    ConfigError,
+    layers::{BrokerLayers, Overrides, Settings},
+    registry, value,
+};
 
 /// The texts of one topic, read by key.
 struct Texts<'a> {
@@ -24,7 +28,9 @@ impl Texts<'_> {
 
     fn int(&self, name: &str) -> Result<i32, ConfigError> {
         let long = self.long(name)?;
-        i32::try_from(long).ok().ok_or_else(|| refused(name, "a number of 32 bits", &long.to_string()))
+        i32::try_from(long)
+            .ok()
+            .ok_or_else(|| refused(name, "a number of 32 bits", &long.to_string()))
     }
 
     fn flag(&self, name: &str) -> Result<bool, ConfigError> {

@@ -1,0 +1,396 @@
+//! A reader by assignment: partitions, positions, and records of both isolation levels.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use hanbeon_log::{AbortedTxn, FirstBatch, Isolation, TimeQuery};
+use hanbeon_records::{
+    BatchRef, Codec, ErrorCode, Millis, Offset, OutputLimit, ProducerId, Records, TopicName,
+    TopicPartition, decompress, read_control,
+};
+
+use crate::{
+    ClientError, ConsumerSettings, DataFuture, Engine, Env, FetchSpec, PartitionHandle, Reset, System,
+    produce::block_on_until,
+};
+
+/// Bytes that one batch may become when it is decompressed.
+const DECOMPRESSED_BYTES_MAX: usize = 256 << 20;
+
+/// A record as a reader gets it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// Its topic.
+    pub topic: TopicName,
+    /// Its partition.
+    pub partition: i32,
+    /// Where it stands there.
+    pub offset: Offset,
+    /// Its time, or [`Millis::NONE`].
+    pub timestamp: Millis,
+    /// Its key.
+    pub key: Option<Bytes>,
+    /// Its value; `None` is a tombstone.
+    pub value: Option<Bytes>,
+    /// Its headers.
+    pub headers: Vec<(String, Option<Bytes>)>,
+}
+
+/// Reads assigned partitions, each from its own position on. Positions are the caller's to keep: there is no group here.
+///
+/// Records of aborted transactions are left out for [`ConsumerSettings::new`]'s `read_committed`, and with them everything
+/// behind an open transaction until that is decided.
+#[derive(Debug)]
+pub struct Consumer<E: Env = System> {
+    engine: Engine<E>,
+    settings: ConsumerSettings,
+    assigned: BTreeMap<TopicPartition, Assigned<E>>,
+    /// Where the next poll begins, so that a full partition does not starve the others.
+    turn: Option<TopicPartition>,
+}
+
+#[derive(Debug)]
+struct Assigned<E: Env> {
+    handle: PartitionHandle<E>,
+    position: Option<Offset>,
+}
+
+impl<E: Env> Engine<E> {
+    /// A reader with [`ConsumerSettings::new`].
+    #[must_use]
+    pub fn consumer(&self) -> Consumer<E> {
+        self.consumer_with(ConsumerSettings::new())
+    }
+
+    /// A reader.
+    #[must_use]
+    pub fn consumer_with(&self, settings: ConsumerSettings) -> Consumer<E> {
+        Consumer { engine: self.clone(), settings, assigned: BTreeMap::new(), turn: None }
+    }
+}
+
+impl<E: Env> Consumer<E> {
+    /// Adds a partition, to be read from where [`Reset`] says unless [`Consumer::seek`] says otherwise.
+    ///
+    /// # Errors
+    /// There is no such partition.
+    pub fn assign(&mut self, topic: &str, partition: i32) -> Result<(), ClientError> {
+        let handle = self.engine.partition(topic, partition)?;
+        let name = handle.0.name.clone();
+        self.assigned.entry(name).or_insert(Assigned { handle, position: None });
+        Ok(())
+    }
+
+    /// Adds all partitions of a topic.
+    ///
+    /// # Errors
+    /// There is no such topic.
+    pub fn assign_all(&mut self, topic: &str) -> Result<(), ClientError> {
+        let found = self.engine.topic(topic);
+        let found = found.ok_or_else(|| ClientError::UnknownTopic { topic: topic.to_owned() })?;
+        found.partitions().iter().try_for_each(|partition| self.assign(topic, partition.number()))
+    }
+
+    /// Takes a partition away; nothing when it is not assigned.
+    pub fn unassign(&mut self, topic: &str, partition: i32) {
+        self.assigned.retain(|name, _| name.topic.as_str() != topic || name.partition != partition);
+    }
+
+    /// The next record read of a partition is the one at `offset`, or the first after it.
+    ///
+    /// # Errors
+    /// The partition is not assigned.
+    pub fn seek(&mut self, topic: &str, partition: i32, offset: Offset) -> Result<(), ClientError> {
+        self.find(topic, partition)?.position = Some(offset);
+        Ok(())
+    }
+
+    /// The next record read of a partition is the first at `time` or later; behind the last one when there is none.
+    ///
+    /// # Errors
+    /// The partition is not assigned, or fails.
+    pub fn seek_to_time(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        time: Millis,
+    ) -> Result<(), ClientError> {
+        let isolation = self.settings.isolation;
+        let assigned = self.find(topic, partition)?;
+        let found = assigned.handle.list_offsets(TimeQuery::At(time), isolation, None)?;
+        let offset = match found {
+            Some(found) => found.offset,
+            None => end(&assigned.handle, isolation)?,
+        };
+        assigned.position = Some(offset);
+        Ok(())
+    }
+
+    /// The offset that is read next.
+    ///
+    /// # Errors
+    /// The partition is not assigned, or fails.
+    pub fn position(&mut self, topic: &str, partition: i32) -> Result<Offset, ClientError> {
+        let (isolation, reset) = (self.settings.isolation, self.settings.reset);
+        start(self.find(topic, partition)?, isolation, reset)
+    }
+
+    /// What is there now, at most `max.poll.records` of it; nothing when there is nothing new.
+    ///
+    /// # Errors
+    /// A position outside the log with [`Reset::Fail`], a partition that fails, or a batch that does not read. Positions of
+    /// what was not returned have not moved.
+    pub fn poll(&mut self) -> Result<Vec<Received>, ClientError> {
+        let mut received = Vec::new();
+        let mut names: Vec<TopicPartition> = self.assigned.keys().cloned().collect();
+        if let Some(turn) = &self.turn {
+            let at = names.partition_point(|name| name <= turn);
+            names.rotate_left(at.min(names.len()));
+        }
+        for name in names {
+            let room = self.settings.max_poll_records.saturating_sub(received.len());
+            if room == 0 {
+                break;
+            }
+            if let Some(assigned) = self.assigned.get_mut(&name) {
+                read(assigned, &self.settings, room, &mut received)?;
+            }
+            self.turn = Some(name);
+        }
+        Ok(received)
+    }
+
+    /// As [`Consumer::poll`], but blocks until there is something, `timeout` at most.
+    ///
+    /// # Errors
+    /// As [`Consumer::poll`].
+    pub fn poll_timeout(&mut self, timeout: Duration) -> Result<Vec<Received>, ClientError> {
+        let env = &self.engine.0.shared;
+        let deadline = env.ground.env.monotonic().saturating_add(timeout);
+        loop {
+            let received = self.poll()?;
+            let left = deadline.saturating_sub(self.engine.env().monotonic());
+            if !received.is_empty() || left.is_zero() {
+                return Ok(received);
+            }
+            let data = self.data()?;
+            block_on_until(data, self.engine.env(), deadline);
+        }
+    }
+
+    /// Resolves when [`Consumer::poll`] may return something. A future for any executor.
+    ///
+    /// # Errors
+    /// A partition is offline.
+    pub fn data(&mut self) -> Result<AnyData<E>, ClientError> {
+        let (isolation, reset) = (self.settings.isolation, self.settings.reset);
+        let futures = self.assigned.values_mut().map(|assigned| {
+            let position = start(assigned, isolation, reset)?;
+            Ok(assigned.handle.data_beyond(position, isolation)?)
+        });
+        Ok(AnyData(futures.collect::<Result<_, ClientError>>()?))
+    }
+
+    fn find(&mut self, topic: &str, partition: i32) -> Result<&mut Assigned<E>, ClientError> {
+        let found = self
+            .assigned
+            .iter_mut()
+            .find(|(name, _)| name.topic.as_str() == topic && name.partition == partition);
+        match found {
+            Some((_, assigned)) => Ok(assigned),
+            None => Err(ClientError::NotAssigned { topic: topic.to_owned(), partition }),
+        }
+    }
+}
+
+/// Resolves when one of several partitions has something to read; at once when there are none.
+#[derive(Debug)]
+#[must_use]
+pub struct AnyData<E: Env = System>(Vec<DataFuture<E>>);
+
+impl<E: Env> Future for AnyData<E> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut ready = self.0.is_empty();
+        for future in &mut self.0 {
+            ready |= Pin::new(future).poll(cx).is_ready();
+        }
+        if ready { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+/// The end a reader sees.
+fn end<E: Env>(handle: &PartitionHandle<E>, isolation: Isolation) -> Result<Offset, ClientError> {
+    Ok(match isolation {
+        Isolation::Committed => handle.last_stable_offset()?,
+        Isolation::Uncommitted => handle.high_watermark()?,
+        Isolation::LogEnd => handle.log_end_offset()?,
+    })
+}
+
+/// The position, chosen now if it was not yet.
+fn start<E: Env>(
+    assigned: &mut Assigned<E>,
+    isolation: Isolation,
+    reset: Reset,
+) -> Result<Offset, ClientError> {
+    if let Some(position) = assigned.position {
+        return Ok(position);
+    }
+    let position = match reset {
+        Reset::Earliest => assigned.handle.log_start_offset()?,
+        Reset::Latest => end(&assigned.handle, isolation)?,
+        Reset::Fail => {
+            let TopicPartition { topic, partition } = &assigned.handle.0.name;
+            return Err(ClientError::NoPosition { topic: topic.to_string(), partition: *partition });
+        }
+    };
+    assigned.position = Some(position);
+    Ok(position)
+}
+
+fn read<E: Env>(
+    assigned: &mut Assigned<E>,
+    settings: &ConsumerSettings,
+    room: usize,
+    into: &mut Vec<Received>,
+) -> Result<(), ClientError> {
+    let spec = |from| FetchSpec {
+        isolation: settings.isolation,
+        max_bytes: settings.max_partition_fetch_bytes,
+        first_batch: FirstBatch::Whole,
+        ..FetchSpec::from(from)
+    };
+    let position = start(assigned, settings.isolation, settings.reset)?;
+    let fetched = match assigned.handle.fetch(&spec(position)) {
+        Err(error) if error.code() == ErrorCode::OffsetOutOfRange && settings.reset != Reset::Fail => {
+            assigned.position = None;
+            let position = start(assigned, settings.isolation, settings.reset)?;
+            assigned.handle.fetch(&spec(position))?
+        }
+        fetched => fetched?,
+    };
+    let mut position = assigned.position.unwrap_or(position);
+    let mut aborted = Aborted::new(fetched.aborted.unwrap_or_default());
+    let mut left = room;
+    let mut rest: &[u8] = &fetched.records;
+    // The last batch may be cut short: it comes whole next time.
+    while left > 0
+        && let Ok((batch, behind)) = BatchRef::parse(rest)
+    {
+        rest = behind;
+        if aborted.hides(batch)? {
+            position = position.max(batch.next_offset());
+            continue;
+        }
+        let before = into.len();
+        let done = take(&assigned.handle, batch, &fetched.records, (position, left), into)?;
+        left = left.saturating_sub(into.len().saturating_sub(before));
+        position = match (done, into.last()) {
+            (Whole::Yes, _) => position.max(batch.next_offset()),
+            (Whole::No, Some(last)) => last.offset.saturating_add(1),
+            (Whole::No, None) => position,
+        };
+    }
+    assigned.position = Some(position);
+    Ok(())
+}
+
+/// Whether all of a batch was taken.
+enum Whole {
+    Yes,
+    No,
+}
+
+/// Takes the records of a batch from `position` on, `room` at most.
+fn take<E: Env>(
+    handle: &PartitionHandle<E>,
+    batch: BatchRef<'_>,
+    whole: &Bytes,
+    (position, room): (Offset, usize),
+    into: &mut Vec<Received>,
+) -> Result<Whole, ClientError> {
+    let unreadable = |code| ClientError::Unreadable {
+        topic: handle.topic().to_string(),
+        partition: handle.number(),
+        offset: batch.base_offset(),
+        code,
+    };
+    let codec = batch.attributes().codec().ok().ok_or_else(|| unreadable(ErrorCode::InvalidRecord))?;
+    let unpacked;
+    let (records, bytes) = if codec == Codec::None {
+        (batch.records().map_err(|error| unreadable(error.code()))?, whole)
+    } else {
+        let mut plain = Vec::new();
+        decompress(codec, batch.payload(), OutputLimit::new(DECOMPRESSED_BYTES_MAX), &mut plain)
+            .map_err(|error| unreadable(error.code()))?;
+        unpacked = Bytes::from(plain);
+        (Records::new(batch.record_count(), &unpacked), &unpacked)
+    };
+    let mut taken = 0;
+    for record in records {
+        let record = record.map_err(|error| unreadable(error.code()))?;
+        let offset = batch.offset_of(&record);
+        if offset < position {
+            continue;
+        }
+        if taken == room {
+            return Ok(Whole::No);
+        }
+        let own = |slice: &[u8]| bytes.slice_ref(slice);
+        let mut headers = Vec::with_capacity(record.headers.len());
+        for header in record.headers {
+            headers.push((header.key.to_owned(), header.value.map(own)));
+        }
+        into.push(Received {
+            topic: handle.topic().clone(),
+            partition: handle.number(),
+            offset,
+            timestamp: batch.timestamp_of(&record),
+            key: record.key.map(own),
+            value: record.value.map(own),
+            headers,
+        });
+        taken += 1;
+    }
+    Ok(Whole::Yes)
+}
+
+/// Which producers' transactions are aborted at the place a reader is at (`CompletedFetch` of Kafka's consumer).
+struct Aborted {
+    /// Not begun yet, by first offset, the first one last.
+    coming: Vec<AbortedTxn>,
+    open: BTreeSet<ProducerId>,
+}
+
+impl Aborted {
+    fn new(mut coming: Vec<AbortedTxn>) -> Self {
+        coming.sort_unstable_by_key(|txn| std::cmp::Reverse(txn.first_offset));
+        Self { coming, open: BTreeSet::new() }
+    }
+
+    /// Whether nothing of this batch is shown: a marker, or data of an aborted transaction.
+    fn hides(&mut self, batch: BatchRef<'_>) -> Result<bool, ClientError> {
+        while self.coming.last().is_some_and(|txn| txn.first_offset <= batch.last_offset()) {
+            if let Some(txn) = self.coming.pop() {
+                self.open.insert(txn.producer_id);
+            }
+        }
+        let attributes = batch.attributes();
+        if attributes.is_control() {
+            // The end of a transaction, however it went: the producer's next one counts for itself.
+            if attributes.is_transactional() && read_control(batch).is_ok() {
+                self.open.remove(&batch.producer_id());
+            }
+            return Ok(true);
+        }
+        Ok(attributes.is_transactional() && self.open.contains(&batch.producer_id()))
+    }
+}

@@ -1,0 +1,63 @@
+//! Batches made and read by hand.
+#![allow(dead_code, reason = "each test takes what it needs")]
+
+use bytes::Bytes;
+use hanbeon::ProducerIdentity;
+use hanbeon_records::{BatchRef, crc32c, write_varint};
+
+/// A plain batch of these values.
+pub(crate) fn batch(values: &[&str]) -> Bytes {
+    build(-1, -1, -1, values)
+}
+
+/// A batch of an idempotent producer.
+pub(crate) fn idempotent(producer: ProducerIdentity, sequence: i32, values: &[&str]) -> Bytes {
+    build(producer.id.get(), producer.epoch.get(), sequence, values)
+}
+
+fn build(id: i64, epoch: i16, sequence: i32, values: &[&str]) -> Bytes {
+    let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_millis();
+    let now = i64::try_from(now).unwrap();
+    let count = i32::try_from(values.len()).unwrap();
+    let mut tail = Vec::new();
+    tail.extend(0_i16.to_be_bytes());
+    tail.extend((count - 1).to_be_bytes());
+    tail.extend(now.to_be_bytes());
+    tail.extend(now.to_be_bytes());
+    tail.extend(id.to_be_bytes());
+    tail.extend(epoch.to_be_bytes());
+    tail.extend(sequence.to_be_bytes());
+    tail.extend(count.to_be_bytes());
+    for (delta, value) in (0..).zip(values) {
+        let mut record = vec![0, 0];
+        write_varint(delta, &mut record);
+        write_varint(-1, &mut record);
+        write_varint(i32::try_from(value.len()).unwrap(), &mut record);
+        record.extend(value.as_bytes());
+        write_varint(0, &mut record);
+        write_varint(i32::try_from(record.len()).unwrap(), &mut tail);
+        tail.extend(record);
+    }
+    let mut bytes = Vec::new();
+    bytes.extend(0_i64.to_be_bytes());
+    bytes.extend(i32::try_from(tail.len() + 9).unwrap().to_be_bytes());
+    bytes.extend((-1_i32).to_be_bytes());
+    bytes.push(2);
+    bytes.extend(crc32c(&tail).to_be_bytes());
+    bytes.extend(tail);
+    Bytes::from(bytes)
+}
+
+/// The values of all records in some batches.
+pub(crate) fn values(mut batches: &[u8]) -> Vec<String> {
+    let mut values = Vec::new();
+    while !batches.is_empty() {
+        let (batch, rest) = BatchRef::parse(batches).unwrap();
+        batches = rest;
+        for record in batch.records().unwrap() {
+            let value = record.unwrap().value.unwrap();
+            values.push(String::from_utf8(value.to_vec()).unwrap());
+        }
+    }
+    values
+}
