@@ -37,6 +37,7 @@ pub use hanbeon_log::{
     AbortedTxn, AppendError, EpochEnd, FirstBatch, FoundOffset, Isolation, LogError, Placed,
     ReadError, SegmentView, TimeQuery,
 };
+pub use hanbeon_records::ErrorCode;
 pub use hanbeon_replica::Acks;
 pub use image::{INTERNAL_TOPICS, Image, Topic};
 pub use metrics::{Counter, Metrics, TopicMetrics};

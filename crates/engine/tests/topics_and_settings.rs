@@ -1,0 +1,209 @@
+//! Topics and settings as Apache Kafka answers about them (the codes are those of Kafka 4.3.1).
+
+mod support;
+
+use hanbeon::{
+    Acks, BrokerScope, ConfigChange, ConfigOp, ConfigSource, Engine, ErrorCode, FetchSpec,
+    INTERNAL_TOPICS, Isolation, Mode, NewTopic, Options, PartitionError, TopicError, TopicRef,
+};
+use hanbeon_records::{NodeId, Offset, TopicId};
+use support::batch;
+
+fn open() -> (tempfile::TempDir, Engine) {
+    let home = tempfile::tempdir().unwrap();
+    let engine = Engine::open_with(home.path(), Options::broker()).unwrap();
+    (home, engine)
+}
+
+fn code<T: std::fmt::Debug>(result: Result<T, TopicError>) -> ErrorCode {
+    result.unwrap_err().code()
+}
+
+fn change(key: &str, op: ConfigOp) -> ConfigChange {
+    ConfigChange { key: key.to_owned(), op }
+}
+
+fn set(key: &str, value: &str) -> ConfigChange {
+    change(key, ConfigOp::Set(value.to_owned()))
+}
+
+#[test]
+fn creating_with_bad_input_is_refused_with_kafkas_codes() {
+    let (_home, engine) = open();
+    let check = |topic: &NewTopic| code(engine.create_topic(topic, Mode::ValidateOnly));
+    for name in ["a/b", "..", "", &"x".repeat(250)] {
+        assert_eq!(check(&NewTopic::new(name, 1)), ErrorCode::InvalidTopicException, "{name}");
+    }
+    assert_eq!(check(&NewTopic::new("t", 0)), ErrorCode::InvalidPartitions);
+    assert_eq!(check(&NewTopic::new("t", -2)), ErrorCode::InvalidPartitions);
+    for factor in [0, 99] {
+        let topic = NewTopic { replication_factor: Some(factor), ..NewTopic::new("t", 1) };
+        assert_eq!(check(&topic), ErrorCode::InvalidReplicationFactor);
+    }
+    let configured = |key: &str, value: &str| NewTopic::new("t", 1).config(key, value);
+    assert_eq!(check(&configured("no.such", "1")), ErrorCode::InvalidConfig);
+    assert_eq!(check(&configured("retention.ms", "soon")), ErrorCode::InvalidConfig);
+    assert_eq!(check(&configured("acks", "all")), ErrorCode::InvalidConfig);
+    for internal in INTERNAL_TOPICS {
+        assert_eq!(check(&NewTopic::new(internal, 1)), ErrorCode::TopicAlreadyExists);
+    }
+    assert!(engine.image().is_empty(), "checking changes nothing");
+}
+
+#[test]
+fn replicas_can_be_named_on_one_node() {
+    let (_home, engine) = open();
+    let assigned = |assignments: Vec<(i32, Vec<NodeId>)>| NewTopic {
+        name: "t".to_owned(),
+        assignments,
+        ..NewTopic::default()
+    };
+    let (own, other) = (engine.node_id(), NodeId::new(77));
+    for bad in [vec![(0, vec![])], vec![(0, vec![other])], vec![(0, vec![own, own])], vec![(1, vec![own])], vec![(0, vec![own]), (0, vec![own])]] {
+        let refused = code(engine.create_topic(&assigned(bad.clone()), Mode::Apply));
+        assert_eq!(refused, ErrorCode::InvalidReplicaAssignment, "{bad:?}");
+    }
+    let both = NewTopic { partitions: Some(1), ..assigned(vec![(0, vec![own])]) };
+    assert_eq!(code(engine.create_topic(&both, Mode::Apply)), ErrorCode::InvalidRequest);
+    let created = engine.create_topic(&assigned(vec![(1, vec![own]), (0, vec![own])]), Mode::Apply);
+    assert_eq!(created.unwrap().partitions, 2);
+}
+
+#[test]
+fn names_that_differ_by_dot_and_underscore_collide() {
+    let (_home, engine) = open();
+    engine.ensure_topic("a.b", 1).unwrap();
+    assert_eq!(
+        code(engine.create_topic(&NewTopic::new("a_b", 1), Mode::Apply)),
+        ErrorCode::InvalidTopicException
+    );
+    let again = NewTopic::new("a.b", 1);
+    assert_eq!(code(engine.create_topic(&again, Mode::Apply)), ErrorCode::TopicAlreadyExists);
+    assert!(engine.create_topic(&NewTopic::new("a-b", 1), Mode::Apply).is_ok());
+}
+
+#[test]
+fn partitions_are_only_ever_added() {
+    let (home, engine) = open();
+    engine.ensure_topic("t", 2).unwrap();
+    let kept = engine.partition("t", 1).unwrap();
+    let more = |count, mode| engine.create_partitions("t", count, None, mode);
+    for count in [0, 1, 2] {
+        assert_eq!(code(more(count, Mode::Apply)), ErrorCode::InvalidPartitions, "{count}");
+    }
+    let unknown = engine.create_partitions("nowhere", 3, None, Mode::Apply);
+    assert_eq!(code(unknown), ErrorCode::UnknownTopicOrPartition);
+    let wrong = [vec![engine.node_id()], vec![engine.node_id()]];
+    let refused = engine.create_partitions("t", 3, Some(&wrong), Mode::Apply);
+    assert_eq!(code(refused), ErrorCode::InvalidReplicaAssignment);
+    more(4, Mode::ValidateOnly).unwrap();
+    assert!(engine.partition("t", 2).is_err());
+    more(4, Mode::Apply).unwrap();
+    engine.partition("t", 3).unwrap().produce(batch(&["x"]), Acks::All).wait().unwrap();
+    kept.produce(batch(&["y"]), Acks::All).wait().unwrap();
+    drop((kept, engine));
+    let engine = Engine::open(home.path()).unwrap();
+    assert_eq!(engine.topic("t").unwrap().partitions().len(), 4);
+    assert_eq!(engine.partition("t", 1).unwrap().log_end_offset().unwrap(), Offset::new(1));
+}
+
+#[test]
+fn a_deleted_topic_is_gone_for_who_waits_and_who_asks_and_its_name_is_free() {
+    let (home, engine) = open();
+    let first = engine.ensure_topic("t", 1).unwrap();
+    let partition = engine.partition("t", 0).unwrap();
+    partition.produce(batch(&["old"]), Acks::All).wait().unwrap();
+    let waiting = partition.data_beyond(Offset::new(5), Isolation::Uncommitted).unwrap();
+    assert_eq!(code(engine.delete_topic(TopicRef::Id(TopicId::new([9; 16])))), ErrorCode::UnknownTopicId);
+    assert_eq!(code(engine.delete_topic(TopicRef::Name("u"))), ErrorCode::UnknownTopicOrPartition);
+    engine.delete_topic(TopicRef::Id(first.id())).unwrap();
+    waiting.wait();
+    let refused = partition.produce(batch(&["late"]), Acks::All).wait().unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::UnknownTopicOrPartition);
+    assert!(matches!(partition.fetch(&FetchSpec::from(Offset::ZERO)), Err(PartitionError::Unknown { .. })));
+    assert!(!home.path().join("t-0").exists());
+    let second = engine.ensure_topic("t", 1).unwrap();
+    assert_ne!(second.id(), first.id());
+    let partition = engine.partition("t", 0).unwrap();
+    assert_eq!(partition.log_end_offset().unwrap(), Offset::ZERO, "nothing of the old topic");
+    engine.shutdown().unwrap();
+    let left: Vec<_> = std::fs::read_dir(home.path()).unwrap().map(|entry| entry.unwrap().file_name()).filter(|name| name.to_string_lossy().contains("delete")).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn internal_topics_refuse_clients() {
+    let (_home, engine) = open();
+    let topic = engine.create_internal_topic(&NewTopic::new("__consumer_offsets", 2)).unwrap();
+    assert!(topic.is_internal());
+    let refused = topic.partitions()[0].produce(batch(&["x"]), Acks::All).wait().unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::InvalidTopicException);
+    let deleted = engine.delete_topic(TopicRef::Name("__consumer_offsets"));
+    assert_eq!(code(deleted), ErrorCode::InvalidTopicException);
+}
+
+#[test]
+fn settings_come_with_their_sources_and_work_at_once() {
+    let (home, engine) = open();
+    engine.ensure_topic("t", 1).unwrap();
+    let described = |key: &str| {
+        let mut found = engine.describe_topic_config("t", Some(&[key])).unwrap();
+        let found = found.pop().unwrap();
+        (found.value.unwrap(), found.source)
+    };
+    assert_eq!(described("max.message.bytes"), ("1048588".to_owned(), ConfigSource::Default));
+    let broker = [set("message.max.bytes", "2000")];
+    engine.alter_broker_config(BrokerScope::All, &broker, Mode::Apply).unwrap();
+    let inherited = ("2000".to_owned(), ConfigSource::DynamicDefaultBroker);
+    assert_eq!(described("max.message.bytes"), inherited);
+    engine.alter_topic_config("t", &[set("max.message.bytes", "60")], Mode::ValidateOnly).unwrap();
+    assert_eq!(described("max.message.bytes"), inherited);
+    engine.alter_topic_config("t", &[set("max.message.bytes", "60")], Mode::Apply).unwrap();
+    assert_eq!(described("max.message.bytes"), ("60".to_owned(), ConfigSource::Topic));
+    let partition = engine.partition("t", 0).unwrap();
+    let refused = partition.produce(batch(&["x"]), Acks::All).wait().unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::MessageTooLarge);
+    drop((partition, engine));
+
+    let engine = Engine::open_with(home.path(), Options::broker()).unwrap();
+    let kept = engine.describe_topic_config("t", Some(&["max.message.bytes"])).unwrap();
+    assert_eq!(kept[0].value.as_deref(), Some("60"), "settings are kept");
+    let back = [change("max.message.bytes", ConfigOp::Delete)];
+    engine.alter_topic_config("t", &back, Mode::Apply).unwrap();
+    let kept = engine.describe_topic_config("t", Some(&["max.message.bytes"])).unwrap();
+    assert_eq!(kept[0].value.as_deref(), Some("2000"), "of the broker too");
+    let partition = engine.partition("t", 0).unwrap();
+    partition.produce(batch(&["x"]), Acks::All).wait().unwrap();
+}
+
+#[test]
+fn refused_settings_have_kafkas_codes_and_change_nothing() {
+    let (_home, engine) = open();
+    engine.ensure_topic("t", 1).unwrap();
+    let alter = |change| code(engine.alter_topic_config("t", &[change], Mode::Apply));
+    assert_eq!(alter(set("no.such", "1")), ErrorCode::InvalidConfig);
+    assert_eq!(alter(set("retention.ms", "soon")), ErrorCode::InvalidConfig);
+    assert_eq!(alter(change("retention.ms", ConfigOp::Append("1".to_owned()))), ErrorCode::InvalidConfig);
+    assert_eq!(alter(set("num.partitions", "3")), ErrorCode::InvalidConfig);
+    let unknown = engine.alter_topic_config("nowhere", &[set("retention.ms", "1")], Mode::Apply);
+    assert_eq!(code(unknown), ErrorCode::UnknownTopicOrPartition);
+    assert_eq!(code(engine.describe_topic_config("a/b", None)), ErrorCode::InvalidTopicException);
+    let null = engine.replace_topic_config("t", &[("retention.ms", None)], Mode::Apply);
+    assert_eq!(code(null), ErrorCode::InvalidRequest);
+    let fixed = engine.alter_broker_config(BrokerScope::This, &[set("num.partitions", "3")], Mode::Apply);
+    assert_eq!(code(fixed), ErrorCode::InvalidRequest, "read-only while the server runs");
+    let all = engine.describe_topic_config("t", None).unwrap();
+    assert_eq!(all.len(), 33, "as many as Kafka 4.3.1 shows");
+    assert!(all.iter().all(|config| config.source == ConfigSource::Default));
+    assert!(engine.describe_topic_config("t", Some(&["no.such"])).unwrap().is_empty());
+}
+
+#[test]
+fn the_old_way_replaces_all_settings() {
+    let (_home, engine) = open();
+    engine.create_topic(&NewTopic::new("t", 1).config("max.message.bytes", "100"), Mode::Apply).unwrap();
+    engine.replace_topic_config("t", &[("retention.ms", Some("6000"))], Mode::Apply).unwrap();
+    let described = engine.describe_topic_config("t", Some(&["max.message.bytes", "retention.ms"])).unwrap();
+    let sources: Vec<_> = described.iter().map(|config| config.source).collect();
+    assert_eq!(sources, [ConfigSource::Default, ConfigSource::Topic]);
+}
