@@ -108,12 +108,15 @@ impl<D: Dir> Examination<'_, D> {
             Course { states, replay_from, epochs, epochs_from, expected: first, epoch };
         let mut cut = None;
         for place in 0..parts.len() {
-            let Some(part) = parts.get_mut(place) else { break };
-            if let Some(cause) = self.join(part, &course)? {
+            let Some(part) = parts.get(place) else { break };
+            if let Some(cause) = self.join(part, &course)?
+                && !self.is_compacted(&cause, &parts)?
+            {
                 let bytes = parts.iter().skip(place).map(|part| part.len).sum();
                 cut = Some((cause, bytes, place));
                 break;
             }
+            let Some(part) = parts.get_mut(place) else { break };
             match self.walk(part, &mut course) {
                 Ok(()) => {}
                 Err(Fault::Io(error)) => {
@@ -375,6 +378,37 @@ impl<D: Dir> Examination<'_, D> {
         let file = path(self.dir, part.base, SegmentFile::Log);
         let cause = Corruption { file, at: 0, damage };
         if unflushed { Ok(Some(cause)) } else { Err(cause.into()) }
+    }
+
+    /// Whether a gap between two segments is compaction's work: the topic says so, or there are gaps inside segments, which no crash
+    /// leaves.
+    fn is_compacted(&self, cause: &Corruption, parts: &[Part<D::File>]) -> Result<bool, LogError> {
+        if !matches!(cause.damage, Damage::Gap { .. }) {
+            return Ok(false);
+        }
+        if self.options.config.cleanup_policy.compacts() {
+            return Ok(true);
+        }
+        for part in parts {
+            let mut walker = Walker::new(&part.file, 0, part.len);
+            let mut expected = None;
+            loop {
+                match walker.next() {
+                    Ok(Some((_, head))) => {
+                        if expected.is_some_and(|expected| head.base_offset > expected) {
+                            return Ok(true);
+                        }
+                        expected = Some(head.next_offset());
+                    }
+                    Ok(None) | Err(Fault::Damage { .. }) => break,
+                    Err(Fault::Io(error)) => {
+                        let file = path(self.dir, part.base, SegmentFile::Log);
+                        return Err(LogError::io(Action::Read, file, error));
+                    }
+                }
+            }
+        }
+        Ok(false)
     }
 
     /// Goes through one segment's batches from where something is unknown on.

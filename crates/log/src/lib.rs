@@ -63,8 +63,8 @@ mod options;
 mod partition;
 mod poison;
 mod published;
-#[doc(hidden)]
-pub mod segments;
+#[cfg(not(hanbeon_loom))]
+mod segments;
 #[doc(hidden)]
 pub mod sync;
 

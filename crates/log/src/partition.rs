@@ -4,14 +4,14 @@ use std::fmt;
 
 use bytes::Bytes;
 use hanbeon_idempotence::{
-    Claim, MarkerClaim, Origin, ProducerView, VerificationGuard, VerificationNeed,
+    Claim, MarkerClaim, OpenTxn, Origin, ProducerView, VerificationGuard, VerificationNeed,
     VerificationRequest,
 };
 use hanbeon_records::{Codec, LeaderEpoch, MARKER_LEN, Millis, Offset};
 
 use crate::{
-    AbortedTxn, AppendError, Completion, Dir, EpochEnd, Group, Joined, LogConfig, LogError,
-    OpenPartition, OpenReport, ReadError, Scratch, SyncGroup, Validated,
+    AbortedTxn, AppendError, Completion, Dir, EpochEnd, EpochEntry, Group, Joined, LogConfig,
+    LogError, OpenPartition, OpenReport, ReadError, Scratch, SyncGroup, Validated,
     append::{Done, Item, What},
     one_batch,
     partition_log::{Life, PartitionLog},
@@ -431,6 +431,18 @@ impl<D: Dir> Partition<D> {
     /// All producers known here, sorted by id.
     pub fn producers(&self) -> Vec<ProducerView> {
         self.0.log.lock().states.producers().collect()
+    }
+
+    /// Transactions without a marker, by first offset: the first one holds readers of committed data back.
+    #[must_use]
+    pub fn open_transactions(&self) -> Vec<OpenTxn> {
+        self.0.log.lock().states.open_transactions().collect()
+    }
+
+    /// The leader epochs that wrote this log, and where each begins.
+    #[must_use]
+    pub fn leader_epochs(&self) -> Vec<EpochEntry> {
+        self.0.log.lock().epochs.entries().to_vec()
     }
 
     /// Forgets producers that were silent for too long; returns how many.

@@ -6,7 +6,7 @@ use hanbeon_idempotence::ProducerStates;
 use hanbeon_records::{LeaderEpoch, Millis, Offset};
 
 use crate::{
-    Dir, EpochsChanged, LeaderEpochs, LogConfig, LogError,
+    Action, Dir, EpochsChanged, LeaderEpochs, LogConfig, LogError, LogFile,
     active::{Active, IndexFiles},
     segments::Based,
     snapshot_file::{self, Persist},
@@ -83,6 +83,11 @@ impl<D: Dir> PartitionLog<D> {
     fn roll_to(&mut self, base: Offset, now: Millis) -> Result<(), LogError> {
         let dir = self.visible.dir.clone();
         self.visible.sync_names()?;
+        if self.config.cleanup_policy.compacts() {
+            // Compaction leaves gaps between segments, so a lost tail before the next one could not be told from them.
+            let failed = |error| LogError::io(Action::Sync, self.active.segment.name(), error);
+            self.active.segment.file().sync().map_err(failed)?;
+        }
         let jitter = jitter(&self.config, self.jitter_seed, base);
         let active = Active::create(&dir, base, &self.config, now, jitter)?;
         self.visible.made_names();

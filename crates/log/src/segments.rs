@@ -7,7 +7,7 @@ use hanbeon_records::Offset;
 use crate::sync::{Arc, Mutex};
 
 /// Has a first offset that it may hold.
-pub trait Based {
+pub(crate) trait Based {
     /// That offset.
     fn base_offset(&self) -> Offset;
 }
@@ -19,31 +19,31 @@ pub trait Based {
 ///
 /// A reader loads the published end of the log *before* it loads the list, and the writer adds a segment *before* it publishes an
 /// end inside it: so a list is never older than the end it is used with.
-pub struct Segments<S>(Mutex<Arc<Vec<Arc<S>>>>);
+pub(crate) struct Segments<S>(Mutex<Arc<Vec<Arc<S>>>>);
 
 impl<S: Based> Segments<S> {
     /// A list of one or more.
     #[must_use]
-    pub fn new(segments: Vec<Arc<S>>) -> Self {
+    pub(crate) fn new(segments: Vec<Arc<S>>) -> Self {
         debug_assert!(!segments.is_empty(), "a log has a segment");
         Self(Mutex::new(Arc::new(segments)))
     }
 
     /// The list as it is now.
     #[must_use]
-    pub fn load(&self) -> Arc<Vec<Arc<S>>> {
+    pub(crate) fn load(&self) -> Arc<Vec<Arc<S>>> {
         Arc::clone(&self.0.lock())
     }
 
     /// Adds the newest segment.
-    pub fn push(&self, segment: Arc<S>) {
+    pub(crate) fn push(&self, segment: Arc<S>) {
         let mut segments = self.load().to_vec();
         segments.push(segment);
         self.replace(segments);
     }
 
     /// Puts another list in place of this one.
-    pub fn replace(&self, segments: Vec<Arc<S>>) {
+    pub(crate) fn replace(&self, segments: Vec<Arc<S>>) {
         debug_assert!(!segments.is_empty(), "a log has a segment");
         let new = Arc::new(segments);
         let old = std::mem::replace(&mut *self.0.lock(), new);
@@ -52,7 +52,7 @@ impl<S: Based> Segments<S> {
 }
 
 /// Place of the segment that holds `offset` if any does: the last one that begins at or below it.
-pub fn floor<S: Based>(segments: &[Arc<S>], offset: Offset) -> Option<usize> {
+pub(crate) fn floor<S: Based>(segments: &[Arc<S>], offset: Offset) -> Option<usize> {
     segments.partition_point(|segment| segment.base_offset() <= offset).checked_sub(1)
 }
 

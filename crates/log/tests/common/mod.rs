@@ -1,6 +1,8 @@
 //! What several test files need: batches made by hand, and a partition that is opened with few words.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod golden;
+
 use bytes::Bytes;
 use hanbeon_idempotence::{FirstWrite, MarkerClaim, MarkerProtocol, Outcome, Verification};
 use hanbeon_log::{
