@@ -2,7 +2,7 @@
 
 use std::{future::Future, io, net::SocketAddr, sync::Arc};
 
-use hanbeon::{Engine, Env, OpenError, System};
+use hanbeon::{Engine, Env, LogError, System};
 use hanbeon_wire::Advertised;
 use tokio::{net::TcpListener, sync::watch};
 
@@ -56,7 +56,7 @@ pub enum BrokerError {
     },
     /// The engine could not be shut down cleanly; the next start recovers.
     #[error(transparent)]
-    Shutdown(#[from] OpenError),
+    Shutdown(#[from] LogError),
 }
 
 /// A broker that listens.

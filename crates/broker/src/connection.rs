@@ -1,38 +1,50 @@
 //! One connection: bytes in, requests started in order, answers out in the same order.
 //!
 //! ```text
-//! socket -> FrameReader -> Request -> Service::start -> queue of answers -> outgoing pieces -> socket
+//! socket -> hanbeon_wire::Connection -> Service::start -> hanbeon_wire::Connection -> outgoing pieces -> socket
+//!           cuts, says what may start    answers, or a      puts in order
+//!                                        future that will
 //! ```
 //!
 //! A request is answered where it is read: parsing, the append and the answer happen on the worker that found the bytes. What must wait
-//! is a future in the queue. Produce requests are started while earlier ones wait, because a group commit needs company;
-//! any other request is started when everything before it is answered (a client may pipeline a commit behind its writes).
+//! is a future that this connection polls beside its socket. Which requests may start beside which is the wire machine's decision.
 
 use std::{
     collections::VecDeque,
     future::Future,
     io,
-    pin::Pin,
+    pin::{Pin, pin},
     task::{Context, Poll},
     time::Duration,
 };
 
 use bytes::Buf;
-use hanbeon_wire::{Advertised, Answer, ApiKey, FrameReader, Request, WireError};
+use hanbeon_wire::{
+    Advertised, Answer, Connection as Order, Next, Place, Request, Standing, WireError,
+};
 use tokio::{
-    io::Interest,
-    net::TcpStream,
+    io::AsyncReadExt,
+    net::{
+        TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
     sync::watch,
+    task::coop,
     time::{MissedTickBehavior, interval},
 };
 
 use crate::{
-    intake::{Intake, Room},
+    intake::{FREE_BYTES, Intake, Room},
     limits::Limits,
+    patience::{Answers, Exhausted, Patience, Seen, Work},
 };
 
-/// How often a connection looks whether it has become too slow.
-const TICK_MS: u64 = 5_000;
+/// Requests that are started before their answers are written and other connections of the worker get their turn.
+const REQUESTS_PER_TURN: usize = 64;
+/// Pieces of answers that one write takes.
+const SLOTS: usize = 64;
+
+type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// What becomes of a request.
 pub(crate) enum Reply {
@@ -41,9 +53,9 @@ pub(crate) enum Reply {
     /// Nothing: a Produce request with acks=0.
     Nothing,
     /// It must wait for something.
-    Later(Pin<Box<dyn Future<Output = Reply> + Send>>),
+    Later(Boxed<Reply>),
     /// Something must be made ready before it can start; nothing behind it starts before it. The future gives the request back.
-    Prepare(Pin<Box<dyn Future<Output = Request> + Send>>),
+    Prepare(Boxed<Request>),
     /// It has no answer that the client could read, or must not have one.
     Close(&'static str),
 }
@@ -74,29 +86,36 @@ pub(crate) enum Ended {
     Idle { ms: u64 },
     #[error("a request did not arrive within {ms} ms and came with less than 8 KiB a second")]
     SlowRequest { ms: u64 },
-    #[error("an answer was not read for {ms} ms")]
+    #[error("answers were not read for {ms} ms, or at less than 8 KiB a second")]
     SlowReader { ms: u64 },
 }
 
-/// A request that has the next turn.
+impl From<Exhausted> for Ended {
+    fn from(exhausted: Exhausted) -> Self {
+        match exhausted {
+            Exhausted::Idle { ms } => Self::Idle { ms },
+            Exhausted::SlowRequest { ms } => Self::SlowRequest { ms },
+            Exhausted::SlowReader { ms } => Self::SlowReader { ms },
+        }
+    }
+}
+
+/// A request under way, with the room its bytes take.
+struct UnderWay<T> {
+    place: Place,
+    future: Boxed<T>,
+    room: Option<Room>,
+}
+
+/// Whether more requests may start when an answer is out, bytes are in, or at once.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Turn {
-    Fresh(Request),
-    Prepared(Request),
-}
-
-/// An answer in the queue.
-enum Pending {
-    Ready(Answer),
-    Waiting(Pin<Box<dyn Future<Output = Reply> + Send>>),
-}
-
-/// What a slow client has been doing since the last tick.
-#[derive(Debug, Default)]
-struct Patience {
-    idle_ticks: u64,
-    partial_ticks: u64,
-    partial_bytes: usize,
-    unread_ticks: u64,
+    /// All that has arrived is started; more bytes are wanted.
+    NeedsBytes,
+    /// The next request waits for answers, or for the client to read some.
+    Busy,
+    /// There is more to start; others come first.
+    Over,
 }
 
 pub(crate) struct Connection<'s, S> {
@@ -104,19 +123,20 @@ pub(crate) struct Connection<'s, S> {
     advertised: &'s Advertised,
     limits: Limits,
     intake: Intake,
-    stream: TcpStream,
-    frames: FrameReader,
+    reader: OwnedReadHalf,
+    writer: OwnedWriteHalf,
+    order: Order,
+    /// Room for the large request that is arriving.
     room: Option<Room>,
-    pending: VecDeque<Pending>,
-    waiting: usize,
-    /// The next request, while it may not start yet.
-    held: Option<Turn>,
-    /// What the next request needs before it can start.
-    preparing: Option<Pin<Box<dyn Future<Output = Request> + Send>>>,
+    /// Set while there is none.
+    asking: Option<Boxed<Option<Room>>>,
+    waiting: Vec<UnderWay<Reply>>,
+    preparing: Option<UnderWay<Request>>,
     out: VecDeque<Answer>,
     out_bytes: usize,
     patience: Patience,
-    moved: bool,
+    /// Why no more requests are taken; the connection closes when those before are answered.
+    ending: Option<Ended>,
 }
 
 impl<'s, S: Service> Connection<'s, S> {
@@ -127,198 +147,137 @@ impl<'s, S: Service> Connection<'s, S> {
         intake: Intake,
         stream: TcpStream,
     ) -> Self {
+        let (reader, writer) = stream.into_split();
         Self {
             service,
             advertised,
             limits,
             intake,
-            stream,
-            frames: FrameReader::new(limits.request_bytes_max),
+            reader,
+            writer,
+            order: Order::with_request_bytes_max(Standing::Trusted, limits.request_bytes_max),
             room: None,
-            pending: VecDeque::new(),
-            waiting: 0,
-            held: None,
+            asking: None,
+            waiting: Vec::new(),
             preparing: None,
             out: VecDeque::new(),
             out_bytes: 0,
-            patience: Patience::default(),
-            moved: false,
+            patience: Patience::new(&limits),
+            ending: None,
         }
     }
 
-    /// Serves until the client leaves, breaks a rule, or `stop` turns true.
-    pub(crate) async fn run(mut self, mut stop: watch::Receiver<bool>) -> Ended {
-        match self.serve(&mut stop).await {
-            Ok(never) => match never {},
-            Err(ended) => {
-                // What was answered before the fault belongs to the client.
-                if matches!(ended, Ended::Wire(_) | Ended::Refused(_) | Ended::Shutdown) {
-                    self.flush_last().await;
-                }
-                ended
-            }
+    /// Serves until the client leaves, breaks a rule, or `stop` turns true. What was begun by then is answered first, except to a
+    /// client that has left or does not read.
+    pub(crate) async fn run(mut self, stop: watch::Receiver<bool>) -> Ended {
+        match self.serve(stop).await {
+            Ok(ended) | Err(ended) => ended,
         }
     }
 
-    async fn serve(
-        &mut self,
-        stop: &mut watch::Receiver<bool>,
-    ) -> Result<std::convert::Infallible, Ended> {
-        let mut tick = interval(Duration::from_millis(TICK_MS));
+    async fn serve(&mut self, mut stop: watch::Receiver<bool>) -> Result<Ended, Ended> {
+        let mut tick = interval(Duration::from_millis(self.patience.tick_ms()));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         tick.tick().await;
+        // One future for the whole life: a new one for each request would contend with all other connections.
+        let mut stopping = pin!(async move { drop(stop.wait_for(|stop| *stop).await) });
         loop {
-            self.start_what_may_start()?;
+            let turn = self.start_what_may_start();
             self.write_some()?;
-            if *stop.borrow() && self.is_quiet() {
-                return Err(Ended::Shutdown);
+            if let Some(ended) = self.ending.take_if(|_| {
+                self.waiting.is_empty() && self.preparing.is_none() && self.out.is_empty()
+            }) {
+                return Ok(ended);
             }
-            let may_read = self.may_read() && !*stop.borrow();
-            if may_read {
-                self.ask_for_room(stop).await;
-            }
-            let interest = match (may_read, self.out.is_empty()) {
-                (true, true) => Some(Interest::READABLE),
-                (true, false) => Some(Interest::READABLE | Interest::WRITABLE),
-                (false, false) => Some(Interest::WRITABLE),
-                (false, true) => None,
-            };
-            tokio::select! {
-                biased;
-                ready = readiness(&self.stream, interest) => {
-                    if ready?.is_readable() && may_read {
-                        self.read_some()?;
-                    }
-                }
-                reply = front(&mut self.pending) => self.settle_front(reply)?,
-                request = prepared(&mut self.preparing) => {
-                    self.preparing = None;
-                    self.held = Some(Turn::Prepared(request));
-                }
-                _ = stop.changed() => {}
-                _ = tick.tick() => self.check_patience()?,
-            }
-        }
-    }
-
-    /// Whether nothing that was begun is unfinished.
-    fn is_quiet(&self) -> bool {
-        self.pending.is_empty() && self.preparing.is_none() && self.out.is_empty()
-    }
-
-    /// Whether more bytes are wanted: not while a request waits for its turn or the client leaves answers lying.
-    fn may_read(&self) -> bool {
-        self.held.is_none()
-            && self.preparing.is_none()
-            && self.waiting < self.limits.produces_in_flight_max
-            && self.out_bytes < self.limits.answer_bytes_max
-    }
-
-    async fn ask_for_room(&mut self, stop: &mut watch::Receiver<bool>) {
-        if self.room.is_some() {
-            return;
-        }
-        if let Some(bytes) = self.frames.announced() {
-            tokio::select! {
-                room = self.intake.room_for(bytes) => self.room = room,
-                _ = stop.changed() => {}
-            }
-        }
-    }
-
-    fn read_some(&mut self) -> Result<(), Ended> {
-        match self.stream.try_read_buf(self.frames.room()) {
-            Ok(0) => Err(Ended::ByClient),
-            Ok(_) => {
-                self.moved = true;
-                Ok(())
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    fn start_what_may_start(&mut self) -> Result<(), Ended> {
-        while self.preparing.is_none() {
-            if let Some(turn) = self.held.take() {
-                if !self.may_start(&turn) {
-                    self.held = Some(turn);
-                    return Ok(());
-                }
-                self.start(turn)?;
+            if turn == Turn::Over {
+                coop::consume_budget().await;
                 continue;
             }
-            if self.waiting >= self.limits.produces_in_flight_max
+            let wants_bytes = turn == Turn::NeedsBytes && self.ending.is_none();
+            if wants_bytes {
+                self.ask_for_room();
+            }
+            let may_read = wants_bytes && self.asking.is_none();
+            tokio::select! {
+                biased;
+                (place, reply, room) = any(&mut self.waiting) => self.take(place, reply, room),
+                (place, request, room) = prepared(&mut self.preparing) => {
+                    let reply = self.service.start_prepared(request);
+                    self.take(place, reply, room);
+                }
+                room = granted(&mut self.asking) => {
+                    self.asking = None;
+                    self.room = room;
+                }
+                read = self.reader.read_buf(self.order.room()), if may_read => {
+                    if read? == 0 {
+                        return Err(Ended::ByClient);
+                    }
+                }
+                writable = self.writer.writable(), if !self.out.is_empty() => writable?,
+                () = &mut stopping, if self.ending.is_none() => self.ending = Some(Ended::Shutdown),
+                _ = tick.tick() => self.check_patience(turn)?,
+            }
+        }
+    }
+
+    fn start_what_may_start(&mut self) -> Turn {
+        for _ in 0..REQUESTS_PER_TURN {
+            if self.ending.is_some()
+                || self.preparing.is_some()
                 || self.out_bytes >= self.limits.answer_bytes_max
             {
-                return Ok(());
+                return Turn::Busy;
             }
-            let Some(frame) = self.frames.next_frame()? else { return Ok(()) };
-            self.room = None;
-            self.patience.idle_ticks = 0;
-            self.patience.partial_ticks = 0;
-            self.held = Some(Turn::Fresh(Request::read(frame, self.advertised)?));
+            match self.order.next_request(self.advertised) {
+                Ok(Next::NeedBytes) => return Turn::NeedsBytes,
+                Ok(Next::Busy) => return Turn::Busy,
+                Ok(Next::Request(place, request)) => {
+                    self.patience.request_came();
+                    let room = self.room.take();
+                    let reply = self.service.start(request);
+                    self.take(place, reply, room);
+                }
+                Err(error) => self.ending = Some(error.into()),
+            }
         }
-        Ok(())
+        Turn::Over
     }
 
-    /// Produce requests overtake nobody and wait for nobody; the others wait until all before them are answered.
-    fn may_start(&self, turn: &Turn) -> bool {
-        let (Turn::Fresh(request) | Turn::Prepared(request)) = turn;
-        self.waiting == 0 || request.reply_to.api == ApiKey::Produce
-    }
-
-    fn start(&mut self, turn: Turn) -> Result<(), Ended> {
-        let reply = match turn {
-            Turn::Fresh(request) => self.service.start(request),
-            Turn::Prepared(request) => self.service.start_prepared(request),
-        };
+    /// Does what becomes of a request.
+    fn take(&mut self, place: Place, reply: Reply, room: Option<Room>) {
         match reply {
-            Reply::Now(answer) if self.pending.is_empty() => self.send(answer),
-            Reply::Now(answer) => self.pending.push_back(Pending::Ready(answer)),
-            Reply::Nothing => {}
-            Reply::Later(future) => {
-                self.waiting += 1;
-                self.pending.push_back(Pending::Waiting(future));
-            }
-            Reply::Prepare(future) => self.preparing = Some(future),
-            Reply::Close(why) => return Err(Ended::Refused(why)),
+            Reply::Now(answer) => self.send(place, answer),
+            Reply::Nothing => self.send(place, Answer::none()),
+            Reply::Later(future) => self.waiting.push(UnderWay { place, future, room }),
+            Reply::Prepare(future) => self.preparing = Some(UnderWay { place, future, room }),
+            // Its place stays empty, so that nothing behind it goes out either.
+            Reply::Close(why) => self.ending = Some(Ended::Refused(why)),
         }
-        Ok(())
     }
 
-    /// The request at the front of the queue has come to an end, and perhaps those behind it had before.
-    fn settle_front(&mut self, reply: Reply) -> Result<(), Ended> {
-        self.pending.pop_front();
-        self.waiting -= 1;
-        match reply {
-            Reply::Now(answer) => self.send(answer),
-            Reply::Nothing => {}
-            Reply::Later(future) => {
-                self.waiting += 1;
-                self.pending.push_front(Pending::Waiting(future));
-            }
-            Reply::Prepare(_) => return Err(Ended::Refused("a request that is already under way")),
-            Reply::Close(why) => return Err(Ended::Refused(why)),
-        }
-        while let Some(Pending::Ready(_)) = self.pending.front() {
-            if let Some(Pending::Ready(answer)) = self.pending.pop_front() {
-                self.send(answer);
-            }
-        }
-        Ok(())
-    }
-
-    fn send(&mut self, answer: Answer) {
-        self.out_bytes += answer.len();
-        if !answer.is_empty() {
+    fn send(&mut self, place: Place, answer: Answer) {
+        self.order.answer(place, answer);
+        while let Some(answer) = self.order.next_answer() {
+            self.out_bytes += answer.len();
             self.out.push_back(answer);
+        }
+    }
+
+    /// Asks the budget of all connections for a large request, the whole of it, before more than its beginning is read.
+    fn ask_for_room(&mut self) {
+        if self.room.is_none()
+            && self.asking.is_none()
+            && let Some(bytes) = self.order.announced()
+            && bytes > FREE_BYTES
+        {
+            let intake = self.intake.clone();
+            self.asking = Some(Box::pin(async move { intake.room_for(bytes).await }));
         }
     }
 
     /// Writes what the socket takes now.
     fn write_some(&mut self) -> Result<(), Ended> {
-        const SLOTS: usize = 64;
         while !self.out.is_empty() {
             let mut slots = [io::IoSlice::new(&[]); SLOTS];
             let mut filled = 0;
@@ -328,12 +287,9 @@ impl<'s, S: Service> Connection<'s, S> {
                     break;
                 }
             }
-            match self.stream.try_write_vectored(&slots[..filled]) {
+            match self.writer.try_write_vectored(&slots[..filled]) {
                 Ok(0) => return Err(Ended::ByClient),
-                Ok(written) => {
-                    self.patience.unread_ticks = 0;
-                    self.advance(written);
-                }
+                Ok(written) => self.advance(written),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error.into()),
             }
@@ -342,6 +298,7 @@ impl<'s, S: Service> Connection<'s, S> {
     }
 
     fn advance(&mut self, mut written: usize) {
+        self.patience.wrote(written);
         self.out_bytes -= written;
         while let Some(front) = self.out.front_mut() {
             let taken = written.min(front.len());
@@ -354,87 +311,61 @@ impl<'s, S: Service> Connection<'s, S> {
         }
     }
 
-    /// Gives a client that made a mistake a moment to take the answers to what it did right.
-    async fn flush_last(&mut self) {
-        let all = async {
-            while !self.out.is_empty() {
-                if self.write_some().is_err() || self.out.is_empty() {
-                    break;
-                }
-                if self.stream.writable().await.is_err() {
-                    break;
-                }
-            }
+    fn check_patience(&mut self, turn: Turn) -> Result<(), Ended> {
+        let partial = self.order.buffered();
+        // A request that waits for room, or for its turn, is not slow by its own fault.
+        let its_turn = turn == Turn::NeedsBytes && self.asking.is_none();
+        let under_way = !self.waiting.is_empty() || self.preparing.is_some();
+        let seen = Seen {
+            partial: (its_turn && partial > 0).then_some(partial),
+            answers: if self.out.is_empty() { Answers::Gone } else { Answers::Unread },
+            work: if under_way || self.asking.is_some() { Work::UnderWay } else { Work::None },
         };
-        drop(tokio::time::timeout(Duration::from_secs(1), all).await);
-    }
-
-    fn check_patience(&mut self) -> Result<(), Ended> {
-        let limits = self.limits;
-        let quiet = self.is_quiet();
-        let patience = &mut self.patience;
-        let partial = self.frames.buffered();
-        if partial > 0 && self.held.is_none() && self.waiting == 0 && quiet {
-            let came = partial.saturating_sub(patience.partial_bytes);
-            let enough =
-                Limits::BYTES_PER_SECOND_MIN * usize::try_from(TICK_MS / 1000).unwrap_or(1);
-            patience.partial_ticks = if came >= enough { 0 } else { patience.partial_ticks + 1 };
-        } else {
-            patience.partial_ticks = 0;
-        }
-        patience.partial_bytes = partial;
-        if !self.moved && quiet {
-            patience.idle_ticks += 1;
-        }
-        self.moved = false;
-        if !self.out.is_empty() {
-            patience.unread_ticks += 1;
-        }
-        if patience.partial_ticks * TICK_MS >= limits.request_ms_max {
-            return Err(Ended::SlowRequest { ms: limits.request_ms_max });
-        }
-        if patience.unread_ticks * TICK_MS >= limits.answer_ms_max {
-            return Err(Ended::SlowReader { ms: limits.answer_ms_max });
-        }
-        if patience.idle_ticks * TICK_MS >= limits.idle_ms_max {
-            return Err(Ended::Idle { ms: limits.idle_ms_max });
-        }
-        Ok(())
+        Ok(self.patience.tick(seen)?)
     }
 }
 
-/// Resolves when the socket is ready for `interest`; never when nothing is wanted.
-async fn readiness(stream: &TcpStream, interest: Option<Interest>) -> io::Result<tokio::io::Ready> {
-    match interest {
-        Some(interest) => stream.ready(interest).await,
-        None => std::future::pending().await,
+/// Resolves with the reply of any request that waits; never when none does.
+fn any(waiting: &mut Vec<UnderWay<Reply>>) -> impl Future<Output = (Place, Reply, Option<Room>)> {
+    struct Any<'a>(&'a mut Vec<UnderWay<Reply>>);
+    impl Future for Any<'_> {
+        type Output = (Place, Reply, Option<Room>);
+
+        fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+            let found = self.0.iter_mut().enumerate().find_map(|(at, one)| {
+                match one.future.as_mut().poll(cx) {
+                    Poll::Ready(reply) => Some((at, reply)),
+                    Poll::Pending => None,
+                }
+            });
+            match found {
+                Some((at, reply)) => {
+                    let UnderWay { place, room, .. } = self.0.swap_remove(at);
+                    Poll::Ready((place, reply, room))
+                }
+                None => Poll::Pending,
+            }
+        }
     }
+    Any(waiting)
 }
 
 /// Resolves when the next request can start; never when none is being prepared.
-async fn prepared(
-    preparing: &mut Option<Pin<Box<dyn Future<Output = Request> + Send>>>,
-) -> Request {
-    match preparing {
-        Some(future) => future.await,
+async fn prepared(preparing: &mut Option<UnderWay<Request>>) -> (Place, Request, Option<Room>) {
+    let request = match preparing {
+        Some(one) => one.future.as_mut().await,
+        None => std::future::pending().await,
+    };
+    match preparing.take() {
+        Some(UnderWay { place, room, .. }) => (place, request, room),
         None => std::future::pending().await,
     }
 }
 
-/// Resolves with the reply of the request at the front of the queue; never when the queue is empty.
-///
-/// Only the front is polled: what stands behind it started before and goes on by itself, and its answer could not leave yet.
-fn front(pending: &mut VecDeque<Pending>) -> impl Future<Output = Reply> {
-    struct Front<'a>(&'a mut VecDeque<Pending>);
-    impl Future for Front<'_> {
-        type Output = Reply;
-
-        fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Reply> {
-            match self.0.front_mut() {
-                Some(Pending::Waiting(future)) => future.as_mut().poll(cx),
-                Some(Pending::Ready(_)) | None => Poll::Pending,
-            }
-        }
+/// Resolves when there is room for a large request; never when none is asked for.
+async fn granted(asking: &mut Option<Boxed<Option<Room>>>) -> Option<Room> {
+    match asking {
+        Some(future) => future.as_mut().await,
+        None => std::future::pending().await,
     }
-    Front(pending)
 }

@@ -21,8 +21,6 @@ pub struct Limits {
     pub answer_ms_max: u64,
     /// Bytes of answers that may wait for a client to read them.
     pub answer_bytes_max: usize,
-    /// Produce requests of one connection that may wait for their answer at once.
-    pub produces_in_flight_max: usize,
     /// Fetch sessions over all connections (`max.incremental.fetch.session.cache.slots`).
     pub fetch_sessions_max: usize,
 }
@@ -44,7 +42,6 @@ impl Limits {
             request_ms_max: 30_000,
             answer_ms_max: 60_000,
             answer_bytes_max: 64 * 1024 * 1024,
-            produces_in_flight_max: 5,
             fetch_sessions_max: 10_000,
         }
     }

@@ -118,6 +118,12 @@ impl Connection {
         self.frames.buffered()
     }
 
+    /// Bytes of the request that has begun to arrive; see [`FrameReader::announced`].
+    #[must_use]
+    pub fn announced(&self) -> Option<usize> {
+        self.frames.announced()
+    }
+
     /// Requests that were handed out and whose answers have not left.
     #[must_use]
     pub fn in_flight(&self) -> usize {

@@ -99,7 +99,8 @@ pub(super) fn elect_leaders<E: Env>(node: &Node<E>, request: &Request) -> Answer
     });
     let mut response =
         elect::Response { replica_election_results: results.collect(), ..Default::default() };
-    if !known_type {
+    // Version 0 has no code for the whole; each partition tells it.
+    if !known_type && request.reply_to.version >= 1 {
         response.error_code = number(ErrorCode::InvalidRequest);
     }
     respond::<elect::Request>(request, &response)

@@ -15,6 +15,9 @@ use hanbeon_wire::{
 use super::{Answered, number, respond};
 use crate::{dispatch::Node, sessions::known};
 
+/// The first `ListOffsets` version whose answer names a leader epoch (KIP-320).
+const LEADER_EPOCH_VERSION_MIN: i16 = 4;
+
 /// What a "time" below 0 asks for, and since which version it may.
 enum Special {
     Query(TimeQuery),
@@ -73,7 +76,10 @@ pub(super) fn list_offsets<E: Env>(node: &Node<E>, request: &Request) -> Answere
                     Ok(Some(found)) => {
                         answer.timestamp = found.timestamp.get();
                         answer.offset = found.offset.get();
-                        answer.leader_epoch = found.leader_epoch.get();
+                        // The codec refuses to lose a field that a version does not have.
+                        if version >= LEADER_EPOCH_VERSION_MIN {
+                            answer.leader_epoch = found.leader_epoch.get();
+                        }
                     }
                     Ok(None) => {}
                     Err(code) => answer.error_code = number(code),
