@@ -2,9 +2,7 @@
 
 use core::{fmt, ops::Deref};
 
-use crate::{
-    LeaderEpoch, Millis, Offset, ProducerEpoch, ProducerId, Sequence, crc::crc32c,
-};
+use crate::{LeaderEpoch, Millis, Offset, ProducerEpoch, ProducerId, Sequence, crc::crc32c};
 
 /// Bytes of a batch before its records; they are never compressed.
 pub const HEADER_LEN: usize = 61;

@@ -80,7 +80,9 @@ pub enum Field {
 #[non_exhaustive]
 pub enum RecordError {
     /// The payload has to be decompressed first.
-    #[error("the records are compressed (codec {codec}); decompress the payload before reading them")]
+    #[error(
+        "the records are compressed (codec {codec}); decompress the payload before reading them"
+    )]
     Compressed {
         /// The codec's number in the attributes; 5 to 7 name none.
         codec: u8,
@@ -290,11 +292,7 @@ const fn out_of_range(index: i32, field: Field, found: i32, left: &[u8]) -> Reco
 
 /// A length of -1 for null, or of what follows.
 #[inline]
-fn nullable(
-    input: &[u8],
-    index: i32,
-    field: Field,
-) -> Result<(Option<&[u8]>, &[u8]), RecordError> {
+fn nullable(input: &[u8], index: i32, field: Field) -> Result<(Option<&[u8]>, &[u8]), RecordError> {
     let Some((len, rest)) = read_varint(input) else {
         return Err(RecordError::Number { index, field });
     };

@@ -38,10 +38,7 @@ pub(crate) fn seal(batch: &mut [u8]) {
     }
 }
 
-pub(crate) fn put<const N: usize, const AT: usize>(
-    header: &mut [u8; HEADER_LEN],
-    value: [u8; N],
-) {
+pub(crate) fn put<const N: usize, const AT: usize>(header: &mut [u8; HEADER_LEN], value: [u8; N]) {
     const { assert!(AT + N <= HEADER_LEN, "a field lies within the header") };
     if let Some(field) = header.get_mut(AT..AT.wrapping_add(N)) {
         field.copy_from_slice(&value);

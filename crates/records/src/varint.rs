@@ -70,11 +70,7 @@ const fn read_varlong_long(input: &[u8]) -> Option<(i64, &[u8])> {
 }
 
 /// `last_shift` is the place of the last byte that may come, which may be `last_max` at most.
-const fn read_varlong_raw(
-    mut input: &[u8],
-    last_shift: u32,
-    last_max: u8,
-) -> Option<(u64, &[u8])> {
+const fn read_varlong_raw(mut input: &[u8], last_shift: u32, last_max: u8) -> Option<(u64, &[u8])> {
     let mut raw = 0;
     let mut shift = 0;
     while let [byte, rest @ ..] = input {
