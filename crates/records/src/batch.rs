@@ -255,7 +255,7 @@ impl<'a> BatchRef<'a> {
     fn field<const N: usize, const AT: usize>(&self) -> [u8; N] {
         const { assert!(AT + N <= HEADER_LEN, "a field lies within the header") };
         let mut field = [0; N];
-        if let Some(found) = self.header.get(AT..AT + N) {
+        if let Some(found) = self.header.get(AT..AT.wrapping_add(N)) {
             field.copy_from_slice(found);
         }
         field

@@ -8,7 +8,7 @@ macro_rules! error_codes {
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[repr(i16)]
         pub enum ErrorCode {
-            $(#[doc = $kafka] $name = $number,)*
+            $(#[doc = concat!("`", $kafka, "`.")] $name = $number,)*
         }
 
         impl ErrorCode {

@@ -36,18 +36,18 @@ pub(super) fn decompress(payload: &[u8], out: &mut Output<'_>) -> Result<(), Cod
     let mut input = InBuffer::around(payload);
     // 0 from the decoder: a frame is complete and all of it has come out.
     loop {
+        let read = input.pos();
         let spare = out.spare();
-        let (at, had) = (input.pos(), spare.len());
+        let had = spare.len();
         let mut buffer = OutBuffer::around_pos(spare, had);
         let wants = decoder.run(&mut input, &mut buffer).map_err(|_refused| refused)?;
-        let stuck = input.pos() == at && buffer.pos() == had;
-        drop(buffer);
+        let stuck = input.pos() == read && buffer.pos() == had;
         out.check()?;
-        let all_read = input.pos() == payload.len();
-        match (wants, all_read) {
-            (0, true) => return Ok(()),
-            _ if stuck => return Err(corrupt(CodecFault::Truncated)),
-            _ => {}
+        if wants == 0 && input.pos() == payload.len() {
+            return Ok(());
+        }
+        if stuck {
+            return Err(corrupt(CodecFault::Truncated));
         }
     }
 }
