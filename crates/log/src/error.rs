@@ -6,7 +6,9 @@
 use std::{fmt, io, sync::Arc};
 
 use hanbeon_idempotence::{IdempotenceError, SnapshotError, WindowError};
-use hanbeon_records::{BatchError, ErrorCode, LeaderEpoch, Millis, Offset, RecordError, TopicId};
+use hanbeon_records::{
+    BatchError, CodecError, ErrorCode, LeaderEpoch, Millis, Offset, RecordError, TopicId,
+};
 
 use crate::{
     Abandoned, checkpoint::CheckpointError, index::IndexDoubt, partition_metadata::MetadataError,
@@ -123,6 +125,9 @@ pub enum Damage {
     /// Records that cannot be read.
     #[error(transparent)]
     Unreadable(#[from] RecordError),
+    /// A payload that cannot be decompressed.
+    #[error(transparent)]
+    Codec(#[from] hanbeon_records::CodecError),
     /// A control batch without a readable marker.
     #[error(transparent)]
     Marker(#[from] IdempotenceError),
@@ -476,6 +481,9 @@ pub enum AppendError {
         /// The number.
         found: u8,
     },
+    /// A payload that cannot be decompressed, or comes to too much.
+    #[error(transparent)]
+    Codec(#[from] CodecError),
     /// A payload that is not the records its header claims.
     #[error(transparent)]
     Record(#[from] RecordError),
@@ -527,6 +535,7 @@ impl AppendError {
             Self::Batch(_) => ErrorCode::CorruptMessage,
             Self::TooLarge { .. } | Self::RecompressedTooLarge { .. } => ErrorCode::MessageTooLarge,
             Self::LargerThanSegment { .. } => ErrorCode::RecordListTooLarge,
+            Self::Codec(error) => error.code(),
             Self::Record(error) => error.code(),
             Self::Records(faults) => faults.code,
             Self::Idempotence(error) => error.code(),
@@ -557,6 +566,7 @@ impl AppendError {
             | Self::ControlBatch
             | Self::ReservedBits { .. }
             | Self::UnknownCodec { .. }
+            | Self::Codec(_)
             | Self::Record(_)
             | Self::OffsetDelta { .. }
             | Self::Records(_)

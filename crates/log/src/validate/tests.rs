@@ -1,9 +1,12 @@
 //! Batches with any field chosen, as a client that is broken or hostile sends them. The cases "as Kafka 4.3.1" were put to a
 //! real broker; what it answered stands in `tests/probe`.
 
+mod codecs;
+
 use bytes::Bytes;
 use hanbeon_records::{
-    CRC_START, Codec, ErrorCode, HEADER_LEN, LeaderEpoch, Millis, Offset, ProducerId, crc32c,
+    CRC_START, Codec, CompressionLevel, ErrorCode, HEADER_LEN, LeaderEpoch, Millis, Offset,
+    OutputLimit, ProducerId, Records, compress, crc32c, decompress,
 };
 
 use super::*;
@@ -91,7 +94,11 @@ impl Forged {
     }
 
     fn bytes(&self) -> Bytes {
-        let payload = self.payload.clone().unwrap_or_else(|| self.plain());
+        let payload = self.payload.clone().unwrap_or_else(|| {
+            let mut payload = Vec::new();
+            compress(self.codec, CompressionLevel::DEFAULT, &self.plain(), &mut payload).unwrap();
+            payload
+        });
         let count = i32::try_from(self.entries.len()).unwrap();
         let first = self.entries.first().map_or(-1, |entry| entry.2);
         let latest = self.entries.iter().map(|entry| entry.2).max().unwrap_or(-1);
@@ -157,8 +164,12 @@ fn stored(validated: &Validated) -> (Vec<u8>, Vec<Millis>) {
     let (batch, rest) = BatchRef::parse(&bytes).unwrap();
     assert!(rest.is_empty());
     batch.verify().unwrap();
-    let times =
-        batch.records().unwrap().map(|record| batch.timestamp_of(&record.unwrap())).collect();
+    let codec = batch.attributes().codec().unwrap();
+    let mut plain = Vec::new();
+    decompress(codec, batch.payload(), OutputLimit::new(1 << 20), &mut plain).unwrap();
+    let times = Records::new(batch.record_count(), &plain)
+        .map(|record| batch.timestamp_of(&record.unwrap()))
+        .collect();
     assert_eq!(batch.max_timestamp(), validated.max_timestamp());
     assert_eq!(batch.last_offset_delta(), validated.last_offset_delta());
     assert_eq!(bytes.len(), validated.len());
@@ -373,7 +384,7 @@ fn a_forged_largest_time_is_computed_anew() {
 
 #[test]
 fn log_append_time_takes_the_place_of_all_times_as_kafka_431() {
-    for codec in [Codec::None] {
+    for codec in [Codec::None, Codec::Gzip] {
         let sent = times(&[5, 9]).with(|b| b.codec = codec).bytes();
         let validated = validate(&sent, &log_append_time(), NOW, &mut Scratch::new()).unwrap();
         assert_eq!(validated.log_append_time(), Some(NOW));
@@ -455,7 +466,7 @@ fn a_million_bad_records_make_no_message_as_large() {
 
 #[test]
 fn inner_offsets_count_from_zero_in_every_codec() {
-    for codec in [Codec::None] {
+    for codec in [Codec::None, Codec::Gzip] {
         let forged = values(&["a", "b"]).with(|b| (b.codec, b.delta_step) = (codec, 2));
         let error = forged.refused(&defaults());
         assert!(matches!(error, AppendError::OffsetDelta { batch_index: 1, found: 2 }), "{error}");
