@@ -127,7 +127,7 @@ pub enum Damage {
     Unreadable(#[from] RecordError),
     /// A payload that cannot be decompressed.
     #[error(transparent)]
-    Codec(#[from] hanbeon_records::CodecError),
+    Codec(#[from] CodecError),
     /// A control batch without a readable marker.
     #[error(transparent)]
     Marker(#[from] IdempotenceError),

@@ -483,13 +483,12 @@ impl<D: Dir> Examination<'_, D> {
         start
     }
 
-    /// Whether a batch's checksum is looked at.
+    /// Whether a batch's checksum is looked at: what may never have been written whole, and the end of the log always.
     fn must_sum(&self, part: &Part<D::File>, at: u64, head: &Head) -> bool {
-        let rebuilt = !part.doubtful.is_empty();
-        match self.options.shutdown {
-            Shutdown::Unclean => rebuilt || head.next_offset() > self.options.recovery_point,
-            Shutdown::Clean => rebuilt || (part.place == Place::Last && at >= part.from),
-        }
+        let unflushed = self.options.shutdown == Shutdown::Unclean
+            && head.next_offset() > self.options.recovery_point;
+        let tail = part.place == Place::Last && at >= part.from;
+        unflushed || tail || !part.doubtful.is_empty()
     }
 
     /// Fails unless what is wrong is the unflushed end of the log.

@@ -211,8 +211,8 @@ fn others<D: Dir>(dir: &D) -> Result<Vec<String>, LogError> {
     let entries = dir.list().map_err(|error| LogError::io(Action::List, dir.display(), error))?;
     let known = ["partition.metadata", crate::leader_epochs::FILE_NAME];
     let is_other = |name: &str| {
-        let live = SegmentFileName::parse(name)
-            .is_some_and(|name| name.stage == crate::FileStage::Live);
+        let live =
+            SegmentFileName::parse(name).is_some_and(|name| name.stage == crate::FileStage::Live);
         !live && !known.contains(&name)
     };
     Ok(entries
@@ -242,7 +242,11 @@ impl<F: LogFile> Inspection<F> {
         }
     }
 
-    fn walk(&mut self, segment: &mut InspectedSegment<F>, course: &mut Course) -> Result<(), LogError> {
+    fn walk(
+        &mut self,
+        segment: &mut InspectedSegment<F>,
+        course: &mut Course,
+    ) -> Result<(), LogError> {
         let mut walked = Ok(());
         let (mut sound_bytes, mut batches) = (0_u64, 0_u64);
         for batch in segment.batches() {
@@ -296,7 +300,8 @@ impl<F: LogFile> Inspection<F> {
         };
         let mut doubt = |kind, doubt: Option<crate::IndexDoubt>| {
             let file = path(dir, base_offset, kind);
-            let corruption = |doubt: crate::IndexDoubt| Corruption { file, at: 0, damage: doubt.into() };
+            let corruption =
+                |doubt: crate::IndexDoubt| Corruption { file, at: 0, damage: doubt.into() };
             self.damage.extend(doubt.map(corruption));
         };
         if let Some(bytes) = read(SegmentFile::OffsetIndex)? {
