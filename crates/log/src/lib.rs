@@ -58,8 +58,6 @@ mod visible;
 #[cfg(not(hanbeon_loom))]
 mod walk;
 #[cfg(not(hanbeon_loom))]
-pub mod inspect;
-#[cfg(not(hanbeon_loom))]
 mod options;
 #[cfg(not(hanbeon_loom))]
 mod partition;
