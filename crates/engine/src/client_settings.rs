@@ -60,7 +60,8 @@ pub struct ProducerSettings {
     pub(crate) batch_size: usize,
     pub(crate) retries: u32,
     pub(crate) codec: Codec,
-    pub(crate) level: CompressionLevel,
+    /// Levels given, by the codec they are for.
+    levels: [Option<i32>; 3],
     pub(crate) ignore_keys: IgnoreKeys,
 }
 
@@ -87,9 +88,21 @@ impl ProducerSettings {
             batch_size: BATCH_SIZE,
             retries: 10,
             codec: Codec::None,
-            level: CompressionLevel::DEFAULT,
+            levels: [None; 3],
             ignore_keys: IgnoreKeys::No,
         }
+    }
+
+    /// How hard the codec tries.
+    pub(crate) fn level(&self) -> CompressionLevel {
+        let [gzip, lz4, zstd] = self.levels;
+        let given = match self.codec {
+            Codec::Gzip => gzip,
+            Codec::Lz4 => lz4,
+            Codec::Zstd => zstd,
+            Codec::None | Codec::Snappy => None,
+        };
+        given.map_or(CompressionLevel::DEFAULT, CompressionLevel::new)
     }
 
     /// Gives a key of `ProducerConfig` its value.
@@ -132,6 +145,9 @@ impl ProducerSettings {
                 self.batch_size = usize::try_from(number(key, value)?).unwrap_or(usize::MAX);
             }
             "compression.type" => self.codec = codec(key, value)?,
+            "compression.gzip.level" => self.levels[0] = Some(level(key, value)?),
+            "compression.lz4.level" => self.levels[1] = Some(level(key, value)?),
+            "compression.zstd.level" => self.levels[2] = Some(level(key, value)?),
             "partitioner.ignore.keys" => {
                 self.ignore_keys = if flag(key, value)? { IgnoreKeys::Yes } else { IgnoreKeys::No };
             }
@@ -252,6 +268,12 @@ fn flag(key: &'static str, value: &str) -> Result<bool, SettingError> {
 fn number(key: &'static str, value: &str) -> Result<u64, SettingError> {
     let parsed = value.trim().parse().ok();
     parsed.map_or_else(|| refused(key, "a whole number of 0 or more", value), Ok)
+}
+
+/// A level in the bounds that the topic key of the same name has.
+fn level(key: &'static str, value: &str) -> Result<i32, SettingError> {
+    registry::topic_key(key)?.check(value)?;
+    value.trim().parse().ok().map_or_else(|| refused(key, "a whole number", value), Ok)
 }
 
 fn codec(key: &'static str, value: &str) -> Result<Codec, SettingError> {

@@ -151,7 +151,7 @@ impl<E: Env> Consumer<E> {
         let mut names: Vec<TopicPartition> = self.assigned.keys().cloned().collect();
         if let Some(turn) = &self.turn {
             let at = names.partition_point(|name| name <= turn);
-            names.rotate_left(at.min(names.len()));
+            names.rotate_left(at);
         }
         for name in names {
             let room = self.settings.max_poll_records.saturating_sub(received.len());
@@ -171,8 +171,7 @@ impl<E: Env> Consumer<E> {
     /// # Errors
     /// As [`Consumer::poll`].
     pub fn poll_timeout(&mut self, timeout: Duration) -> Result<Vec<Received>, ClientError> {
-        let env = &self.engine.0.shared;
-        let deadline = env.ground.env.monotonic().saturating_add(timeout);
+        let deadline = self.engine.env().monotonic().saturating_add(timeout);
         loop {
             let received = self.poll()?;
             let left = deadline.saturating_sub(self.engine.env().monotonic());

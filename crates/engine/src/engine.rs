@@ -1,6 +1,6 @@
 //! The engine: a data directory, its topics, and the machines that run on it.
 
-use std::{fmt, path::Path, sync::Arc};
+use std::{collections::BTreeSet, fmt, path::Path, sync::Arc};
 
 use hanbeon_idempotence::{FirstWrite, Verification};
 use hanbeon_log::{
@@ -41,6 +41,9 @@ pub(crate) struct Shared<E: Env> {
     admin: Mutex<Admin<E>>,
     pub(crate) upkeep: Mutex<Upkeep>,
     pub(crate) closed: AtomicBool,
+    pub(crate) store: Arc<dyn MetadataStore>,
+    /// Names of the appenders that are open.
+    pub(crate) appenders: Mutex<BTreeSet<String>>,
 }
 
 /// A producer's identity.
@@ -107,7 +110,7 @@ impl<E: Env> Engine<E> {
             env,
             data,
         });
-        let admin = Admin::new(Arc::clone(&ground), store, options.settings)
+        let admin = Admin::new(Arc::clone(&ground), Arc::clone(&store), options.settings)
             .map_err(|error| metadata(&ground.data, error))?;
         clear_leftovers(&admin)?;
         let upkeep = Upkeep::new(&admin.settings(), ground.env.now());
@@ -116,6 +119,8 @@ impl<E: Env> Engine<E> {
             settings: RwLock::new(admin.settings()),
             upkeep: Mutex::new(upkeep),
             closed: AtomicBool::new(false),
+            store,
+            appenders: Mutex::new(BTreeSet::new()),
             admin: Mutex::new(admin),
             ground,
         });

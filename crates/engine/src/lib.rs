@@ -1,11 +1,61 @@
 //! Kafka's exactly-once semantics embedded: topics, idempotent producers and consumers in one process, no server.
+//!
+//! It knows no sockets and no Kafka protocol (that is the broker's), decides nothing about sequences, segments or replicas
+//! (those are the machines it stands on), and starts no thread that was not asked for.
+//!
+//! ```text
+//!   Producer  Appender  Consumer          broker (elsewhere)
+//!        \        |        /                    |
+//!         +-------+-------+--------------------+
+//!                 |
+//!              Engine ---- Image: topics at one moment, replaced as a whole
+//!                 |
+//!          PartitionHandle ---- opened on first touch
+//!            |         |      \
+//!     log::Partition   |    waiters: long polls, acknowledgements
+//!                 replica::Leader
+//!
+//!   beside them: settings with their sources, producer ids, data directory, upkeep
+//! ```
+//!
+//! ```
+//! # let home = tempfile::tempdir()?;
+//! use hanbeon::{Engine, Record};
+//!
+//! let engine = Engine::open(home.path())?;
+//! engine.ensure_topic("orders", 3)?;
+//!
+//! let producer = engine.producer();
+//! let sent = producer.send(Record::new("orders", "3 apples").key("customer-7"))?.wait()?;
+//! // Acknowledged: not even a power cut takes it back.
+//!
+//! let mut consumer = engine.consumer();
+//! consumer.assign_all("orders")?;
+//! let received = consumer.poll()?;
+//! assert_eq!(received[0].value.as_deref(), Some(&b"3 apples"[..]));
+//! assert_eq!((received[0].partition, received[0].offset), (sent.partition, sent.offset));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What is promised
+//!
+//! - What was acknowledged is in the log once, at the offset that was said, after any crash (L1). How strong a crash a topic
+//!   survives is `flush.messages`: 1, the embedded default, is a power cut; Kafka's default is the loss of the process.
+//! - A batch that was sent again is recognised and not written again, also after reopening (P2).
+//! - After a failed write or sync nothing is acknowledged until the directory is opened again (L9).
+//! - Readers of a topic with `flush.messages` = 1 see nothing that a power cut can take back.
+//! - Producer ids are never given out twice.
 #![forbid(unsafe_code)]
 #![cfg(not(hanbeon_loom))]
 
 mod admin;
 mod adopt;
+mod appender;
+mod client_error;
+mod client_settings;
 mod config;
 mod configs;
+mod consumer;
 mod data_dir;
 mod engine;
 mod env;
@@ -17,16 +67,22 @@ mod meta_properties;
 mod metrics;
 mod options;
 mod partition;
+mod partitioner;
 mod produce;
+mod producer;
 mod producer_ids;
 mod topics;
 mod waiters;
 
+pub use appender::Appender;
+pub use client_error::ClientError;
+pub use client_settings::{ConsumerSettings, ProducerSettings, Reset, SettingError};
 pub use config::{
     ConfigChange, ConfigError, ConfigKey, ConfigOp, ConfigSource, ConfigSynonym, ConfigType,
     DescribedConfig, Mode, Owner, Settings, Update, registry,
 };
 pub use configs::BrokerScope;
+pub use consumer::{AnyData, Consumer, Received};
 pub use engine::{Engine, ProducerIdentity};
 pub use env::{Env, Manual, System};
 pub use error::{
@@ -44,4 +100,5 @@ pub use metrics::{Counter, Metrics, TopicMetrics};
 pub use options::Options;
 pub use partition::{DataFuture, FetchSpec, Fetched, PartitionHandle};
 pub use produce::{Produce, ProduceFuture, Produced};
+pub use producer::{Delivery, Producer, Record, Sent};
 pub use topics::{CreatedTopic, NewTopic, PARTITIONS_MAX, TopicRef};

@@ -317,7 +317,12 @@ impl<E: Env> PartitionHandle<E> {
             // KIP-207: not before this leader knows what its predecessor committed.
             opened.leader.lock().latest_offset()?;
         }
-        Ok(opened.log.find_offset(query, isolation)?)
+        let mut found = opened.log.find_offset(query, isolation)?;
+        if let (TimeQuery::Latest, Some(end)) = (query, &mut found) {
+            // The epoch of the next record, which is this leader's even before it has written one.
+            end.leader_epoch = self.leader_epoch();
+        }
+        Ok(found)
     }
 
     /// Deletes the records below `before`, or all that are committed; the new log start.
@@ -669,11 +674,10 @@ impl<E: Env> Opened<E> {
             let mut leader = self.leader.lock();
             // Appenders come here in any order.
             let end = end.max(leader.log_end());
-            match leader.appended(now, end) {
-                Ok(Some(high_watermark)) => self.log.advance_high_watermark(high_watermark),
-                Ok(None) => {}
-                Err(error) => debug_assert!(false, "{error}"),
-            }
+            let risen = leader.appended(now, end);
+            debug_assert!(risen.is_ok(), "{risen:?}");
+            // Not only when it rises: a leader that is alone begins at the log's end.
+            self.log.advance_high_watermark(leader.high_watermark());
         }
         self.wake(parking);
     }

@@ -364,7 +364,7 @@ fn build<E: Env>(
         &mut bytes,
         BatchSettings {
             codec: settings.codec,
-            level: settings.level,
+            level: settings.level(),
             timestamp_type: TimestampType::CreateTime,
             producer: Some(ProducerStamp { id, epoch, base_sequence: state.next }),
             kind: BatchKind::Plain,

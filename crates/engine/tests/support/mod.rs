@@ -7,17 +7,30 @@ use hanbeon_records::{BatchRef, crc32c, write_varint};
 
 /// A plain batch of these values.
 pub(crate) fn batch(values: &[&str]) -> Bytes {
-    build(-1, -1, -1, values)
+    build(now(), (-1, -1, -1), values)
 }
 
 /// A batch of an idempotent producer.
 pub(crate) fn idempotent(producer: ProducerIdentity, sequence: i32, values: &[&str]) -> Bytes {
-    build(producer.id.get(), producer.epoch.get(), sequence, values)
+    idempotent_at(now(), producer, sequence, values)
 }
 
-fn build(id: i64, epoch: i16, sequence: i32, values: &[&str]) -> Bytes {
+/// The same at a time of the test's own.
+pub(crate) fn idempotent_at(
+    now: i64,
+    producer: ProducerIdentity,
+    sequence: i32,
+    values: &[&str],
+) -> Bytes {
+    build(now, (producer.id.get(), producer.epoch.get(), sequence), values)
+}
+
+fn now() -> i64 {
     let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_millis();
-    let now = i64::try_from(now).unwrap();
+    i64::try_from(now).unwrap()
+}
+
+fn build(now: i64, (id, epoch, sequence): (i64, i16, i32), values: &[&str]) -> Bytes {
     let count = i32::try_from(values.len()).unwrap();
     let mut tail = Vec::new();
     tail.extend(0_i16.to_be_bytes());

@@ -1,0 +1,135 @@
+//! A data directory that Apache Kafka 4.3.1 wrote is opened, read, and written on.
+
+mod support;
+
+use std::{fs, path::Path};
+
+use hanbeon::{Acks, Engine, FetchSpec, OpenError, Options};
+use hanbeon_records::{Offset, ProducerId};
+use support::{batch, idempotent};
+
+/// Puts two golden partitions and the files beside them into one data directory.
+fn kafkas_directory(home: &Path) {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden");
+    for unit in ["idempotent-0", "idempotent-1"] {
+        let number = unit.rsplit('-').next().unwrap();
+        copy(&golden.join(unit).join(format!("idem-{number}")), &home.join(format!("idem-{number}")));
+    }
+    let beside = golden.join("idempotent-0/data-dir");
+    for entry in fs::read_dir(beside).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_name() != "bootstrap.checkpoint" {
+            fs::write(home.join(entry.file_name()), fs::read(entry.path()).unwrap()).unwrap();
+        }
+    }
+    fs::create_dir(home.join("__cluster_metadata-0")).unwrap();
+    fs::write(home.join("__cluster_metadata-0/quorum-state"), "Kafka's own").unwrap();
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        // Written anew, not copied: the golden files are read-only.
+        fs::write(to.join(entry.file_name()), fs::read(entry.path()).unwrap()).unwrap();
+    }
+}
+
+fn count(engine: &Engine, number: i32) -> usize {
+    let partition = engine.partition("idem", number).unwrap();
+    let fetched = partition.fetch(&FetchSpec::from(Offset::ZERO)).unwrap();
+    let mut rest: &[u8] = &fetched.records;
+    let mut records = 0;
+    while !rest.is_empty() {
+        let (batch, behind) = hanbeon_records::BatchRef::parse(rest).unwrap();
+        records += batch.record_count();
+        rest = behind;
+    }
+    usize::try_from(records).unwrap()
+}
+
+#[test]
+fn names_ids_records_and_producers_are_kafkas() {
+    let home = tempfile::tempdir().unwrap();
+    kafkas_directory(home.path());
+    let engine = Engine::open(home.path()).unwrap();
+    assert_eq!(engine.cluster_id(), "MkU3OEVBNTcwNTJENDM2Qg", "meta.properties is kept");
+    let topic = engine.topic("idem").unwrap();
+    let metadata = fs::read_to_string(home.path().join("idem-0/partition.metadata")).unwrap();
+    assert!(metadata.contains(&topic.id().to_string()), "the id is that of partition.metadata");
+    assert_eq!(topic.partitions().len(), 2);
+    assert_eq!([count(&engine, 0), count(&engine, 1)], [37, 44]);
+
+    let partition = engine.partition("idem", 0).unwrap();
+    let producers = partition.describe_producers().unwrap();
+    let largest = producers.iter().map(|view| view.producer_id).max().unwrap();
+    assert!(!producers.is_empty());
+    let fresh = engine.init_producer_id().unwrap();
+    assert!(fresh.id > ProducerId::new(largest.get() + 1000), "{} after {largest}", fresh.id);
+    assert!(partition.leader_epoch().get() > 0, "epochs go on above Kafka's");
+
+    // Kafka's producers go on where they were.
+    let known = producers[0];
+    let who = hanbeon::ProducerIdentity { id: known.producer_id, epoch: known.producer_epoch };
+    let next = known.last_sequence.unwrap().advance(1).get();
+    let produced = partition.produce(idempotent(who, next, &["on"]), Acks::All).wait().unwrap();
+    assert_eq!(produced.base_offset, Offset::new(37));
+    let gap = partition.produce(idempotent(who, next + 5, &["gap"]), Acks::All).wait();
+    assert_eq!(gap.unwrap_err().code(), hanbeon::ErrorCode::OutOfOrderSequenceNumber);
+    engine.shutdown().unwrap();
+
+    let own = home.path().join("__cluster_metadata-0/quorum-state");
+    assert_eq!(fs::read_to_string(own).unwrap(), "Kafka's own", "left alone");
+    let engine = Engine::open(home.path()).unwrap();
+    assert_eq!([count(&engine, 0), count(&engine, 1)], [38, 44]);
+    assert!(engine.init_producer_id().unwrap().id > fresh.id);
+}
+
+#[test]
+fn a_part_of_a_larger_cluster_is_refused_and_left_as_it_is() {
+    let home = tempfile::tempdir().unwrap();
+    kafkas_directory(home.path());
+    fs::remove_dir_all(home.path().join("idem-0")).unwrap();
+    let refused = Engine::open(home.path()).unwrap_err();
+    assert!(matches!(refused, OpenError::Foreign { .. }), "{refused}");
+    assert!(home.path().join("idem-1/00000000000000000000.log").exists());
+}
+
+#[test]
+fn what_is_written_here_lies_where_kafka_looks_for_it() {
+    let home = tempfile::tempdir().unwrap();
+    let engine = Engine::open_with(home.path(), Options::broker()).unwrap();
+    let topic = engine.ensure_topic("t", 1).unwrap();
+    let partition = engine.partition("t", 0).unwrap();
+    partition.produce(batch(&["a", "b"]), Acks::All).wait().unwrap();
+    engine.shutdown().unwrap();
+    let read = |file: &str| fs::read_to_string(home.path().join(file)).unwrap();
+    assert!(read("meta.properties").contains("version=1\ncluster.id="));
+    assert_eq!(read("t-0/partition.metadata"), format!("version: 0\ntopic_id: {}", topic.id()));
+    assert_eq!(read("recovery-point-offset-checkpoint"), "0\n1\nt 0 2\n");
+    assert_eq!(read("replication-offset-checkpoint"), "0\n1\nt 0 2\n");
+    assert_eq!(read("log-start-offset-checkpoint"), "0\n0\n");
+    assert_eq!(read(".kafka_cleanshutdown"), "{\"version\":0,\"brokerEpoch\":-1}");
+    assert!(home.path().join("t-0/00000000000000000000.log").exists());
+}
+
+#[test]
+fn a_second_opener_is_told_who_holds_the_directory() {
+    let home = tempfile::tempdir().unwrap();
+    let _held = Engine::open(home.path()).unwrap();
+    let refused = Engine::open(home.path()).unwrap_err();
+    assert!(matches!(refused, OpenError::Locked { .. }));
+    let holder = std::process::id().to_string();
+    let text = refused.to_string();
+    assert!(text.contains(&holder) || text.contains("this process"), "{text}");
+}
+
+#[test]
+fn metadata_of_a_later_release_is_not_guessed_at() {
+    let home = tempfile::tempdir().unwrap();
+    Engine::open(home.path()).unwrap().shutdown().unwrap();
+    let file = home.path().join("meta.properties");
+    let later = fs::read_to_string(&file).unwrap().replace("version=1", "version=9");
+    fs::write(file, later).unwrap();
+    assert!(matches!(Engine::open(home.path()), Err(OpenError::MetaProperties { .. })));
+}

@@ -1,0 +1,175 @@
+//! The power goes at every single operation in turn, once more while recovering from that, and every acknowledged record is there
+//! once, where it was said to be.
+//!
+//! `SEED=... cargo test -p hanbeon --test power_cuts` draws other crashes from the same moments.
+
+mod support;
+
+use std::collections::BTreeMap;
+
+use hanbeon::{
+    Acks, Engine, FetchSpec, Manual, NewTopic, Mode, Options, Placed, ProducerIdentity,
+};
+use hanbeon_log::{CrashDir, Fault, FaultKind, Lasting};
+use hanbeon_records::{Millis, Offset};
+use support::{idempotent_at, values};
+
+const NOW: Millis = Millis::new(1_700_000_000_000);
+const PARTITIONS: i32 = 2;
+const RECORDS: i32 = 8;
+
+type World = Engine<Manual<CrashDir>>;
+
+/// What the application knows.
+#[derive(Default)]
+struct Application {
+    producer: Option<ProducerIdentity>,
+    /// Offsets by partition and sequence.
+    acknowledged: BTreeMap<(i32, i32), Offset>,
+    ids: Vec<i64>,
+}
+
+fn seed() -> u64 {
+    std::env::var("SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
+}
+
+fn open(disk: &CrashDir, seed: u64) -> Option<World> {
+    let env = Manual::new(NOW, seed);
+    Engine::open_in(env, disk.clone(), Options::embedded()).ok()
+}
+
+/// Sends what is not acknowledged yet, until the storage fails. Whether all is done.
+fn work(disk: &CrashDir, seed: u64, application: &mut Application) -> bool {
+    let Some(engine) = open(disk, seed) else {
+        return false;
+    };
+    let done = send(&engine, application);
+    // A dead machine closes nothing.
+    std::mem::forget(engine);
+    done.is_some()
+}
+
+fn send(engine: &World, application: &mut Application) -> Option<()> {
+    if engine.topic("t").is_none() {
+        let topic = NewTopic::new("t", PARTITIONS).config("internal.segment.bytes", "400");
+        engine.create_topic(&topic, Mode::Apply).ok()?;
+    }
+    // Each life takes an id, which nobody may have had before.
+    let fresh = engine.init_producer_id().ok()?;
+    application.ids.push(fresh.id.get());
+    let producer = *application.producer.get_or_insert(fresh);
+    for sequence in 0..RECORDS {
+        for number in 0..PARTITIONS {
+            if application.acknowledged.contains_key(&(number, sequence)) {
+                continue;
+            }
+            let partition = engine.partition("t", number).ok()?;
+            let value = format!("{number}/{sequence}");
+            let sent = idempotent_at(NOW.get(), producer, sequence, &[&value]);
+            let produced = partition.produce(sent, Acks::All).wait().ok()?;
+            application.acknowledged.insert((number, sequence), produced.base_offset);
+        }
+    }
+    Some(())
+}
+
+fn check(disk: &CrashDir, seed: u64, application: &Application, story: &str) {
+    let engine = open(disk, seed).unwrap_or_else(|| panic!("{story}: does not open"));
+    if engine.topic("t").is_none() {
+        assert!(application.acknowledged.is_empty(), "{story}: the topic is lost");
+        return;
+    }
+    for number in 0..PARTITIONS {
+        let partition = engine.partition("t", number).unwrap();
+        let mut found = Vec::new();
+        loop {
+            let from = Offset::new(i64::try_from(found.len()).unwrap());
+            let fetched = partition.fetch(&FetchSpec::from(from));
+            let fetched = fetched.unwrap_or_else(|error| panic!("{story}: {error:?}"));
+            if fetched.records.is_empty() {
+                break;
+            }
+            found.extend(values(&fetched.records));
+        }
+        for sequence in 0..RECORDS {
+            let value = format!("{number}/{sequence}");
+            let places: Vec<_> = (0_i64..).zip(&found).filter(|(_, at)| **at == value).collect();
+            assert!(places.len() <= 1, "{story}: {value} is there {} times: {found:?}", places.len());
+            if let Some(offset) = application.acknowledged.get(&(number, sequence)) {
+                let place = places.first().map(|(place, _)| *place);
+                assert_eq!(place, Some(offset.get()), "{story}: {value} was acknowledged: {found:?}");
+            }
+        }
+    }
+    let mut ids = application.ids.clone();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), application.ids.len(), "{story}: a producer id was given out twice");
+}
+
+#[test]
+fn l1_what_was_acknowledged_is_there_once_whenever_the_power_goes() {
+    let seed = seed();
+    for cut in 0.. {
+        let disk = CrashDir::new();
+        let mut application = Application::default();
+        disk.inject(Fault { kind: FaultKind::Error, after: cut, lasting: Lasting::Sticky });
+        let done = work(&disk, seed, &mut application);
+        let draw = seed.wrapping_mul(1000).wrapping_add(cut);
+        let story = format!("power cut at operation {cut}, SEED={seed}");
+        let disk = disk.crash(draw);
+        // And again while it recovers and goes on.
+        disk.inject(Fault { kind: FaultKind::Error, after: draw % 23, lasting: Lasting::Sticky });
+        work(&disk, draw, &mut application);
+        let disk = disk.crash(draw.wrapping_add(1));
+        check(&disk.crash(draw.wrapping_add(2)), draw, &application, &story);
+        assert!(work(&disk, draw.wrapping_add(3), &mut application), "{story}: does not go on");
+        let rest = disk.crash(draw.wrapping_add(4));
+        check(&rest, draw, &application, &format!("{story}, after going on"));
+        if done {
+            assert!(cut > 60, "the sweep ended at {cut}");
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_failed_sync_poisons_the_directory_until_it_is_opened_again() {
+    let disk = CrashDir::new();
+    let engine = open(&disk, 1).unwrap();
+    engine.ensure_topic("t", 2).unwrap();
+    let producer = engine.init_producer_id().unwrap();
+    let (one, two) = (engine.partition("t", 0).unwrap(), engine.partition("t", 1).unwrap());
+    let batch = |sequence| idempotent_at(NOW.get(), producer, sequence, &["x"]);
+    two.produce(batch(0), Acks::All).wait().unwrap();
+    one.produce(batch(0), Acks::All).wait().unwrap();
+    disk.inject(Fault { kind: FaultKind::Sync, after: 0, lasting: Lasting::Once });
+    assert!(one.produce(batch(1), Acks::All).wait().is_err());
+    assert!(engine.storage_failure().is_some());
+    // The other partition's disk is the same one.
+    assert!(two.produce(batch(1), Acks::All).wait().is_err(), "nothing is acknowledged any more");
+    assert!(engine.shutdown().is_err(), "no clean marker is written");
+    let engine = open(&disk.crash(3), 2).unwrap();
+    let one = engine.partition("t", 0).unwrap();
+    let again = one.produce(batch(1), Acks::All).wait().unwrap();
+    assert_eq!(again.base_offset, Offset::new(1));
+    let retried = one.produce(batch(1), Acks::All).wait().unwrap();
+    assert_eq!(retried.placed, Placed::Duplicate);
+}
+
+#[test]
+fn readers_of_a_sync_topic_see_nothing_that_a_power_cut_can_take_back() {
+    let disk = CrashDir::new();
+    let engine = open(&disk, 1).unwrap();
+    engine.ensure_topic("t", 1).unwrap();
+    let partition = engine.partition("t", 0).unwrap();
+    let producer = engine.init_producer_id().unwrap();
+    let sent = partition.produce(idempotent_at(NOW.get(), producer, 0, &["x"]), Acks::All);
+    // Written, and not yet synced: nobody waits for it.
+    assert_eq!(partition.log_end_offset().unwrap(), Offset::new(1));
+    assert_eq!(partition.high_watermark().unwrap(), Offset::ZERO);
+    assert!(partition.fetch(&FetchSpec::from(Offset::ZERO)).unwrap().records.is_empty());
+    sent.wait().unwrap();
+    assert_eq!(values(&partition.fetch(&FetchSpec::from(Offset::ZERO)).unwrap().records), ["x"]);
+    std::mem::forget(engine);
+}
