@@ -10,11 +10,12 @@
 use std::collections::BTreeSet;
 
 use hanbeon_idempotence::{ProducerStates, Settings};
-use hanbeon_records::Offset;
+use hanbeon_records::{Millis, Offset};
 
 use crate::{
-    Action, Corruption, Damage, Dir, EpochsChanged, LeaderEpochs, LogError, LogFile, Open,
-    OpenPartition, OpenReport, SegmentFile, SegmentFileName, Shutdown, TruncatedTail,
+    Action, ActiveTimeIndex, Corruption, Damage, Dir, EpochsChanged, LeaderEpochs, LogError, LogFile, Open,
+    OpenPartition, OpenReport, SegmentFile, SegmentFileName, SegmentSpan, Shutdown,
+    TimeIndexView, TruncatedTail,
     active::{Active, IndexFiles, Writing, open, path, remove_if_there},
     checkpoint::write_atomically,
     examine::{Examination, Examined, Part, name_of},
@@ -260,7 +261,7 @@ fn build<D: Dir>(
     let last = parts.pop();
     let mut segments = Vec::with_capacity(parts.len().saturating_add(1));
     for part in parts {
-        segments.push(Arc::new(sealed(dir, part, &mut behind, report)?));
+        segments.push(Arc::new(sealed(dir, part, options, &mut behind, report)?));
     }
     let jitter = |base| jitter(&options.config, options.jitter_seed, base);
     let active = match last {
@@ -287,6 +288,7 @@ fn build<D: Dir>(
 fn sealed<D: Dir>(
     dir: &D,
     mut part: Part<D::File>,
+    options: &OpenPartition,
     behind: &mut Behind<D::File>,
     report: &mut OpenReport,
 ) -> Result<Segment<D::File>, LogError> {
@@ -306,7 +308,33 @@ fn sealed<D: Dir>(
         };
         behind.indexes.push(files);
     }
+    complete_times(dir, &mut part, options, report)?;
     Ok(Segment::new(part.base, &dir.display(), part.file, part.end, part.indexes))
+}
+
+/// Adds the last entry of a time index where it is missing: it is written at the roll, and a power cut right behind that takes
+/// it although the recovery point covers the segment.
+fn complete_times<D: Dir>(
+    dir: &D,
+    part: &mut Part<D::File>,
+    options: &OpenPartition,
+    report: &mut OpenReport,
+) -> Result<(), LogError> {
+    let Indexes::Sealed { time, .. } = &mut part.indexes else { return Ok(()) };
+    let (base, largest) = (part.base, part.progress.largest);
+    let last = TimeIndexView::trusted(time, base).last();
+    if largest.timestamp <= last.map_or(Millis::NONE, |last| last.timestamp) {
+        return Ok(());
+    }
+    let span = SegmentSpan { base_offset: base, end_offset: part.end.offset, log_bytes: part.len };
+    let name = SegmentFileName::live(base, SegmentFile::TimeIndex).file_name();
+    let bytes_max = options.config.segment_index_bytes();
+    let Ok(mut index) = ActiveTimeIndex::from_file(time, span, bytes_max) else { return Ok(()) };
+    let (Ok(()) | Err(_)) = index.push_final(largest.timestamp, largest.offset);
+    write_atomically(dir, &name, index.as_bytes())?;
+    report.indexes_rebuilt.push(name_of(base, SegmentFile::TimeIndex));
+    *time = bytes::Bytes::copy_from_slice(index.as_bytes());
+    Ok(())
 }
 
 /// Brings the index files of a part in line with what is in memory. A doubtful one is replaced as a whole.
@@ -319,7 +347,7 @@ fn write_indexes<D: Dir>(
     let Indexes::Active { offset, time, txn } = &mut part.indexes else {
         return Err(LogError::Closed { dir: dir.display() });
     };
-    if part.progress.largest.timestamp > hanbeon_records::Millis::NONE {
+    if part.progress.largest.timestamp > Millis::NONE {
         // Refused only where the index says the same or more already.
         let (Ok(()) | Err(_)) =
             time.push_final(part.progress.largest.timestamp, part.progress.largest.offset);
@@ -395,7 +423,7 @@ fn resumed<D: Dir>(
 fn first_time<D: Dir>(
     dir: &D,
     part: &Part<D::File>,
-) -> Result<Option<hanbeon_records::Millis>, LogError> {
+) -> Result<Option<Millis>, LogError> {
     let mut walker = crate::walk::Walker::new(&part.file, 0, part.end.bytes);
     match walker.next() {
         Ok(head) => Ok(head.map(|(_, head)| head.max_timestamp)),
