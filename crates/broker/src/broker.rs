@@ -4,12 +4,14 @@ use std::{future::Future, io, net::SocketAddr, sync::Arc};
 
 use hanbeon::{Engine, Env, LogError, System};
 use hanbeon_wire::Advertised;
+use prometheus_client::registry::Registry;
 use tokio::{net::TcpListener, sync::watch};
 
 use crate::{
     Limits,
     dispatch::{Endpoint, Node, SERVED},
-    metrics::{ConnectionMetrics, RequestMetrics},
+    metrics::{ConnectionMetrics, Counted, RequestMetrics},
+    page,
     server::Server,
     sessions::Sessions,
 };
@@ -21,17 +23,25 @@ pub struct BrokerOptions {
     listen: SocketAddr,
     advertised: Option<Endpoint>,
     limits: Limits,
+    metrics: Option<SocketAddr>,
 }
 
 impl BrokerOptions {
     /// Listens on `address` (port 0 takes a free one) and tells clients to connect there.
     pub const fn new(address: SocketAddr) -> Self {
-        Self { listen: address, advertised: None, limits: Limits::standard() }
+        Self { listen: address, advertised: None, limits: Limits::standard(), metrics: None }
     }
 
     /// Tells clients to connect elsewhere (`advertised.listeners`).
     pub fn advertised(mut self, endpoint: Endpoint) -> Self {
         self.advertised = Some(endpoint);
+        self
+    }
+
+    /// Serves a page for Prometheus, `GET /metrics`, at an address of its own. It asks nobody who they are: keep it on a loopback address,
+    /// or behind something that does.
+    pub const fn metrics(mut self, address: SocketAddr) -> Self {
+        self.metrics = Some(address);
         self
     }
 
@@ -62,8 +72,11 @@ pub enum BrokerError {
 /// A broker that listens.
 pub struct Broker<E: Env = System> {
     server: Server<Arc<Node<E>>>,
+    page: Option<(TcpListener, SocketAddr, Arc<Registry>)>,
     engine: Engine<E>,
     local: SocketAddr,
+    stop: watch::Sender<bool>,
+    stopping: watch::Receiver<bool>,
 }
 
 impl<E: Env> Broker<E> {
@@ -72,30 +85,51 @@ impl<E: Env> Broker<E> {
     /// # Errors
     /// [`BrokerError::Listen`].
     pub async fn bind(engine: Engine<E>, options: BrokerOptions) -> Result<Self, BrokerError> {
-        let BrokerOptions { listen, advertised, limits } = options;
-        let refused = |source| BrokerError::Listen { address: listen, source };
-        let listener = TcpListener::bind(listen).await.map_err(refused)?;
-        let local = listener.local_addr().map_err(refused)?;
+        let BrokerOptions { listen, advertised, limits, metrics } = options;
+        let (listener, local) = listen_on(listen).await?;
+        let page = match metrics {
+            Some(address) => Some(listen_on(address).await?),
+            None => None,
+        };
         let endpoint = advertised
             .unwrap_or_else(|| Endpoint { host: local.ip().to_string(), port: local.port() });
         // Session ids of two lives of the broker shall not be taken for each other.
         let first_session = i32::try_from(engine.now().get().rem_euclid(1 << 30)).unwrap_or(0);
+        let (stop, stopping) = watch::channel(false);
         let node = Arc::new(Node {
             engine: engine.clone(),
             endpoint,
             advertised: Advertised::new(SERVED),
             sessions: Arc::new(Sessions::new(limits.fetch_sessions_max, first_session)),
             metrics: RequestMetrics::new(),
+            stopping: stopping.clone(),
+        });
+        let connections = ConnectionMetrics::default();
+        let page = page.map(|(listener, address)| {
+            let mut registry = Registry::default();
+            registry.register_collector(Box::new(Counted {
+                engine: engine.clone(),
+                sessions: Arc::clone(&node.sessions),
+                requests: node.metrics.clone(),
+                connections: connections.clone(),
+            }));
+            (listener, address, Arc::new(registry))
         });
         let advertised = node.advertised.clone();
-        let server = Server::new(listener, node, advertised, limits, ConnectionMetrics::default());
-        Ok(Self { server, engine, local })
+        let server = Server::new(listener, node, advertised, limits, connections);
+        Ok(Self { server, page, engine, local, stop, stopping })
     }
 
     /// Where it listens.
     #[must_use]
     pub const fn local_address(&self) -> SocketAddr {
         self.local
+    }
+
+    /// Where the page for Prometheus is, if there is one.
+    #[must_use]
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.page.as_ref().map(|(_, address, _)| *address)
     }
 
     /// Serves until `stop` resolves, answers what was begun, and shuts the engine down.
@@ -106,18 +140,32 @@ impl<E: Env> Broker<E> {
         self,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), BrokerError> {
-        let (stopped, watch) = watch::channel(false);
-        let stopping = tokio::spawn(async move {
+        let Self { server, page, engine, stop: stopped, stopping, .. } = self;
+        let watching = tokio::spawn(async move {
             stop.await;
             stopped.send_replace(true);
-            // The sender lives until every connection has seen the change.
-            stopped.closed().await;
         });
-        self.server.run(watch).await;
-        stopping.abort();
-        self.engine.shutdown()?;
-        Ok(())
+        let page = page.map(|(listener, _, registry)| {
+            tokio::spawn(page::serve(listener, registry, stopping.clone()))
+        });
+        server.run(stopping).await;
+        watching.abort();
+        if let Some(page) = page {
+            page.abort();
+        }
+        // It syncs and closes every log: long enough to be in the way of whatever else runs here.
+        match tokio::task::spawn_blocking(move || engine.shutdown()).await {
+            Ok(result) => Ok(result?),
+            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+        }
     }
+}
+
+async fn listen_on(address: SocketAddr) -> Result<(TcpListener, SocketAddr), BrokerError> {
+    let refused = |source| BrokerError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(refused)?;
+    let local = listener.local_addr().map_err(refused)?;
+    Ok((listener, local))
 }
 
 impl<E: Env> std::fmt::Debug for Broker<E> {

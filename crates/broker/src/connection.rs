@@ -53,7 +53,7 @@ pub(crate) enum Reply {
     /// Nothing: a Produce request with acks=0.
     Nothing,
     /// It must wait for something.
-    Later(Boxed<Reply>),
+    Later(Boxed<Self>),
     /// Something must be made ready before it can start; nothing behind it starts before it. The future gives the request back.
     Prepare(Boxed<Request>),
     /// It has no answer that the client could read, or must not have one.
@@ -112,8 +112,10 @@ struct UnderWay<T> {
 enum Turn {
     /// All that has arrived is started; more bytes are wanted.
     NeedsBytes,
-    /// The next request waits for answers, or for the client to read some.
+    /// The next request waits for answers to those before it.
     Busy,
+    /// The next request waits until the client has read some answers.
+    Full,
     /// There is more to start; others come first.
     Over,
 }
@@ -189,7 +191,7 @@ impl<'s, S: Service> Connection<'s, S> {
             }) {
                 return Ok(ended);
             }
-            if turn == Turn::Over {
+            if turn == Turn::Over || (turn == Turn::Full && !self.is_full()) {
                 coop::consume_budget().await;
                 continue;
             }
@@ -223,11 +225,11 @@ impl<'s, S: Service> Connection<'s, S> {
 
     fn start_what_may_start(&mut self) -> Turn {
         for _ in 0..REQUESTS_PER_TURN {
-            if self.ending.is_some()
-                || self.preparing.is_some()
-                || self.out_bytes >= self.limits.answer_bytes_max
-            {
+            if self.ending.is_some() || self.preparing.is_some() {
                 return Turn::Busy;
+            }
+            if self.is_full() {
+                return Turn::Full;
             }
             match self.order.next_request(self.advertised) {
                 Ok(Next::NeedBytes) => return Turn::NeedsBytes,
@@ -242,6 +244,11 @@ impl<'s, S: Service> Connection<'s, S> {
             }
         }
         Turn::Over
+    }
+
+    /// Whether the client leaves more answers lying than it may.
+    const fn is_full(&self) -> bool {
+        self.out_bytes >= self.limits.answer_bytes_max
     }
 
     /// Does what becomes of a request.
@@ -369,3 +376,6 @@ async fn granted(asking: &mut Option<Boxed<Option<Room>>>) -> Option<Room> {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;

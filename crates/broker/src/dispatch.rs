@@ -8,6 +8,7 @@ use hanbeon_wire::{
     Advertised, Answer, ApiKey, ApiVersionsRequest, Features, ReplyTo, Request, WireError,
     write_api_versions,
 };
+use tokio::sync::watch;
 
 use crate::{
     admin,
@@ -57,6 +58,8 @@ pub(crate) struct Node<E: Env> {
     pub(crate) advertised: Advertised,
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) metrics: RequestMetrics,
+    /// Turns true when the broker stops.
+    pub(crate) stopping: watch::Receiver<bool>,
 }
 
 impl<E: Env> Service for Arc<Node<E>> {
@@ -64,10 +67,12 @@ impl<E: Env> Service for Arc<Node<E>> {
         let ReplyTo { api, version, .. } = request.reply_to;
         self.metrics.count(api);
         tracing::trace!(%api, version, "request");
-        let unopened = match api {
-            ApiKey::Produce => produce::unopened(&self.engine, &request),
-            ApiKey::Fetch => fetch::unopened(&self.engine, &request),
-            _ => Vec::new(),
+        let unopened = if api == ApiKey::Produce {
+            produce::unopened(&self.engine, &request)
+        } else if api == ApiKey::Fetch {
+            fetch::unopened(&self.engine, &request)
+        } else {
+            Vec::new()
         };
         if unopened.is_empty() {
             self.start_prepared(request)
@@ -78,9 +83,10 @@ impl<E: Env> Service for Arc<Node<E>> {
 
     fn start_prepared(&self, request: Request) -> Reply {
         let api = request.reply_to.api;
+        #[expect(clippy::wildcard_enum_match_arm, reason = "all others have their own module")]
         match api {
             ApiKey::Produce => produce::start(&self.engine, request),
-            ApiKey::Fetch => fetch::start(&self.engine, &self.sessions, &request),
+            ApiKey::Fetch => fetch::start(self, &request),
             ApiKey::ApiVersions => finished(api, self.api_versions(&request)),
             _ => admin::start(self, request),
         }

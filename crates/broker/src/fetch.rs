@@ -22,6 +22,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{
     connection::Reply,
+    dispatch::Node,
     sessions::{News, Sessions, Standing, Told, TopicKey, Wanted, known},
 };
 
@@ -45,11 +46,7 @@ pub(crate) fn unopened<E: Env>(engine: &Engine<E>, request: &Request) -> Vec<Par
 }
 
 /// Starts a Fetch request.
-pub(crate) fn start<E: Env>(
-    engine: &Engine<E>,
-    sessions: &Arc<Sessions>,
-    request: &Request,
-) -> Reply {
+pub(crate) fn start<E: Env>(node: &Node<E>, request: &Request) -> Reply {
     let asked = match FetchRequest::read(request) {
         Ok(asked) => asked,
         Err(error) => {
@@ -58,13 +55,13 @@ pub(crate) fn start<E: Env>(
         }
     };
     let reply_to = request.reply_to;
-    let (standing, wanted) = match sessions.resolve(&asked) {
+    let (standing, wanted) = match node.sessions.resolve(&asked) {
         Ok(resolved) => resolved,
         Err(code) => return finished(whole_error(reply_to, code)),
     };
     let fetch = Fetching {
-        engine: engine.clone(),
-        sessions: Arc::clone(sessions),
+        engine: node.engine.clone(),
+        sessions: Arc::clone(&node.sessions),
         reply_to,
         standing,
         wanted,
@@ -77,8 +74,14 @@ pub(crate) fn start<E: Env>(
     if wait_ms == 0 || fetch.is_enough(&read) {
         return finished(fetch.answer(read));
     }
+    let mut stopping = node.stopping.clone();
     Reply::Later(Box::pin(async move {
-        let read = fetch.wait(read, Instant::now() + Duration::from_millis(wait_ms)).await;
+        let deadline = Instant::now() + Duration::from_millis(wait_ms);
+        let read = tokio::select! {
+            read = fetch.wait(read, deadline) => read,
+            // A broker that stops does not keep readers waiting for data that cannot come.
+            _ = stopping.wait_for(|stop| *stop) => fetch.read(),
+        };
         finished(fetch.answer(read))
     }))
 }

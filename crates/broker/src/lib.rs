@@ -30,6 +30,7 @@ mod fetch;
 mod intake;
 mod limits;
 mod metrics;
+mod page;
 mod patience;
 mod produce;
 mod server;

@@ -1,11 +1,22 @@
-//! What is counted about connections and requests, and the page that shows it.
+//! What is counted about connections and requests, and everything that is counted under the names Kafka's dashboards know.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering::Relaxed},
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
+use hanbeon::{Counter, Engine, Env, Metrics, PartitionHandle, TopicMetrics};
 use hanbeon_wire::ApiKey;
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncoder, NoLabelSet},
+    metrics::MetricType,
+};
+
+use crate::sessions::Sessions;
 
 /// Connections opened, closed and refused. Clones count together.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +30,7 @@ struct ConnectionCounts {
 }
 
 impl ConnectionMetrics {
+    // Relaxed, here and below: statistics order nothing.
     pub(crate) fn opened(&self) {
         self.0.opened.fetch_add(1, Relaxed);
     }
@@ -38,13 +50,223 @@ pub(crate) struct RequestMetrics(Arc<Vec<AtomicU64>>);
 
 impl RequestMetrics {
     pub(crate) fn new() -> Self {
-        let slots = ApiKey::ALL.iter().map(|api| usize::try_from(api.number()).unwrap_or(0)).max();
-        Self(Arc::new((0..=slots.unwrap_or(0)).map(|_| AtomicU64::new(0)).collect()))
+        let slots = ApiKey::ALL.iter().filter_map(|api| slot(*api)).max().unwrap_or(0);
+        Self(Arc::new((0..=slots).map(|_| AtomicU64::new(0)).collect()))
     }
 
     pub(crate) fn count(&self, api: ApiKey) {
-        if let Some(count) = usize::try_from(api.number()).ok().and_then(|at| self.0.get(at)) {
+        if let Some(count) = slot(api).and_then(|at| self.0.get(at)) {
             count.fetch_add(1, Relaxed);
         }
     }
+
+    fn get(&self, api: ApiKey) -> u64 {
+        slot(api).and_then(|at| self.0.get(at)).map_or(0, |count| count.load(Relaxed))
+    }
+}
+
+fn slot(api: ApiKey) -> Option<usize> {
+    usize::try_from(api.number()).ok()
+}
+
+/// Everything that is counted, read when somebody asks. Logs that are not open yet are left alone.
+pub(crate) struct Counted<E: Env> {
+    pub(crate) engine: Engine<E>,
+    pub(crate) sessions: Arc<Sessions>,
+    pub(crate) requests: RequestMetrics,
+    pub(crate) connections: ConnectionMetrics,
+}
+
+impl<E: Env> fmt::Debug for Counted<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Counted").finish_non_exhaustive()
+    }
+}
+
+impl<E: Env> Collector for Counted<E> {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut page = Page(&mut encoder);
+        self.topics(&mut page)?;
+        self.partitions(&mut page)?;
+        self.requests(&mut page)?;
+        decisions(&mut page, self.engine.metrics())
+    }
+}
+
+/// A number of a topic: its name on the page, what it is, where it is.
+type OfTopic = (&'static str, &'static str, fn(&TopicMetrics) -> &Counter);
+/// A number of a partition whose log is open.
+type OfPartition<E> = (&'static str, &'static str, fn(&PartitionHandle<E>) -> Option<u64>);
+
+const TOPICS: &[OfTopic] = &[
+    ("kafka_server_brokertopicmetrics_messagesin", "Records appended", |m| &m.messages_in),
+    ("kafka_server_brokertopicmetrics_bytesin", "Bytes of batches appended", |m| &m.bytes_in),
+    ("kafka_server_brokertopicmetrics_bytesout", "Bytes of batches read", |m| &m.bytes_out),
+    ("kafka_server_brokertopicmetrics_totalproducerequests", "Batches sent", |m| {
+        &m.produce_requests
+    }),
+    ("kafka_server_brokertopicmetrics_failedproducerequests", "Batches not taken", |m| {
+        &m.failed_produce_requests
+    }),
+    ("kafka_server_brokertopicmetrics_totalfetchrequests", "Reads", |m| &m.fetch_requests),
+    ("kafka_server_brokertopicmetrics_failedfetchrequests", "Reads refused or failed", |m| {
+        &m.failed_fetch_requests
+    }),
+];
+
+impl<E: Env> Counted<E> {
+    fn topics(&self, page: &mut Page<'_, '_>) -> fmt::Result {
+        let image = self.engine.image();
+        let topics = image.topics();
+        for (name, help, read) in TOPICS {
+            let mut family = page.counters(name, help)?;
+            for topic in &topics {
+                let labels = [("topic", topic.name().as_str())];
+                count(&mut family, &labels, read(topic.metrics()).get())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn partitions(&self, page: &mut Page<'_, '_>) -> fmt::Result {
+        let numbers: [OfPartition<E>; 5] = [
+            ("kafka_log_log_logstartoffset", "First offset", |p| offset(p.log_start_offset())),
+            ("kafka_log_log_logendoffset", "End of the log", |p| offset(p.log_end_offset())),
+            ("kafka_log_log_size", "Bytes of batches on disk", |p| p.size_bytes().ok()),
+            ("kafka_log_log_numlogsegments", "Segments", |p| {
+                p.segments().ok().and_then(|all| u64::try_from(all.len()).ok())
+            }),
+            (
+                "kafka_cluster_partition_laststableoffsetlag",
+                "Offsets that open transactions hold back",
+                |p| offset(p.high_watermark())?.checked_sub(offset(p.last_stable_offset())?),
+            ),
+        ];
+        let image = self.engine.image();
+        let open: Vec<_> = image
+            .topics()
+            .into_iter()
+            .flat_map(|topic| topic.partitions())
+            .filter(|partition| partition.is_open())
+            .collect();
+        for (name, help, read) in numbers {
+            let mut family = page.gauges(name, help)?;
+            for partition in &open {
+                let Some(value) = read(partition) else { continue };
+                let number = partition.number().to_string();
+                let labels = [("topic", partition.topic().as_str()), ("partition", &number)];
+                family.encode_family(&labels)?.encode_gauge(&value)?;
+            }
+        }
+        let all: usize = image.topics().iter().map(|topic| topic.partitions().len()).sum();
+        page.gauges("kafka_server_replicamanager_partitioncount", "Partitions")?.encode_gauge(&all)
+    }
+
+    fn requests(&self, page: &mut Page<'_, '_>) -> fmt::Result {
+        let mut family =
+            page.counters("kafka_network_requestmetrics_requests", "Requests begun")?;
+        for &api in ApiKey::ALL {
+            let requests = self.requests.get(api);
+            if requests > 0 {
+                count(&mut family, &[("request", api.to_string().as_str())], requests)?;
+            }
+        }
+        drop(family);
+        let connections = &self.connections.0;
+        let (opened, closed) = (connections.opened.load(Relaxed), connections.closed.load(Relaxed));
+        page.gauges("kafka_server_socket_server_metrics_connection_count", "Open connections")?
+            .encode_gauge(&opened.saturating_sub(closed))?;
+        for (name, help, value) in [
+            (
+                "kafka_server_socket_server_metrics_connection_creation",
+                "Connections opened",
+                opened,
+            ),
+            ("kafka_server_socket_server_metrics_connection_close", "Connections closed", closed),
+            (
+                "hanbeon_connections_refused",
+                "Connections refused for a limit",
+                connections.refused.load(Relaxed),
+            ),
+        ] {
+            plain(&mut page.counters(name, help)?, value)?;
+        }
+        page.gauges(
+            "kafka_server_fetchsessioncache_numincrementalfetchsessions",
+            "Open fetch sessions",
+        )?
+        .encode_gauge(&self.sessions.len())
+    }
+}
+
+/// What is ours: what became of batches, and what syncs cost.
+fn decisions(page: &mut Page<'_, '_>, metrics: &Metrics) -> fmt::Result {
+    let mut family = page.counters("idempotent_decisions", "What became of batches")?;
+    for (decision, counter) in [
+        ("append", &metrics.admitted),
+        ("duplicate", &metrics.duplicates),
+        ("out_of_order", &metrics.out_of_order),
+        ("fenced", &metrics.fenced),
+        ("refused", &metrics.refused),
+    ] {
+        count(&mut family, &[("decision", decision)], counter.get())?;
+    }
+    drop(family);
+    let (syncs, batches) = (metrics.syncs.get(), metrics.synced_batches.get());
+    // Counts of a group are far from the 2^53 up to which this is exact.
+    let sum = f64::from(u32::try_from(batches).unwrap_or(u32::MAX));
+    page.0
+        .encode_descriptor(
+            "group_commit_batch_size",
+            "Batches answered by one sync that was waited for",
+            None,
+            MetricType::Histogram,
+        )?
+        .encode_histogram::<NoLabelSet>(sum, syncs, &[(f64::MAX, syncs)], None)?;
+    for (name, help, value) in [
+        (
+            "kafka_log_logflushstats_logflush",
+            "Syncs",
+            syncs.saturating_add(metrics.background_syncs.get()),
+        ),
+        ("hanbeon_partitions_opened", "Logs opened", metrics.partitions_opened.get()),
+        ("hanbeon_producer_ids", "Producer ids handed out", metrics.producer_ids.get()),
+        ("hanbeon_producers_expired", "Producers forgotten", metrics.producers_expired.get()),
+    ] {
+        plain(&mut page.counters(name, help)?, value)?;
+    }
+    Ok(())
+}
+
+/// The page while it is written.
+struct Page<'p, 'e>(&'p mut DescriptorEncoder<'e>);
+
+impl Page<'_, '_> {
+    fn counters<'s>(
+        &'s mut self,
+        name: &'s str,
+        help: &str,
+    ) -> Result<MetricEncoder<'s>, fmt::Error> {
+        self.0.encode_descriptor(name, help, None, MetricType::Counter)
+    }
+
+    fn gauges<'s>(
+        &'s mut self,
+        name: &'s str,
+        help: &str,
+    ) -> Result<MetricEncoder<'s>, fmt::Error> {
+        self.0.encode_descriptor(name, help, None, MetricType::Gauge)
+    }
+}
+
+fn count(family: &mut MetricEncoder<'_>, labels: &impl EncodeLabelSet, value: u64) -> fmt::Result {
+    plain(&mut family.encode_family(labels)?, value)
+}
+
+fn plain(metric: &mut MetricEncoder<'_>, value: u64) -> fmt::Result {
+    metric.encode_counter::<NoLabelSet, _, u64>(&value, None)
+}
+
+fn offset<Error>(offset: Result<hanbeon_records::Offset, Error>) -> Option<u64> {
+    u64::try_from(offset.ok()?.get()).ok()
 }

@@ -221,13 +221,9 @@ fn by_engine(error: ProduceError, log_start: Offset) -> Refusal {
 
 /// Where the log itself refused the batch, the answer tells where the log starts: clients decide by it whether their records are gone.
 fn told(error: ProduceError, log_start: impl FnOnce() -> Offset) -> Refusal {
-    match &error {
-        ProduceError::Append(append) if append.tells_log_start() => {
-            let start = log_start();
-            by_engine(error, start)
-        }
-        _ => by_engine(error, NO_LOG_START),
-    }
+    let tells = matches!(&error, ProduceError::Append(append) if append.tells_log_start());
+    let start = if tells { log_start() } else { NO_LOG_START };
+    by_engine(error, start)
 }
 
 async fn settle<E: Env>(outcome: Outcome<E>) -> Result<Produced, Refusal> {
@@ -320,9 +316,10 @@ fn write_refusal(
         }
         Refusal::ByEngine(error, log_start) => {
             let text = error.to_string();
-            let faults: &[_] = match &**error {
-                ProduceError::Append(append) => append.record_faults(),
-                _ => &[],
+            let faults: &[_] = if let ProduceError::Append(append) = &**error {
+                append.record_faults()
+            } else {
+                &[]
             };
             let texts: Vec<_> = faults.iter().map(|fault| fault.kind.to_string()).collect();
             let bad_records: Vec<_> = faults
@@ -341,10 +338,9 @@ fn write_refusal(
 
 /// A client's mistake is the client's business; a failing disk is the operator's.
 fn log_refusal(error: &ProduceError) {
-    match error {
-        ProduceError::Log(_) | ProduceError::Partition(PartitionError::Log(_)) => {
-            tracing::error!(%error, "a batch could not be written");
-        }
-        _ => tracing::debug!(%error, "a batch was refused"),
+    if matches!(error, ProduceError::Log(_) | ProduceError::Partition(PartitionError::Log(_))) {
+        tracing::error!(%error, "a batch could not be written");
+    } else {
+        tracing::debug!(%error, "a batch was refused");
     }
 }

@@ -101,14 +101,15 @@ async fn serve<S: Service>(
         tracing::debug!(%peer, %error, "TCP_NODELAY was refused");
     }
     let shared = &*seat.shared;
-    let connection = Connection::new(
+    let ended = Connection::new(
         &shared.service,
         &shared.advertised,
         shared.limits,
         shared.intake.clone(),
         stream,
-    );
-    let ended = connection.run(stop).await;
+    )
+    .run(stop)
+    .await;
     shared.metrics.closed();
     match ended {
         Ended::ByClient | Ended::Shutdown | Ended::Idle { .. } => {

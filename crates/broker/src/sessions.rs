@@ -125,11 +125,7 @@ impl Sessions {
 
     /// Notes what was answered about partitions of a session, and says which of them have something new. Records and errors are always new.
     pub(crate) fn note(&self, id: i32, answers: &[(&Wanted, Option<Told>, News)]) -> Vec<bool> {
-        let mut inner = self.inner.lock();
-        let Some(session) = inner.by_id.get_mut(&id) else {
-            return vec![true; answers.len()];
-        };
-        answers.iter().map(|(wanted, told, news)| session.note(wanted, *told, *news)).collect()
+        self.inner.lock().note(id, answers)
     }
 
     /// Open sessions.
@@ -170,6 +166,11 @@ fn named(request: &FetchRequest<'_>) -> Vec<Wanted> {
 }
 
 impl Inner {
+    fn note(&mut self, id: i32, answers: &[(&Wanted, Option<Told>, News)]) -> Vec<bool> {
+        let Some(session) = self.by_id.get_mut(&id) else { return vec![true; answers.len()] };
+        answers.iter().map(|(wanted, told, news)| session.note(wanted, *told, *news)).collect()
+    }
+
     fn open(&mut self, wanted: &[Wanted]) -> i32 {
         loop {
             self.last_id = self.last_id.checked_add(1).unwrap_or(1);

@@ -14,9 +14,9 @@ use crate::dispatch::Node;
 const BROKERS: i8 = 1;
 /// "Not asked for", in the form of an operation set.
 pub(super) const NO_OPERATIONS: i32 = i32::MIN;
-/// Create, Alter, Describe, ClusterAction, DescribeConfigs, AlterConfigs, IdempotentWrite: all there are on a cluster.
+/// All operations there are on a cluster: create, alter, describe, cluster action, describe and alter configs, idempotent write.
 pub(super) const CLUSTER_OPERATIONS: i32 = 0x1fa0;
-/// Read, Write, Create, Delete, Alter, Describe, DescribeConfigs, AlterConfigs: all there are on a topic.
+/// All operations there are on a topic: read, write, create, delete, alter, describe, describe and alter configs.
 pub(super) const TOPIC_OPERATIONS: i32 = 0x0df8;
 
 pub(super) fn describe<E: Env>(node: &Node<E>, request: &Request) -> Answered {

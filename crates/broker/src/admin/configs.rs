@@ -58,13 +58,15 @@ pub(super) fn describe<E: Env>(node: &Node<E>, request: &Request) -> Answered {
             .map(|keys| keys.iter().map(|key| key.as_str()).collect());
         let found =
             resource(node, wanted.resource_type, name).and_then(|resource| match resource {
-                Resource::Topic(name) => node
-                    .engine
-                    .describe_topic_config(name, keys.as_deref())
-                    .map_err(|error| match error {
-                        TopicError::Unknown { .. } => (no_topic(name), words(&error)),
-                        other => refusal(&other),
-                    }),
+                Resource::Topic(name) => {
+                    node.engine.describe_topic_config(name, keys.as_deref()).map_err(|error| {
+                        if matches!(error, TopicError::Unknown { .. }) {
+                            (no_topic(name), words(&error))
+                        } else {
+                            refusal(&error)
+                        }
+                    })
+                }
                 Resource::Broker(scope) => {
                     Ok(node.engine.describe_broker_config(scope, keys.as_deref()))
                 }

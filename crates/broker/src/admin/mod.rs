@@ -28,6 +28,7 @@ type Answered = Result<Answer, WireError>;
 /// Starts a request of any API but the fast ones.
 pub(crate) fn start<E: Env>(node: &Arc<Node<E>>, request: Request) -> Reply {
     let api = request.reply_to.api;
+    #[expect(clippy::wildcard_enum_match_arm, reason = "what is advertised stands above it")]
     match api {
         ApiKey::Metadata => match metadata::answer(node, &request) {
             Ok(metadata::Asked::Answered(answer)) => Reply::Now(answer),

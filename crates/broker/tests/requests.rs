@@ -1,0 +1,165 @@
+//! What requests lead to, seen by a client that pipelines, waits, and leaves.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that panics has found something"
+)]
+
+mod support;
+
+use hanbeon::{Engine, FetchSpec as EngineFetch, Options};
+use hanbeon_records::Offset;
+use support::*;
+
+/// Answered only when it is on the disk, so that answers are waited for.
+const SYNC: &[(&str, &str)] = &[("flush.messages", "1")];
+
+#[tokio::test]
+async fn five_produces_in_flight_are_answered_in_order() {
+    let broker = Running::standard().await;
+    broker.topic_with("t", SYNC);
+    let producer = broker.engine.init_producer_id().unwrap();
+    let (id, epoch) = (producer.id.get(), producer.epoch.get());
+    let mut client = broker.client().await;
+    let mut all = Vec::new();
+    for sequence in 0..5 {
+        let batch = batch_of((id, epoch, sequence), &[&format!("v{sequence}")]);
+        all.extend(request(PRODUCE, 3, sequence, &produce(-1, "t", &batch)));
+    }
+    all.extend(request(FETCH, 11, 5, &FetchSpec::from("t", 0).body()));
+    client.raw(&all).await;
+    for sequence in 0..5 {
+        assert_eq!(produced(client.answer(sequence).await), (0, i64::from(sequence)));
+    }
+    // The Fetch has waited for all of them.
+    let fetched = fetched(client.answer(5).await);
+    let expected: Vec<_> = (0..5).map(|sequence| format!("v{sequence}")).collect();
+    assert_eq!(fetched.partitions, [(0, 5, expected)]);
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn p2_a_retry_is_answered_with_the_original_offset() {
+    let broker = Running::standard().await;
+    broker.topic("t");
+    let producer = broker.engine.init_producer_id().unwrap();
+    let batch = |sequence| {
+        let batch = batch_of((producer.id.get(), producer.epoch.get(), sequence), &["v"]);
+        produce(-1, "t", &batch)
+    };
+    let mut client = broker.client().await;
+    for sequence in 0..3 {
+        client.send(PRODUCE, 3, 1, &batch(sequence)).await;
+        assert_eq!(produced(client.answer(1).await), (0, i64::from(sequence)));
+    }
+    let mut again = broker.client().await;
+    for sequence in 0..3 {
+        again.send(PRODUCE, 3, 1, &batch(sequence)).await;
+        assert_eq!(produced(again.answer(1).await), (0, i64::from(sequence)), "the original");
+    }
+    again.send(PRODUCE, 3, 2, &batch(7)).await;
+    assert_eq!(produced(again.answer(2).await).0, 45, "a gap");
+    assert_eq!(broker.engine.partition("t", 0).unwrap().log_end_offset().unwrap().get(), 3);
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn a_produce_without_acks_is_silent_and_a_refused_one_closes() {
+    let broker = Running::standard().await;
+    broker.topic("t");
+    let mut client = broker.client().await;
+    client.send(PRODUCE, 3, 1, &produce(0, "t", &batch(&["a"]))).await;
+    client.send(PRODUCE, 3, 2, &produce(1, "t", &batch(&["b"]))).await;
+    assert_eq!(produced(client.answer(2).await), (0, 1));
+    client.send(PRODUCE, 3, 3, &produce(0, "nowhere", &batch(&["c"]))).await;
+    client.is_closed().await;
+    broker.client().await.works().await;
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn a_long_poll_wakes_when_something_is_written() {
+    let broker = Running::standard().await;
+    broker.topic("t");
+    let (mut reader, mut writer) = (broker.client().await, broker.client().await);
+    let waits = FetchSpec { wait_ms: 600_000, ..FetchSpec::from("t", 0) };
+    reader.send(FETCH, 11, 1, &waits.body()).await;
+    let partition = broker.engine.partition("t", 0).unwrap();
+    while partition.waiting() == 0 {
+        tokio::task::yield_now().await;
+    }
+    writer.send(PRODUCE, 3, 1, &produce(-1, "t", &batch(&["news"]))).await;
+    assert_eq!(produced(writer.answer(1).await), (0, 0));
+    let fetched = fetched(reader.answer(1).await);
+    assert_eq!(fetched.partitions, [(0, 1, vec!["news".to_owned()])]);
+    // A reader that leaves while it waits is not waited with.
+    let waits = FetchSpec { from: 1, ..waits };
+    reader.send(FETCH, 11, 2, &waits.body()).await;
+    while partition.waiting() == 0 {
+        tokio::task::yield_now().await;
+    }
+    drop(reader);
+    while partition.waiting() > 0 {
+        tokio::task::yield_now().await;
+    }
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn sessions_tell_what_is_new_and_nothing_else() {
+    let broker = Running::standard().await;
+    broker.topic("t");
+    let mut client = broker.client().await;
+    let mut id = 0;
+    let mut ask = async |session, topic: Option<&str>, from| {
+        let spec = FetchSpec { wait_ms: 0, session, topic, from };
+        id += 1;
+        client.send(FETCH, 11, id, &spec.body()).await;
+        fetched(client.answer(id).await)
+    };
+    let opened = ask((0, 0), Some("t"), 0).await;
+    assert_eq!((opened.error, opened.partitions.len()), (0, 1));
+    assert!(opened.session > 0);
+    let session = opened.session;
+    assert_eq!(ask((session, 1), None, 0).await.partitions, [], "nothing is new");
+    let partition = broker.engine.partition("t", 0).unwrap();
+    partition.produce(batch(&["a"]).into(), hanbeon::Acks::All).wait().unwrap();
+    let told = ask((session, 2), None, 0).await;
+    assert_eq!(told.partitions, [(0, 1, vec!["a".to_owned()])]);
+    // The client moves on.
+    assert_eq!(ask((session, 3), Some("t"), 1).await.partitions, []);
+    // Epochs may not be repeated, strange sessions are not known, and a closed one is gone.
+    assert_eq!(ask((session, 3), None, 0).await.error, 71);
+    assert_eq!(ask((session + 1, 1), None, 0).await.error, 70);
+    assert_eq!(ask((session, -1), Some("t"), 1).await.session, 0);
+    assert_eq!(ask((session, 4), None, 0).await.error, 70);
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn a_stop_answers_what_was_begun_and_the_next_start_has_it() {
+    let broker = Running::standard().await;
+    broker.topic_with("t", SYNC);
+    let mut writer = broker.client().await;
+    let mut reader = broker.client().await;
+    let waits = FetchSpec { wait_ms: 600_000, ..FetchSpec::from("t", 100) };
+    writer.send(PRODUCE, 3, 1, &produce(-1, "t", &batch(&["a"]))).await;
+    assert_eq!(produced(writer.answer(1).await), (0, 0));
+    reader.send(FETCH, 11, 1, &FetchSpec { from: 1, ..waits }.body()).await;
+    let partition = broker.engine.partition("t", 0).unwrap();
+    while partition.waiting() == 0 {
+        tokio::task::yield_now().await;
+    }
+    let address = broker.address;
+    let stopped = tokio::spawn(broker.stop());
+    // Who waits for data is told that there is none.
+    assert_eq!(fetched(reader.answer(1).await).partitions, [(0, 1, vec![])]);
+    reader.is_closed().await;
+    writer.is_closed().await;
+    let home = stopped.await.unwrap();
+    assert!(tokio::net::TcpStream::connect(address).await.is_err(), "nobody listens any more");
+    let engine = Engine::open_with(home.path(), Options::broker()).unwrap();
+    let fetched =
+        engine.partition("t", 0).unwrap().fetch(&EngineFetch::from(Offset::ZERO)).unwrap();
+    assert_eq!(fetched.high_watermark.get(), 1);
+}
