@@ -72,6 +72,7 @@ impl Parking {
         let id = state.row(end).add(goal, cx.waker().clone());
         // Looked at after sitting down: whoever raises the end publishes it first and takes this lock then, so either it
         // sees the waiter or the waiter sees the new end.
+        #[cfg(not(hanbeon_weak = "waiters"))]
         if reached() >= goal {
             state.row(end).cancel(id);
             return Poll::Ready(());

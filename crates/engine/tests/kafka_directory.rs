@@ -4,7 +4,7 @@ mod support;
 
 use std::{fs, path::Path};
 
-use hanbeon::{Acks, Engine, FetchSpec, OpenError, Options};
+use hanbeon::{Acks, Engine, OpenError, Options};
 use hanbeon_records::{Offset, ProducerId};
 use support::{batch, idempotent};
 
@@ -36,16 +36,15 @@ fn copy(from: &Path, to: &Path) {
 }
 
 fn count(engine: &Engine, number: i32) -> usize {
-    let partition = engine.partition("idem", number).unwrap();
-    let fetched = partition.fetch(&FetchSpec::from(Offset::ZERO)).unwrap();
-    let mut rest: &[u8] = &fetched.records;
+    let mut consumer = engine.consumer();
+    consumer.assign("idem", number).unwrap();
     let mut records = 0;
-    while !rest.is_empty() {
-        let (batch, behind) = hanbeon_records::BatchRef::parse(rest).unwrap();
-        records += batch.record_count();
-        rest = behind;
+    loop {
+        match consumer.poll().unwrap().len() {
+            0 => return records,
+            more => records += more,
+        }
     }
-    usize::try_from(records).unwrap()
 }
 
 #[test]
