@@ -7,7 +7,7 @@ use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 use hanbeon_log::{FirstBatch, Isolation, Placed};
-use hanbeon_meta::{Key, MetadataStore, StoreError, Txn, TxnResult};
+use hanbeon_meta::{Key, StoreError, Txn, TxnResult};
 use hanbeon_records::{
     BatchBuilder, BatchKind, BatchRef, BatchSettings, Codec, CompressionLevel, LeaderEpoch, Millis,
     NewRecord, Offset, ProducerEpoch, ProducerId, ProducerStamp, Sequence, TimestampType,

@@ -120,10 +120,12 @@ pub struct Producer<E: Env = System>(Arc<Inner<E>>);
 struct Inner<E: Env> {
     engine: Engine<E>,
     settings: ProducerSettings,
-    lanes: Mutex<BTreeMap<(TopicId, i32), Arc<Lane<E>>>>,
+    lanes: Mutex<Lanes<E>>,
     /// The partition that records without a key stay on, by topic.
     sticky: Mutex<BTreeMap<TopicId, i32>>,
 }
+
+type Lanes<E> = BTreeMap<(TopicId, i32), Arc<Lane<E>>>;
 
 /// One partition's batches, in order.
 struct Lane<E: Env> {
@@ -283,10 +285,9 @@ impl<E: Env> Inner<E> {
             in_flight: VecDeque::new(),
         };
         let lane = Lane { handle, settings: self.settings.clone(), state: Mutex::new(state) };
-        let mut lanes = self.lanes.lock();
         // Another thread may have been quicker: its lane is the one with the sequences.
-        let lane = lanes.entry((topic.id(), partition)).or_insert_with(|| Arc::new(lane));
-        Ok(Arc::clone(lane))
+        let key = (topic.id(), partition);
+        Ok(Arc::clone(self.lanes.lock().entry(key).or_insert_with(|| Arc::new(lane))))
     }
 }
 

@@ -1,4 +1,5 @@
 //! The embedded producer, appender and consumer, with and without helper threads.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 

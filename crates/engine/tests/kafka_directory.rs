@@ -1,4 +1,5 @@
 //! A data directory that Apache Kafka 4.3.1 wrote is opened, read, and written on.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 

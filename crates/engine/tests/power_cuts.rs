@@ -2,6 +2,7 @@
 //! once, where it was said to be.
 //!
 //! `SEED=... cargo test -p hanbeon --test power_cuts` draws other crashes from the same moments.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 

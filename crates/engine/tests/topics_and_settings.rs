@@ -1,4 +1,5 @@
 //! Topics and settings as Apache Kafka answers about them (the codes are those of Kafka 4.3.1).
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! From a new directory to records that are there after it is opened again.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 

@@ -1,6 +1,7 @@
 //! Waiters against the publishing of the end they wait for, through all interleavings (`loom.sh` beside this folder runs the
 //! model, and once more with the look after sitting down taken away, which must fail).
 #![cfg(hanbeon_loom)]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "../../src/waiters.rs"]
 #[allow(dead_code, reason = "the model uses a part of it")]
