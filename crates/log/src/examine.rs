@@ -324,10 +324,7 @@ impl<D: Dir> Examination<'_, D> {
             Shutdown::Unclean => self.options.recovery_point,
         };
         let limit = newest.min(doubtful);
-        for offset in self.listing.snapshots().filter(|offset| *offset <= limit) {
-            if offset < first {
-                break;
-            }
+        for offset in self.usable_snapshots(first, limit) {
             let now = self.options.now;
             match snapshot_file::read(self.dir, offset, self.settings.clone(), now)? {
                 Ok(loaded) => {
@@ -344,6 +341,17 @@ impl<D: Dir> Examination<'_, D> {
         let mut states = ProducerStates::new(self.settings.clone());
         states.advance_end(first);
         Ok((states, first))
+    }
+
+    /// Snapshots in the order in which they are tried. After a kill those with a sidecar go first: a removal that was cut short may
+    /// have left the newest without its own, and the batches behind an older pair tell more than it does.
+    fn usable_snapshots(&self, first: Offset, limit: Offset) -> Vec<Offset> {
+        let within = |offset: &Offset| (first..=limit).contains(offset);
+        let mut found: Vec<Offset> = self.listing.snapshots().filter(within).collect();
+        if self.options.shutdown == Shutdown::Unclean {
+            found.sort_by_key(|offset| !self.listing.has(*offset, SegmentFile::Producers));
+        }
+        found
     }
 
     fn ignored(&mut self, offset: Offset, kind: SegmentFile, damage: Damage) {
