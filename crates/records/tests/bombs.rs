@@ -1,5 +1,6 @@
 //! Memory: bombs of every codec stay within the caller's limit, forged lengths buy nothing, and walking allocates
 //! nothing. Counted by an allocator of its own, hence alone in its binary.
+#![allow(clippy::unwrap_used, reason = "a test that panics fails, which is what it is for")]
 #![allow(unsafe_code, reason = "the trait of an allocator is unsafe")]
 
 use std::{

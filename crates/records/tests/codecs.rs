@@ -1,4 +1,5 @@
 //! What each codec writes and reads: round trips, the framings of real clients, and what is refused.
+#![allow(clippy::unwrap_used, reason = "a test that panics fails, which is what it is for")]
 
 use hanbeon_records::{
     BatchBuilder, BatchKind, BatchRef, BatchSettings, Codec, CodecError, CodecFault,
@@ -101,7 +102,7 @@ fn gzip_members_may_follow_each_other_up_to_sixteen() {
     assert_eq!(sixteen.unwrap(), b"ab".repeat(16));
     assert_eq!(fault(Codec::Gzip, &member.repeat(17)), CodecFault::TooManyMembers);
     assert_eq!(fault(Codec::Gzip, &[&member[..], b"zz"].concat()), CodecFault::Data);
-    let mut wrong_sum = member.clone();
+    let mut wrong_sum = member;
     let at = wrong_sum.len() - 8;
     wrong_sum[at] ^= 1;
     assert_eq!(fault(Codec::Gzip, &wrong_sum), CodecFault::Data);

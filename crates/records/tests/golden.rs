@@ -1,4 +1,9 @@
 //! Every batch and record that Apache Kafka left in `tests/golden`, against what is known to be in it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that panics fails, which is what it is for"
+)]
 
 use std::{
     fmt::Write as _,

@@ -1,4 +1,9 @@
 //! Each rule that records and control records must keep, broken alone.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that panics fails, which is what it is for"
+)]
 
 use hanbeon_records::{
     BatchRef, Codec, Control, ControlError, ControlType, ErrorCode, Field, Marker, Outcome,

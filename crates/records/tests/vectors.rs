@@ -1,4 +1,5 @@
 //! Batches of known bytes, read and written.
+#![allow(clippy::unwrap_used, reason = "a test that panics fails, which is what it is for")]
 
 use hanbeon_records::{
     Attributes, BatchBuilder, BatchError, BatchKind, BatchRef, BatchSettings, BuildError, Codec,
