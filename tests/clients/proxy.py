@@ -83,7 +83,7 @@ class Proxy:
         self.log = []  # every Produce request's batches, in order of arrival
         self.produces = 0  # Produce requests seen
         self.swallow = set()  # numbers of Produce requests whose answer is dropped and whose connection is cut
-        self.on_produce = None  # coroutine(number) called after a Produce request was forwarded, before its answer
+        self.on_produce = None  # called with the number after a Produce request was forwarded, before its answer
         self.open = set()
 
     async def start(self):
@@ -138,7 +138,7 @@ class Proxy:
                     numbers[correlation] = number
                     self.log.extend(produced_batches(body))
                     if self.on_produce is not None:
-                        await self.on_produce(number)
+                        self.on_produce(number)
         except (asyncio.IncompleteReadError, OSError):
             pass
 
