@@ -126,9 +126,8 @@ impl<D: Dir> Examination<'_, D> {
                 Err(Fault::Damage { at, damage }) => {
                     let file = path(self.dir, part.base, SegmentFile::Log);
                     let cause = Corruption { file, at, damage };
-                    let next = parts.get(place.saturating_add(1));
                     let part = parts.get(place);
-                    self.may_cut(part, next, &cause, course.expected)?;
+                    self.may_cut(part, &cause, course.expected)?;
                     let lost = parts.iter().skip(place).map(|part| part.len).sum::<u64>();
                     cut = Some((cause, lost.saturating_sub(at), place.saturating_add(1)));
                     if let Some(part) = parts.get_mut(place) {
@@ -388,8 +387,12 @@ impl<D: Dir> Examination<'_, D> {
         if unflushed { Ok(Some(cause)) } else { Err(cause.into()) }
     }
 
-    /// Whether a gap between two segments is compaction's work: the topic says so, or there are gaps inside segments, which no crash
-    /// leaves.
+    /// Whether a gap between two segments is compaction's work: the topic says so, or batches that lost some of their records
+    /// do. Gaps inside a segment alone may also come from a cut; then only a known recovery point tells that the gap is a loss,
+    /// since compaction stays below it.
+    ///
+    /// # Errors
+    /// The gap itself where nothing tells.
     fn is_compacted(&self, cause: &Corruption, parts: &[Part<D::File>]) -> Result<bool, LogError> {
         if !matches!(cause.damage, Damage::Gap { .. }) {
             return Ok(false);
@@ -397,15 +400,17 @@ impl<D: Dir> Examination<'_, D> {
         if self.options.config.cleanup_policy.compacts() {
             return Ok(true);
         }
+        let mut gaps = false;
         for part in parts {
-            let mut walker = Walker::new(&part.file, 0, part.len);
+            let mut scanner = Scanner::new(&part.file, 0, part.len);
             let mut expected = None;
             loop {
-                match walker.next() {
-                    Ok(Some((_, head))) => {
-                        if expected.is_some_and(|expected| head.base_offset > expected) {
+                match scanner.next() {
+                    Ok(Some((_, head, batch))) => {
+                        if batch.last_offset_delta().checked_add(1) != Some(batch.record_count()) {
                             return Ok(true);
                         }
+                        gaps |= expected.is_some_and(|expected| head.base_offset > expected);
                         expected = Some(head.next_offset());
                     }
                     Ok(None) | Err(Fault::Damage { .. }) => break,
@@ -415,6 +420,9 @@ impl<D: Dir> Examination<'_, D> {
                     }
                 }
             }
+        }
+        if gaps && self.options.recovery_point == Offset::ZERO {
+            return Err(cause.clone().into());
         }
         Ok(false)
     }
@@ -503,7 +511,6 @@ impl<D: Dir> Examination<'_, D> {
     fn may_cut(
         &self,
         part: Option<&Part<D::File>>,
-        next: Option<&Part<D::File>>,
         cause: &Corruption,
         expected: Offset,
     ) -> Result<(), LogError> {
@@ -512,7 +519,7 @@ impl<D: Dir> Examination<'_, D> {
         let torn = match self.options.shutdown {
             // After a clean stop nothing is unflushed; but room that was never written to is not data.
             Shutdown::Clean => is_padding(&part.file, cause.at, part.len),
-            Shutdown::Unclean => is_torn(&part.file, cause, part.len, next.map(|next| &next.file)),
+            Shutdown::Unclean => is_torn(&part.file, cause, part.len),
         };
         let failed = |error| LogError::io(Action::Read, &cause.file, error);
         if unflushed && torn.map_err(failed)? { Ok(()) } else { Err(cause.clone().into()) }

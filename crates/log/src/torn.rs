@@ -30,19 +30,17 @@ pub(crate) fn is_padding<F: LogFile>(file: &F, at: u64, end: u64) -> io::Result<
     Ok(true)
 }
 
-/// Whether the damage can be what an interrupted write left. `len` is the file's length, `next` the file of the segment behind it.
+/// Whether the damage can be what an interrupted write left. `len` is the file's length.
 pub(crate) fn is_torn<F: LogFile>(
     file: &F,
     cause: &Corruption,
     len: u64,
-    next: Option<&F>,
 ) -> io::Result<bool> {
     if !matches!(cause.damage, Damage::Batch(BatchError::Crc { .. })) {
         return Ok(true);
     }
     let Some(head) = head_at(file, cause.at, len)? else { return Ok(true) };
     let end = cause.at.saturating_add(head.len);
-    let _ = next;
     // Behind the damaged batch: sound, and numbered as if the damaged one were.
     let Some(behind) = sound_at(file, end, len)? else { return Ok(true) };
     if behind.base_offset != head.next_offset() {
@@ -53,7 +51,10 @@ pub(crate) fn is_torn<F: LogFile>(
         let to = sector.saturating_add(SECTOR);
         let shared_behind = to > end;
         let shared_before = sector < cause.at;
-        let written = shared_behind || (shared_before && !is_padding(file, cause.at, to.min(end))?);
+        // A sector that was only begun ends with zeroes: writes go from its front to its end.
+        let last = to.min(end).saturating_sub(1);
+        let written =
+            shared_behind || (shared_before && !is_padding(file, last, last.saturating_add(1))?);
         if !written {
             return Ok(true);
         }

@@ -89,8 +89,13 @@ impl<D: Dir> PartitionLog<D> {
         }
         self.behind.snapshots.retain(|offset| *offset <= to);
         self.sync_dir()?;
-        self.cut_epochs(to)?;
         let keep = floor(&list, to);
+        // A batch that reaches over the cut goes whole, and with it the epoch that began with it.
+        let over = match keep.and_then(|place| list.get(place)) {
+            Some(segment) => segment.seek(to, segment.end().bytes)?,
+            None => None,
+        };
+        self.cut_epochs(over.map_or(to, |(_, head)| head.base_offset.min(to)))?;
         let mut kept: Vec<_> = keep.map_or_else(Vec::new, |place| {
             list.iter().take(place.saturating_add(1)).cloned().collect()
         });
