@@ -78,7 +78,6 @@ extern crate alloc;
 
 mod admit;
 mod error;
-mod kind;
 mod markers;
 mod open_txns;
 mod producer;
@@ -89,8 +88,7 @@ mod window;
 
 pub use admit::{Admission, Claim, Duplicate, Origin, Ticket};
 pub use error::{ExpectedSequence, IdempotenceError};
-pub use hanbeon_records::Outcome;
-pub use kind::BatchKind;
+pub use hanbeon_records::{BatchKind, Outcome};
 pub use markers::{CompletedTxn, MarkerAdmission, MarkerClaim, MarkerProtocol, MarkerTicket};
 pub use producer::WINDOW_DEPTH;
 pub use snapshot::{Loaded, SnapshotError, load, read_snapshot};
