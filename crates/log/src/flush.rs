@@ -73,8 +73,9 @@ impl<D: Dir> Inner<D> {
         let mut log = self.log.lock();
         log.check()?;
         let end = log.active.end.offset;
-        if end == visible.recovery_point() && log.behind.indexes.is_empty() {
-            return Ok(end);
+        let data_end = log.data_end();
+        if data_end == visible.recovery_point() && log.behind.indexes.is_empty() {
+            return Ok(data_end);
         }
         let unsynced = visible.unsynced_bytes();
         let written = log.active.write_indexes(&visible.dir);
@@ -99,10 +100,10 @@ impl<D: Dir> Inner<D> {
             }
         })();
         done.map_err(|error| visible.poison.set(error))?;
-        visible.raise_recovery_point(end);
+        visible.raise_recovery_point(data_end);
         visible.synced(unsynced);
         self.forget_snapshots(end)?;
-        Ok(end)
+        Ok(data_end)
     }
 
     fn sync_indexes(
@@ -160,7 +161,7 @@ impl<D: Dir> Inner<D> {
         self.move_recovery_point()?;
         let mut log = self.log.lock();
         // Appends in between are synced by whoever waits for them; what is here now is what the next opening finds.
-        let settled = log.active.end.offset == self.visible.recovery_point();
+        let settled = log.data_end() == self.visible.recovery_point();
         if settled {
             log.life = Life::Closed;
         }

@@ -26,6 +26,8 @@ pub(crate) struct PartitionLog<D: Dir> {
     pub(crate) snapshots: BTreeSet<Offset>,
     /// Written since the recovery point moved, to be synced before it moves again.
     pub(crate) behind: Behind<D::File>,
+    /// After a cut inside a batch: where the last batch ends, and the log's end behind it.
+    pub(crate) hollow: Option<(Offset, Offset)>,
     pub(crate) jitter_seed: u64,
     pub(crate) life: Life,
 }
@@ -60,6 +62,12 @@ impl<D: Dir> PartitionLog<D> {
             Life::Open => Ok(()),
             Life::Closed => Err(LogError::Closed { dir: self.visible.name.clone() }),
         }
+    }
+
+    /// Where the batches end; below the log's end only behind a cut inside a batch.
+    pub(crate) fn data_end(&self) -> Offset {
+        let end = self.active.end.offset;
+        self.hollow.filter(|(_, log_end)| *log_end == end).map_or(end, |(data_end, _)| data_end)
     }
 
     /// Whatever failed while writing leaves the files in doubt.

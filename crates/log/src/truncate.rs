@@ -95,7 +95,8 @@ impl<D: Dir> PartitionLog<D> {
             Some(segment) => segment.seek(to, segment.end().bytes)?,
             None => None,
         };
-        self.cut_epochs(over.map_or(to, |(_, head)| head.base_offset.min(to)))?;
+        let data_end = over.map_or(to, |(_, head)| head.base_offset.min(to));
+        self.cut_epochs(data_end)?;
         let mut kept: Vec<_> = keep.map_or_else(Vec::new, |place| {
             list.iter().take(place.saturating_add(1)).cloned().collect()
         });
@@ -116,7 +117,8 @@ impl<D: Dir> PartitionLog<D> {
         self.sync_dir()?;
         kept.push(Arc::clone(&self.active.segment));
         self.states = self.replayed(&kept, to)?;
-        self.visible.retreat(to);
+        self.hollow = (data_end < to).then_some((data_end, to));
+        self.visible.retreat(to, data_end);
         self.visible.segments.replace(kept);
         self.states.log_start_advanced(self.visible.log_start());
         self.states.high_watermark_advanced(self.visible.high_watermark());
@@ -149,6 +151,9 @@ impl<D: Dir> PartitionLog<D> {
         let segment = Segment::new(base, &dir.display(), file, end, indexes);
         let mut active = Active::resume(Arc::new(segment), files, writing);
         active.write_indexes(&dir)?;
+        // The recovery point may lie below the cut, and vouches for the entries below itself.
+        let failed = |error| LogError::io(Action::Sync, active.segment.name(), error);
+        active.files.sync().map_err(failed)?;
         Ok(active)
     }
 
