@@ -323,34 +323,34 @@ impl<D: Dir> Examination<'_, D> {
             Shutdown::Unclean => self.options.recovery_point,
         };
         let limit = newest.min(doubtful);
-        for offset in self.usable_snapshots(first, limit) {
+        // A crash may have left a snapshot without its sidecar, or with a torn one. After a kill an older whole pair is better:
+        // the batches behind it tell the windows that the newer snapshot alone does not know.
+        let wants_window = self.options.shutdown == Shutdown::Unclean;
+        let mut fallback = None;
+        for offset in self.listing.snapshots().filter(|offset| (first..=limit).contains(offset)) {
             let now = self.options.now;
-            match snapshot_file::read(self.dir, offset, self.settings.clone(), now)? {
+            match snapshot_file::read(self.dir, offset, self.settings, now)? {
                 Ok(loaded) => {
+                    let whole =
+                        loaded.window.is_ok() && self.listing.has(offset, SegmentFile::Producers);
                     if let Err(error) = loaded.window {
                         self.ignored(offset, SegmentFile::Producers, error.into());
                     }
                     let mut states = loaded.states;
                     states.advance_end(offset);
-                    return Ok((states, offset));
+                    if whole || !wants_window {
+                        return Ok((states, offset));
+                    }
+                    fallback.get_or_insert((states, offset));
                 }
                 Err(damage) => self.ignored(offset, SegmentFile::Snapshot, damage),
             }
         }
-        let mut states = ProducerStates::new(self.settings.clone());
-        states.advance_end(first);
-        Ok((states, first))
-    }
-
-    /// Snapshots in the order in which they are tried. After a kill those with a sidecar go first: a removal that was cut short may
-    /// have left the newest without its own, and the batches behind an older pair tell more than it does.
-    fn usable_snapshots(&self, first: Offset, limit: Offset) -> Vec<Offset> {
-        let within = |offset: &Offset| (first..=limit).contains(offset);
-        let mut found: Vec<Offset> = self.listing.snapshots().filter(within).collect();
-        if self.options.shutdown == Shutdown::Unclean {
-            found.sort_by_key(|offset| !self.listing.has(*offset, SegmentFile::Producers));
-        }
-        found
+        Ok(fallback.unwrap_or_else(|| {
+            let mut states = ProducerStates::new(self.settings);
+            states.advance_end(first);
+            (states, first)
+        }))
     }
 
     fn ignored(&mut self, offset: Offset, kind: SegmentFile, damage: Damage) {
