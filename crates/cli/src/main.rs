@@ -3,6 +3,7 @@
 //! Exit status: 0 done, 1 the thing looked at is damaged or the work failed, 2 wrong usage.
 #![forbid(unsafe_code)]
 
+mod dump;
 mod properties;
 mod serve;
 
@@ -22,6 +23,8 @@ struct Arguments {
 enum Command {
     /// Runs a broker on a data directory until SIGTERM or Ctrl-C.
     Serve(serve::Serve),
+    /// Shows what lies in files and partition directories of a log, Kafka's or ours, and says what is damaged.
+    Dump(dump::Dump),
 }
 
 fn main() -> ExitCode {
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
     };
     match arguments.command {
         Command::Serve(serve) => serve.run(),
+        Command::Dump(dump) => dump.run(),
     }
 }
 

@@ -1,5 +1,85 @@
-//! A partition log in Apache Kafka's format.
+//! One partition's log in Apache Kafka's on-disk format: segments, indexes, producer snapshots, recovery, group commit.
+//!
+//! It knows no network, no coordinator and no async runtime, starts no thread and reads no clock. Which directory it lives in, and on
+//! which storage, is the caller's choice ([`Dir`]); a directory that Kafka wrote opens here, and ours opens there.
+//!
+//! ```text
+//!            append(bytes, now)                                    read(from, isolation, ..)
+//!                  |                                                        |
+//!   validate: CRC, counts, times, codec      (no lock)                      | bounds: high watermark, stable offset, end
+//!                  |                                                        | (no lock)
+//!   Group: whoever finds nobody leading leads                               v
+//!                  |                                               Segments -> floor(from) -> index -> headers
+//!   PartitionLog (one owner at a time)                                      |
+//!     admit -> roll -> epoch file -> stamp -> ONE write                     v
+//!     record -> indexes -> publish the end (one Release store) ----->  bytes, not copied
+//!                  |
+//!   SyncGroup: whoever leads syncs what was written before it began
+//! ```
+//!
+//! ```
+//! use bytes::Bytes;
+//! use hanbeon_idempotence::{FirstWrite, Verification};
+//! use hanbeon_log::{
+//!     FirstBatch, Isolation, LogConfig, MemDir, OpenPartition, Partition, Poison, Shutdown,
+//! };
+//! use hanbeon_records::{
+//!     BatchBuilder, BatchKind, BatchSettings, Codec, CompressionLevel, LeaderEpoch, Millis, NewRecord,
+//!     Offset, TimestampType,
+//! };
+//!
+//! let options = OpenPartition {
+//!     config: LogConfig::kafka_defaults(),
+//!     shutdown: Shutdown::Unclean,
+//!     recovery_point: Offset::ZERO,
+//!     log_start: None,
+//!     high_watermark: None,
+//!     leader_epoch: LeaderEpoch::new(0),
+//!     topic_id: None,
+//!     verification: Verification::On,
+//!     first_write: FirstWrite::FromZero,
+//!     hash_seed: 1, // random in earnest
+//!     jitter_seed: 1,
+//!     now: Millis::new(1_700_000_000_000),
+//!     poison: Poison::new(),
+//! };
+//! let now = options.now;
+//! let (log, report) = Partition::open(MemDir::new(), options)?;
+//! assert!(report.truncated.is_none());
+//!
+//! let mut batch = Vec::new();
+//! # let settings = BatchSettings {
+//! #     codec: Codec::None, level: CompressionLevel::DEFAULT, timestamp_type: TimestampType::CreateTime, producer: None,
+//! #     kind: BatchKind::Plain, base_offset: Offset::ZERO, leader_epoch: LeaderEpoch::UNKNOWN,
+//! # };
+//! let mut builder = BatchBuilder::new(&mut batch, settings);
+//! builder.push(NewRecord { timestamp: now, key: None, value: Some(b"hello"), headers: &[] })?;
+//! builder.finish()?;
+//!
+//! let appended = log.append(Bytes::from(batch), now).wait()??;
+//! log.sync(appended.end)?; // now a power cut cannot take it back
+//! let read = log.read(Offset::ZERO, Isolation::LogEnd, 1 << 20, FirstBatch::Whole)?;
+//! assert!(read.records.windows(5).any(|bytes| bytes == b"hello"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What holds
+//! L1 what was synced survives any crash byte for byte. L2 a recovered log is a prefix of what was appended, at least its synced part,
+//! without a hole. L3 recovered batches pass their checksums, and offsets and epochs rise. L4 recovery may be interrupted anywhere and
+//! done again. L5 what is rebuilt equals what the batches alone tell. L6 a lookup never overshoots and walks at most one index interval.
+//! L7 no read returns bytes at or above the published end. L9 after a failed write or sync nothing is acknowledged until the directory is opened
+//! anew ([`Poison`]). P1, P2, P5: no batch of an idempotent producer is stored twice, a retry gets the original offsets, and that outlives
+//! restarts. Corruption is reported with file and byte; only the unflushed end of a log is ever cut, and the [`OpenReport`] says so.
 #![deny(unsafe_code)]
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        reason = "a test that panics has failed, which is what tests are for"
+    )
+)]
 
 mod completion;
 #[cfg(feature = "testing")]
@@ -37,6 +117,8 @@ mod flush;
 mod follower;
 #[cfg(not(hanbeon_loom))]
 mod head;
+#[cfg(not(hanbeon_loom))]
+pub mod inspect;
 #[cfg(not(hanbeon_loom))]
 mod listing;
 #[cfg(not(hanbeon_loom))]
