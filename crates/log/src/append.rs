@@ -97,6 +97,19 @@ impl Item {
     }
 }
 
+/// Batches that wait to be written.
+type Waiting = [Slot<Item, Done>];
+
+/// The batches of `slots` that wait since `first`, and the one at `place`, which is looked at.
+fn split(
+    slots: &mut Waiting,
+    first: usize,
+    place: usize,
+) -> Option<(&mut Waiting, &mut Slot<Item, Done>)> {
+    let (before, rest) = slots.split_at_mut_checked(place)?;
+    Some((before.get_mut(first..)?, rest.first_mut()?))
+}
+
 /// Where the next batch of a group goes.
 fn end_of(slots: &[Slot<Item, Done>], written: End) -> End {
     let last = slots.iter().rev().find_map(|slot| slot.item().plan.as_ref());
@@ -111,12 +124,12 @@ impl<D: Dir> PartitionLog<D> {
     pub(crate) fn append(&mut self, slots: &mut [Slot<Item, Done>]) {
         let mut first = 0;
         for place in 0..slots.len() {
-            let Some((group, slot)) = self.split(slots, first, place) else { continue };
+            let Some((group, slot)) = split(slots, first, place) else { continue };
             if self.must_write_before(group, slot.item()) {
                 self.write(group);
                 first = place;
             }
-            let Some((group, slot)) = self.split(slots, first, place) else { continue };
+            let Some((group, slot)) = split(slots, first, place) else { continue };
             let end = end_of(group, self.active.end);
             match self.admit(slot.item_mut(), end) {
                 Ok(None) => {}
@@ -129,18 +142,6 @@ impl<D: Dir> PartitionLog<D> {
         }
     }
 
-    /// The batches waiting to be written, and the one that is looked at.
-    #[expect(clippy::unused_self, reason = "reads as a step of `append`")]
-    fn split<'s>(
-        &self,
-        slots: &'s mut [Slot<Item, Done>],
-        first: usize,
-        place: usize,
-    ) -> Option<(&'s mut [Slot<Item, Done>], &'s mut Slot<Item, Done>)> {
-        let (before, rest) = slots.split_at_mut_checked(place)?;
-        Some((before.get_mut(first..)?, rest.first_mut()?))
-    }
-
     /// Whether `group` must be in the log before `item` can be judged.
     fn must_write_before(&self, group: &[Slot<Item, Done>], item: &Item) -> bool {
         let planned = || group.iter().map(Slot::item).filter(|item| item.plan.is_some());
@@ -150,7 +151,7 @@ impl<D: Dir> PartitionLog<D> {
         let producer = item.producer();
         let same = producer.is_some() && planned().any(|planned| planned.producer() == producer);
         let end = end_of(group, self.active.end);
-        same || self.active.must_roll(end, item.entry_at(end), &self.config, item.now)
+        same || self.must_roll(end, item.entry_at(end), item.now)
     }
 
     /// Judges `item`, and finds its place when it may be written. `Some` when it is in the log already.
@@ -181,7 +182,7 @@ impl<D: Dir> PartitionLog<D> {
             },
         };
         // From here on the batch will be written, unless the storage fails.
-        if self.active.must_roll(end, item.entry_at(end), &self.config, item.now) {
+        if self.must_roll(end, item.entry_at(end), item.now) {
             self.roll(item.now)?;
         }
         let end = if end.offset == self.active.end.offset { self.active.end } else { end };

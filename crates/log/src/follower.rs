@@ -57,7 +57,7 @@ impl<D: Dir> PartitionLog<D> {
         now: Millis,
     ) -> Result<(), LogError> {
         let at = Entry::of(self.active.end.bytes, head);
-        if self.active.must_roll(self.active.end, at, &self.config, now) {
+        if self.must_roll(self.active.end, at, now) {
             self.roll(now)?;
         }
         if self.active.end.bytes == 0

@@ -280,6 +280,10 @@ impl<D: Dir> Partition<D> {
     ///
     /// # Errors
     /// See the error type; a refusal changes nothing.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "what is appended may be written by another thread, so it must be owned"
+    )]
     pub fn append_as(
         &self,
         records: Bytes,
@@ -327,26 +331,31 @@ impl<D: Dir> Partition<D> {
     }
 
     /// Smallest offset that can be read.
+    #[must_use]
     pub fn log_start_offset(&self) -> Offset {
         self.0.visible.log_start()
     }
 
     /// The offset the next batch gets.
+    #[must_use]
     pub fn log_end_offset(&self) -> Offset {
         self.0.visible.log_end()
     }
 
     /// Everything below is replicated.
+    #[must_use]
     pub fn high_watermark(&self) -> Offset {
         self.0.visible.high_watermark()
     }
 
     /// Everything below is replicated and decided.
+    #[must_use]
     pub fn last_stable_offset(&self) -> Offset {
         self.0.visible.bounds().last_stable
     }
 
     /// Everything below is durable, with its indexes and a producer snapshot: a restart checks from here on.
+    #[must_use]
     pub fn recovery_point(&self) -> Offset {
         self.0.visible.recovery_point()
     }
@@ -408,12 +417,14 @@ impl<D: Dir> Partition<D> {
     }
 
     /// Where an epoch ends, for a follower that looks for the point from which its log differs.
+    #[must_use]
     pub fn end_offset_for_epoch(&self, epoch: LeaderEpoch) -> EpochEnd {
         let log = self.0.log.lock();
         log.epochs.end_offset_for(epoch, log.active.end.offset)
     }
 
     /// The epoch stamped into batches.
+    #[must_use]
     pub fn leader_epoch(&self) -> LeaderEpoch {
         self.0.log.lock().leader_epoch
     }
@@ -424,6 +435,7 @@ impl<D: Dir> Partition<D> {
     }
 
     /// Whether the coordinator must confirm the partition before a transaction's first batch (KIP-890), and the token that goes with the batch.
+    #[must_use]
     pub fn begin_verification(
         &self,
         request: VerificationRequest,
@@ -433,6 +445,7 @@ impl<D: Dir> Partition<D> {
     }
 
     /// All producers known here, sorted by id.
+    #[must_use]
     pub fn producers(&self) -> Vec<ProducerView> {
         self.0.log.lock().states.producers().collect()
     }
@@ -450,21 +463,25 @@ impl<D: Dir> Partition<D> {
     }
 
     /// Forgets producers that were silent for too long; returns how many.
+    #[expect(clippy::must_use_candidate, reason = "called for its effect")]
     pub fn expire_producers(&self, now: Millis) -> usize {
         self.0.log.lock().states.expire(now)
     }
 
     /// Bytes of all `.log` files.
+    #[must_use]
     pub fn size_bytes(&self) -> u64 {
         self.0.segments_now().iter().map(|segment| segment.end().bytes).sum()
     }
 
     /// All segments, oldest first.
+    #[must_use]
     pub fn segments(&self) -> Vec<SegmentView> {
         self.0.segments_now().iter().map(|segment| segment.describe()).collect()
     }
 
     /// The topic's settings in use.
+    #[must_use]
     pub fn config(&self) -> LogConfig {
         LogConfig::clone(&self.0.config.read())
     }
@@ -512,6 +529,7 @@ impl<D: Dir> Partition<D> {
     }
 
     /// Bytes written since the recovery point moved last.
+    #[must_use]
     pub fn unsynced_bytes(&self) -> u64 {
         self.0.visible.unsynced_bytes()
     }

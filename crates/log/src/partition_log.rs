@@ -7,7 +7,8 @@ use hanbeon_records::{LeaderEpoch, Millis, Offset};
 
 use crate::{
     Action, Dir, EpochsChanged, LeaderEpochs, LogConfig, LogError, LogFile,
-    active::{Active, IndexFiles},
+    active::{Active, Entry, IndexFiles},
+    segment::{End, SEGMENT_BYTES_MAX},
     segments::Based,
     snapshot_file::{self, Persist},
     sync::Arc,
@@ -68,6 +69,17 @@ impl<D: Dir> PartitionLog<D> {
     pub(crate) fn data_end(&self) -> Offset {
         let end = self.active.end.offset;
         self.hollow.filter(|(_, log_end)| *log_end == end).map_or(end, |(data_end, _)| data_end)
+    }
+
+    /// Whether a batch at `end` needs a new segment.
+    ///
+    /// Not right behind a cut inside a batch: the gap that is left would lie between two segments then, and look like a lost tail.
+    pub(crate) fn must_roll(&self, end: End, batch: Entry, now: Millis) -> bool {
+        let behind_gap = self.data_end() < end.offset && end.bytes > 0;
+        let fits = end.bytes.saturating_add(batch.len) <= SEGMENT_BYTES_MAX
+            && batch.last_offset.since(self.active.base()) <= i64::from(i32::MAX);
+        !(behind_gap && end.offset == self.active.end.offset && fits)
+            && self.active.must_roll(end, batch, &self.config, now)
     }
 
     /// Whatever failed while writing leaves the files in doubt.

@@ -31,6 +31,7 @@ impl Poison {
     }
 
     /// Remembers `error` unless there is one already, and gives `error` back.
+    #[must_use]
     pub fn set(&self, error: LogError) -> LogError {
         let mut first = self.0.first.lock();
         first.get_or_insert_with(|| error.clone());

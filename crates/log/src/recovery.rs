@@ -13,8 +13,8 @@ use hanbeon_idempotence::{ProducerStates, Settings};
 use hanbeon_records::{Millis, Offset};
 
 use crate::{
-    Action, ActiveTimeIndex, Corruption, Damage, Dir, EpochsChanged, LeaderEpochs, LogError, LogFile, Open,
-    OpenPartition, OpenReport, SegmentFile, SegmentFileName, SegmentSpan, Shutdown,
+    Action, ActiveTimeIndex, Corruption, Damage, Dir, EpochsChanged, LeaderEpochs, LogError,
+    LogFile, Open, OpenPartition, OpenReport, SegmentFile, SegmentFileName, SegmentSpan, Shutdown,
     TimeIndexView, TruncatedTail,
     active::{Active, IndexFiles, Writing, open, path, remove_if_there},
     checkpoint::write_atomically,
@@ -420,10 +420,7 @@ fn resumed<D: Dir>(
     Ok(Active::resume(Arc::new(segment), files, state))
 }
 
-fn first_time<D: Dir>(
-    dir: &D,
-    part: &Part<D::File>,
-) -> Result<Option<Millis>, LogError> {
+fn first_time<D: Dir>(dir: &D, part: &Part<D::File>) -> Result<Option<Millis>, LogError> {
     let mut walker = crate::walk::Walker::new(&part.file, 0, part.end.bytes);
     match walker.next() {
         Ok(head) => Ok(head.map(|(_, head)| head.max_timestamp)),

@@ -31,11 +31,7 @@ pub(crate) fn is_padding<F: LogFile>(file: &F, at: u64, end: u64) -> io::Result<
 }
 
 /// Whether the damage can be what an interrupted write left. `len` is the file's length.
-pub(crate) fn is_torn<F: LogFile>(
-    file: &F,
-    cause: &Corruption,
-    len: u64,
-) -> io::Result<bool> {
+pub(crate) fn is_torn<F: LogFile>(file: &F, cause: &Corruption, len: u64) -> io::Result<bool> {
     if !matches!(cause.damage, Damage::Batch(BatchError::Crc { .. })) {
         return Ok(true);
     }

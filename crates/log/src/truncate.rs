@@ -45,7 +45,9 @@ impl<D: Dir> Inner<D> {
         }
         log.states.log_start_advanced(before);
         log.publish_stability();
-        Ok(self.visible.raise_log_start(before))
+        let start = self.visible.raise_log_start(before);
+        drop(log);
+        Ok(start)
     }
 
     /// See [`crate::Partition::truncate_to`].
@@ -247,16 +249,20 @@ impl<D: Dir> PartitionLog<D> {
         segments: &[Arc<Segment<D::File>>],
         to: Offset,
     ) -> Result<ProducerStates, LogError> {
-        let settings = self.states.settings().clone();
+        let settings = *self.states.settings();
         let first = segments.first().map_or(to, |segment| segment.base_offset());
         let dir = self.visible.dir.clone();
         let now = Millis::NONE;
         let mut found = None;
         for offset in self.snapshots.range(first..=to).rev() {
-            if let Ok(loaded) = snapshot_file::read(&dir, *offset, settings.clone(), now)? {
+            let Ok(loaded) = snapshot_file::read(&dir, *offset, settings, now)? else { continue };
+            let whole = loaded.window.is_ok() && snapshot_file::has_sidecar(&dir, *offset)?;
+            if whole {
                 found = Some((loaded.states, *offset));
                 break;
             }
+            // One that lost its sidecar knows a single batch of each producer: the batches behind an older pair tell more.
+            found.get_or_insert((loaded.states, *offset));
         }
         let (mut states, from) = found.unwrap_or_else(|| (ProducerStates::new(settings), first));
         states.advance_end(from);
