@@ -193,6 +193,19 @@ pub fn read<D: Dir>(
     Ok(load(&snapshot, window.as_deref(), settings, now).map_err(Damage::from))
 }
 
+/// Whether a snapshot has a sidecar at all; Kafka writes none.
+///
+/// # Errors
+/// What the storage reports.
+pub fn has_sidecar<D: Dir>(dir: &D, offset: Offset) -> Result<bool, LogError> {
+    let name = SegmentFileName::live(offset, SegmentFile::Producers).file_name();
+    match dir.open(&name, Open::Read) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(LogError::io(Action::Open, path(dir, &name), error)),
+    }
+}
+
 fn read_bytes<D: Dir>(
     dir: &D,
     offset: Offset,
