@@ -48,7 +48,8 @@ def watch(binary, work, topic, config):
     command = ["strace", "-f", "-yy", "-s", "0", "-e", f"trace={CALLS}", "-o", str(trace), binary, "serve", "--data-dir", str(work / topic), "--listen", "127.0.0.1:0"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     bootstrap = re.match(r"hanbeon listening on (.+:\d+)$", process.stdout.readline().strip())[1]
-    AdminClient({"bootstrap.servers": bootstrap}).create_topics([NewTopic(topic, 1, 1, config=config)])[topic].result(30)
+    admin = AdminClient({"bootstrap.servers": bootstrap})  # a name of its own: the futures end with it
+    admin.create_topics([NewTopic(topic, 1, 1, config=config)])[topic].result(30)
     producer = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True, "linger.ms": 0})
     failed = []
     for i in range(RECORDS):

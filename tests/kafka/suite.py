@@ -84,10 +84,9 @@ class Kafka:
 
 
 def create(bootstrap):
-    made = AdminClient({"bootstrap.servers": bootstrap}).create_topics(
-        [NewTopic(TOPIC, num_partitions=1, replication_factor=1, config={"segment.bytes": "1048576"})]
-    )
-    made[TOPIC].result(30)
+    admin = AdminClient({"bootstrap.servers": bootstrap})  # a name of its own: the futures end with it
+    topic = NewTopic(TOPIC, num_partitions=1, replication_factor=1, config={"segment.bytes": "1048576"})
+    admin.create_topics([topic])[TOPIC].result(30)
 
 
 def produce(bootstrap, start):
@@ -101,7 +100,7 @@ def produce(bootstrap, start):
                 TOPIC,
                 partition=0,
                 key=[None, b"", b"key-%d" % n, bytes([0, 255, n % 256]), b"k"][shape],
-                value=[b"value-%d" % n, None, os.urandom(2000), b"", b"x" * 900][shape],
+                value=[b"value-%d" % n, None, os.urandom(6000), b"", b"x" * 900][shape],
                 headers=[("h", b"%d" % n), ("h", None), ("empty", b"")] if shape == 2 else None,
                 timestamp=1_700_000_000_000 + n * 7 - (n % 3) * 1000,
                 on_delivery=lambda error, _: failed.append(error) if error else None,
