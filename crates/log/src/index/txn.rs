@@ -88,7 +88,8 @@ impl<'a> TxnIndexView<'a> {
             if txn.last_offset < segment.base_offset || txn.last_offset >= segment.end_offset {
                 return Err(IndexDoubt::Outside { entry: place });
             }
-            if txn.first_offset > txn.last_offset {
+            // Equal ones are zeroes of a page that was never written: a marker lies behind its records.
+            if txn.first_offset >= txn.last_offset {
                 return Err(IndexDoubt::Backwards { entry: place });
             }
             if last.is_some_and(|last| last >= txn.last_offset) {
@@ -311,7 +312,7 @@ mod tests {
         backwards[10..18].copy_from_slice(&11_i64.to_be_bytes());
         assert_eq!(parse(&backwards, 51), Some(IndexDoubt::Backwards { entry: 0 }));
         let zeroes = [0; 68];
-        assert_eq!(parse(&zeroes, 51), Some(IndexDoubt::Order { entry: 1 }));
+        assert_eq!(parse(&zeroes, 51), Some(IndexDoubt::Backwards { entry: 0 }));
     }
 
     #[test]
