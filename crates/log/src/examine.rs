@@ -248,7 +248,8 @@ impl<D: Dir> Examination<'_, D> {
         Ok(())
     }
 
-    /// Of an index that was written to when the process died: the entries below the recovery point.
+    /// Of an index that was written to when the process died: the entries below the recovery point. Where those are not what they
+    /// must be both files are replaced.
     fn keep_prefix(
         &self,
         part: &mut Part<D::File>,
@@ -256,6 +257,18 @@ impl<D: Dir> Examination<'_, D> {
         span: SegmentSpan,
         trust: Trust,
     ) {
+        if self.try_prefix(part, indexes, span, trust).is_none() {
+            part.doubtful.extend([SegmentFile::OffsetIndex, SegmentFile::TimeIndex]);
+        }
+    }
+
+    fn try_prefix(
+        &self,
+        part: &mut Part<D::File>,
+        indexes: [&Bytes; 2],
+        span: SegmentSpan,
+        trust: Trust,
+    ) -> Option<()> {
         let [offset, time] = indexes;
         let whole = trust == Trust::Whole;
         let limit = if whole { Offset::new(i64::MAX) } else { self.options.recovery_point };
@@ -264,24 +277,25 @@ impl<D: Dir> Examination<'_, D> {
             .iter()
             .take_while(|entry| entry.offset < limit && entry.position > 0)
             .count();
-        let Some(offset) = offset.get(..kept.saturating_mul(8)) else { return };
-        let Ok(offset) = ActiveOffsetIndex::from_file(offset, span, bytes_max) else { return };
+        let offset = offset.get(..kept.saturating_mul(8))?;
+        let offset = ActiveOffsetIndex::from_file(offset, span, bytes_max).ok()?;
         let last = offset.view().last();
         if last.is_some_and(|last| !leads_to(&part.file, last, part.len)) {
-            return;
+            return None;
         }
         let reach = last.map_or(part.base, |last| last.offset);
         let kept = TimeIndexView::trusted(time, part.base)
             .iter()
             .take_while(|entry| whole || (last.is_some() && entry.offset <= reach))
             .count();
-        let Some(time) = time.get(..kept.saturating_mul(12)) else { return };
-        let Ok(time) = ActiveTimeIndex::from_file(time, span, bytes_max) else { return };
+        let time = time.get(..kept.saturating_mul(12))?;
+        let time = ActiveTimeIndex::from_file(time, span, bytes_max).ok()?;
         part.from = last.map_or(0, |last| u64::from(last.position));
         part.progress = Progress::behind(time.view().last().unwrap_or_else(|| none(part.base)));
         if let Indexes::Active { offset: o, time: t, .. } = &mut part.indexes {
             (*o, *t) = (offset, time);
         }
+        Some(())
     }
 
     fn index(&self, base: Offset, kind: SegmentFile) -> Result<Option<Bytes>, LogError> {
