@@ -143,10 +143,8 @@ impl<D: Dir> Inner<D> {
             log.snapshots.remove(offset);
         }
         drop(log);
-        for offset in old {
-            let removed = snapshot_file::remove(&self.visible.dir, *offset);
-            removed.map_err(|error| self.visible.poison.set(error))?;
-        }
+        let removed = snapshot_file::remove_all(&self.visible.dir, old);
+        removed.map_err(|error| self.visible.poison.set(error))?;
         Ok(())
     }
 
@@ -157,8 +155,11 @@ impl<D: Dir> Inner<D> {
         log.check()?;
         let finished = log.active.finish(&self.visible.dir);
         log.poisoned(finished)?;
+        let base = log.active.base();
         drop(log);
         self.move_recovery_point()?;
+        // Where nothing was appended since the recovery point moved, the last time entry is new nevertheless.
+        self.sync_indexes(base, &[]).map_err(|error| self.visible.poison.set(error))?;
         let mut log = self.log.lock();
         // Appends in between are synced by whoever waits for them; what is here now is what the next opening finds.
         let settled = log.data_end() == self.visible.recovery_point();

@@ -70,7 +70,7 @@ pub(crate) fn recover<D: Dir>(
         remove_all(dir, &mut found)?;
         found = nothing(options, log_start);
     }
-    remove_snapshots(dir, &listing, &found, report)?;
+    remove_snapshots(dir, options, &listing, &found, report)?;
     remove_orphans(dir, &listing, report)?;
     settle_epochs(dir, &mut found.epochs, (log_start, found.end), report)?;
     build(dir, options, found, log_start, report)
@@ -196,28 +196,32 @@ fn nothing<F>(options: &OpenPartition, log_start: Offset) -> Examined<F> {
     }
 }
 
-/// Removes snapshots that claim more than the log holds, and those that could not be read.
+/// Removes snapshots that claim more than the log holds, those that could not be read, and after a kill those above the recovery
+/// point: nobody knows which of them were durable, and a later opening would take them for it.
 fn remove_snapshots<D: Dir>(
     dir: &D,
+    options: &OpenPartition,
     listing: &Listing,
     found: &Examined<D::File>,
     report: &mut OpenReport,
 ) -> Result<(), LogError> {
+    let vouched = match options.shutdown {
+        Shutdown::Clean => found.end,
+        Shutdown::Unclean => found.end.min(options.recovery_point),
+    };
+    let mut gone = Vec::new();
     for offset in listing.snapshots() {
         let name = path(dir, offset, SegmentFile::Snapshot);
         if offset > found.end {
             let damage = Damage::SnapshotAhead { end: found.end, found: offset };
             report.snapshots_ignored.push(Corruption { file: name.clone(), at: 0, damage });
         }
-        if report.snapshots_ignored.iter().any(|ignored| ignored.file == name) {
-            snapshot_file::remove(dir, offset)?;
+        if offset > vouched || report.snapshots_ignored.iter().any(|ignored| ignored.file == name) {
+            gone.push(offset);
         }
     }
-    if report.snapshots_ignored.is_empty() {
-        return Ok(());
-    }
-    // Before anything is appended that an old snapshot could be taken for.
-    dir.sync().map_err(|error| LogError::io(Action::SyncDir, dir.display(), error))
+    // Durably, before anything is appended that an old snapshot could be taken for.
+    snapshot_file::remove_all(dir, &gone)
 }
 
 fn remove_orphans<D: Dir>(

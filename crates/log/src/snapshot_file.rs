@@ -238,6 +238,25 @@ pub fn remove<D: Dir>(dir: &D, offset: Offset) -> Result<(), LogError> {
     Ok(())
 }
 
+/// Removes snapshots and then, once their names are gone for good, their sidecars: a crash in between must not leave a
+/// snapshot that knows less than it did.
+///
+/// # Errors
+/// What the storage reports.
+pub fn remove_all<D: Dir>(dir: &D, offsets: &[Offset]) -> Result<(), LogError> {
+    if offsets.is_empty() {
+        return Ok(());
+    }
+    for offset in offsets {
+        remove_file(dir, &SegmentFileName::live(*offset, SegmentFile::Snapshot).file_name())?;
+    }
+    dir.sync().map_err(|error| LogError::io(Action::SyncDir, dir.display(), error))?;
+    for offset in offsets {
+        remove_file(dir, &SegmentFileName::live(*offset, SegmentFile::Producers).file_name())?;
+    }
+    Ok(())
+}
+
 fn remove_file<D: Dir>(dir: &D, name: &FileName) -> Result<(), LogError> {
     match dir.remove(name) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {

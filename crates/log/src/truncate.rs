@@ -86,9 +86,8 @@ impl<D: Dir> PartitionLog<D> {
     fn truncate(&mut self, to: Offset) -> Result<(), LogError> {
         let dir = self.visible.dir.clone();
         let list = self.visible.segments.load();
-        for offset in self.snapshots.split_off(&Offset::new(to.get().saturating_add(1))) {
-            snapshot_file::remove(&dir, offset)?;
-        }
+        let gone = self.snapshots.split_off(&Offset::new(to.get().saturating_add(1)));
+        snapshot_file::remove_all(&dir, &gone.into_iter().collect::<Vec<_>>())?;
         self.behind.snapshots.retain(|offset| *offset <= to);
         self.sync_dir()?;
         let keep = floor(&list, to);
@@ -98,7 +97,6 @@ impl<D: Dir> PartitionLog<D> {
             None => None,
         };
         let data_end = over.map_or(to, |(_, head)| head.base_offset.min(to));
-        self.cut_epochs(data_end)?;
         let mut kept: Vec<_> = keep.map_or_else(Vec::new, |place| {
             list.iter().take(place.saturating_add(1)).cloned().collect()
         });
@@ -117,6 +115,8 @@ impl<D: Dir> PartitionLog<D> {
         };
         self.visible.made_names();
         self.sync_dir()?;
+        // Not before: epochs beyond the end are cut at the next opening, missing ones of a longer log are not made again.
+        self.cut_epochs(data_end)?;
         kept.push(Arc::clone(&self.active.segment));
         self.states = self.replayed(&kept, to)?;
         self.hollow = (data_end < to).then_some((data_end, to));
@@ -142,21 +142,31 @@ impl<D: Dir> PartitionLog<D> {
         let file = self.copy(segment, bytes)?;
         let end = End { offset: to, bytes };
         let (mut indexes, writing) = self.rebuilt(base, &file, bytes)?;
-        for kind in [SegmentFile::OffsetIndex, SegmentFile::TimeIndex] {
-            remove_if_there(&dir, base, kind)?;
-        }
+        self.replace_indexes(base, &indexes)?;
         let files = IndexFiles {
-            offset: open(&dir, base, SegmentFile::OffsetIndex, Open::CreateNew)?,
-            time: open(&dir, base, SegmentFile::TimeIndex, Open::CreateNew)?,
+            offset: open(&dir, base, SegmentFile::OffsetIndex, Open::Write)?,
+            time: open(&dir, base, SegmentFile::TimeIndex, Open::Write)?,
             txn: self.shorten_txn(segment, to, &mut indexes)?,
         };
         let segment = Segment::new(base, &dir.display(), file, end, indexes);
         let mut active = Active::resume(Arc::new(segment), files, writing);
         active.write_indexes(&dir)?;
-        // The recovery point may lie below the cut, and vouches for the entries below itself.
-        let failed = |error| LogError::io(Action::Sync, active.segment.name(), error);
-        active.files.sync().map_err(failed)?;
         Ok(active)
+    }
+
+    /// Each file whole and durable, for the recovery point may lie above the cut and vouch for them. The offset index first: a walk
+    /// from its last entry on finds the times that an older time index has not, but not those that a newer one lost.
+    fn replace_indexes(&self, base: Offset, indexes: &Indexes) -> Result<(), LogError> {
+        let Indexes::Active { offset, time, .. } = indexes else { return Ok(()) };
+        let both = [
+            (SegmentFile::OffsetIndex, offset.as_bytes()),
+            (SegmentFile::TimeIndex, time.as_bytes()),
+        ];
+        for (kind, bytes) in both {
+            let name = SegmentFileName::live(base, kind).file_name();
+            write_atomically(&self.visible.dir, &name, bytes)?;
+        }
+        Ok(())
     }
 
     /// Aborted transactions below `to`. The file is replaced whole: unlike the other two it is not made again from the log alone.
