@@ -112,9 +112,17 @@ impl<D: Dir> PartitionLog<D> {
         let active = Active::create(&dir, base, &self.config, now, jitter)?;
         self.visible.made_names();
         let old = std::mem::replace(&mut self.active, active);
-        self.behind.indexes.push(old.seal(&dir)?);
+        let name = old.segment.name().to_owned();
+        let files = old.seal(&dir)?;
         self.states.advance_end(base);
-        self.write_snapshot(Persist::Later)?;
+        if base <= self.visible.recovery_point() {
+            // It vouches for all of this already.
+            files.sync().map_err(|error| LogError::io(Action::Sync, name, error))?;
+            self.write_snapshot(Persist::Now)?;
+        } else {
+            self.behind.indexes.push(files);
+            self.write_snapshot(Persist::Later)?;
+        }
         // Before any end inside it is published: see `Segments`.
         self.visible.segments.push(Arc::clone(&self.active.segment));
         Ok(())
