@@ -421,6 +421,10 @@ impl<D: Dir> Examination<'_, D> {
             loop {
                 match scanner.next() {
                     Ok(Some((_, head, batch))) => {
+                        // Of what was never written whole nothing can be told.
+                        if batch.verify().is_err() {
+                            break;
+                        }
                         if batch.last_offset_delta().checked_add(1) != Some(batch.record_count()) {
                             return Ok(true);
                         }
