@@ -79,9 +79,9 @@ fn no_file_has_a_name_that_says_nothing() {
         .map(|(name, _)| name)
         .filter(|name| {
             let path = Path::new(name);
-            path.components().chain(path.file_stem().map(|s| Path::new(s).components().next().unwrap())).any(
-                |part| vague.contains(&part.as_os_str().to_str().unwrap()),
-            )
+            path.components()
+                .chain(path.file_stem().map(|s| Path::new(s).components().next().unwrap()))
+                .any(|part| vague.contains(&part.as_os_str().to_str().unwrap()))
         })
         .collect();
     none("files named after nothing", &named);
@@ -90,7 +90,12 @@ fn no_file_has_a_name_that_says_nothing() {
 #[test]
 fn no_source_leaves_work_to_a_comment() {
     // Spelled in halves so that this file does not find itself.
-    let words = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X"), concat!("unimple", "mented!(")];
+    let words = [
+        concat!("TO", "DO"),
+        concat!("FIX", "ME"),
+        concat!("XX", "X"),
+        concat!("unimple", "mented!("),
+    ];
     let mut found = Vec::new();
     for (name, text) in texts(&["rs"]) {
         for (at, line) in text.lines().enumerate() {

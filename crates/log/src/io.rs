@@ -65,7 +65,10 @@ impl FileName {
             || name == ".."
             || name.contains(['/', '\\', '\0']);
         if refused {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("not a file name: {name:?}")));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("not a file name: {name:?}"),
+            ));
         }
         Ok(Self(name))
     }
