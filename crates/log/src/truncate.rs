@@ -96,7 +96,7 @@ impl<D: Dir> PartitionLog<D> {
             Some(segment) => segment.seek(to, segment.end().bytes)?,
             None => None,
         };
-        let data_end = over.map_or(to, |(_, head)| head.base_offset.min(to));
+        let data_end = over.map_or_else(|| self.data_end(), |(_, head)| head.base_offset).min(to);
         let mut kept: Vec<_> = keep.map_or_else(Vec::new, |place| {
             list.iter().take(place.saturating_add(1)).cloned().collect()
         });
