@@ -97,7 +97,8 @@ impl<W: Write> Show<'_, W> {
         match name.kind {
             SegmentFile::Log => self.batches(base.get()),
             SegmentFile::OffsetIndex => {
-                let index = read_offset_index(&self.bytes()?, any_span(base));
+                let Some(bytes) = self.bytes()? else { return Ok(()) };
+                let index = read_offset_index(&bytes, any_span(base));
                 self.findings.extend(index.finding(self.name));
                 for entry in &index.entries {
                     self.entry(*entry, text::offset_entry, OffsetEntry::from)?;
@@ -105,7 +106,8 @@ impl<W: Write> Show<'_, W> {
                 self.padding(&index)
             }
             SegmentFile::TimeIndex => {
-                let index = read_time_index(&self.bytes()?, any_span(base));
+                let Some(bytes) = self.bytes()? else { return Ok(()) };
+                let index = read_time_index(&bytes, any_span(base));
                 self.findings.extend(index.finding(self.name));
                 for entry in &index.entries {
                     self.entry(*entry, text::time_entry, TimeEntry::from)?;
@@ -113,7 +115,8 @@ impl<W: Write> Show<'_, W> {
                 self.padding(&index)
             }
             SegmentFile::TxnIndex => {
-                let index = read_txn_index(&self.bytes()?, any_span(base));
+                let Some(bytes) = self.bytes()? else { return Ok(()) };
+                let index = read_txn_index(&bytes, any_span(base));
                 self.findings.extend(index.finding(self.name));
                 for entry in &index.entries {
                     self.entry(*entry, text::aborted, TxnEntry::from)?;
@@ -121,7 +124,8 @@ impl<W: Write> Show<'_, W> {
                 Ok(())
             }
             SegmentFile::Snapshot => {
-                let snapshot = SnapshotContents::parse(&self.bytes()?);
+                let Some(bytes) = self.bytes()? else { return Ok(()) };
+                let snapshot = SnapshotContents::parse(&bytes);
                 self.findings.extend(snapshot.error.map(|error| self.finding(error)));
                 for entry in snapshot.entries {
                     self.entry(entry, |entry, out| text::producer(&entry, out), Producer::from)?;
@@ -129,7 +133,8 @@ impl<W: Write> Show<'_, W> {
                 Ok(())
             }
             SegmentFile::Producers => {
-                let sidecar = SidecarContents::parse(&self.bytes()?);
+                let Some(bytes) = self.bytes()? else { return Ok(()) };
+                let sidecar = SidecarContents::parse(&bytes);
                 self.findings.extend(sidecar.error.map(|error| self.finding(error)));
                 for entry in &sidecar.entries {
                     self.entry(entry, text::window, Window::from)?;
@@ -170,7 +175,8 @@ impl<W: Write> Show<'_, W> {
     }
 
     fn offsets(&mut self) -> Result<(), DumpError> {
-        match checkpoint::parse_offsets(&self.bytes()?) {
+        let Some(bytes) = self.bytes()? else { return Ok(()) };
+        match checkpoint::parse_offsets(&bytes) {
             Ok(offsets) => {
                 for (at, offset) in &offsets {
                     let (topic, partition, offset) =
@@ -189,7 +195,8 @@ impl<W: Write> Show<'_, W> {
     }
 
     fn epochs(&mut self) -> Result<(), DumpError> {
-        match LeaderEpochs::parse(&self.bytes()?) {
+        let Some(bytes) = self.bytes()? else { return Ok(()) };
+        match LeaderEpochs::parse(&bytes) {
             Ok(epochs) => {
                 for entry in epochs.entries() {
                     let (epoch, start_offset) = (entry.epoch.get(), entry.start_offset.get());
@@ -207,7 +214,8 @@ impl<W: Write> Show<'_, W> {
     }
 
     fn metadata(&mut self) -> Result<(), DumpError> {
-        match partition_metadata::parse(&self.bytes()?) {
+        let Some(bytes) = self.bytes()? else { return Ok(()) };
+        match partition_metadata::parse(&bytes) {
             Ok(id) => match self.form {
                 Form::Text => writeln!(self.out, "topic id {id}")?,
                 Form::Json => line(self.out, &Metadata { topic_id: id.to_string() })?,
@@ -241,7 +249,7 @@ impl<W: Write> Show<'_, W> {
     }
 
     /// All bytes; none, and a finding, when there are too many.
-    fn bytes(&mut self) -> Result<Vec<u8>, DumpError> {
+    fn bytes(&mut self) -> Result<Option<Vec<u8>>, DumpError> {
         let failed = |source| DumpError::Open { path: self.name.to_string(), source };
         let small = Kind::of(self.name.as_str()).is_some_and(|kind| match kind {
             Kind::Segment(_) => false,
@@ -249,21 +257,21 @@ impl<W: Write> Show<'_, W> {
         });
         if small {
             return match read_small(self.dir, self.name) {
-                Ok(bytes) => Ok(bytes.unwrap_or_default()),
+                Ok(bytes) => Ok(Some(bytes.unwrap_or_default())),
                 Err(LogError::Corrupt(found)) => {
                     self.findings.push(self.at(found.at, found.damage));
-                    Ok(Vec::new())
+                    Ok(None)
                 }
                 Err(error) => Err(error.into()),
             };
         }
         let file = self.dir.open(self.name, Open::Read).map_err(failed)?;
         if let Some(bytes) = read_whole(&file, INDEX_BYTES_MAX).map_err(failed)? {
-            return Ok(bytes);
+            return Ok(Some(bytes));
         }
         let (limit, found) = (INDEX_BYTES_MAX, file.len().map_err(failed)?);
         self.findings.push(self.finding(hanbeon_log::Damage::Oversize { limit, found }));
-        Ok(Vec::new())
+        Ok(None)
     }
 
     fn finding(&self, defect: impl Into<Defect>) -> Finding {
