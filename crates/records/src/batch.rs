@@ -2,7 +2,9 @@
 
 use core::{fmt, ops::Deref};
 
-use crate::{LeaderEpoch, Millis, Offset, ProducerEpoch, ProducerId, Sequence, crc::crc32c};
+use crate::{
+    ErrorCode, LeaderEpoch, Millis, Offset, ProducerEpoch, ProducerId, Sequence, crc::crc32c,
+};
 
 /// Bytes of a batch before its records; they are never compressed.
 pub const HEADER_LEN: usize = 61;
@@ -93,6 +95,20 @@ pub enum BatchError {
         /// Value of the bytes.
         computed: u32,
     },
+}
+
+impl BatchError {
+    /// What a client is told: a legacy format is its own fault, anything else may have happened on the way.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::Magic { found: 0 | 1 } => ErrorCode::InvalidRecord,
+            Self::Magic { .. }
+            | Self::Truncated { .. }
+            | Self::Length { .. }
+            | Self::Crc { .. } => ErrorCode::CorruptMessage,
+        }
+    }
 }
 
 impl Attributes {

@@ -5,6 +5,8 @@ use core::{fmt, str::FromStr};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
+use crate::ErrorCode;
+
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident($int:ty)) => {
         $(#[$doc])*
@@ -254,6 +256,18 @@ pub enum TopicNameError {
         /// The first character that does not belong.
         found: char,
     },
+}
+
+impl TopicNameError {
+    /// What a client is told.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::Empty | Self::Dots | Self::TooLong { .. } | Self::Character { .. } => {
+                ErrorCode::InvalidTopicException
+            }
+        }
+    }
 }
 
 /// One partition of one topic.

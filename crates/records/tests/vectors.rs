@@ -3,8 +3,8 @@
 
 use hanbeon_records::{
     Attributes, BatchBuilder, BatchError, BatchKind, BatchRef, BatchSettings, BuildError, Codec,
-    CompressionLevel, Control, CoordinatorEpoch, EndTxnMarker, LeaderEpoch, MARKER_LEN, Marker,
-    Millis, NewRecord, Offset, Outcome, ProducerEpoch, ProducerId, ProducerStamp, Sequence,
+    CompressionLevel, Control, CoordinatorEpoch, EndTxnMarker, ErrorCode, LeaderEpoch, MARKER_LEN,
+    Marker, Millis, NewRecord, Offset, Outcome, ProducerEpoch, ProducerId, ProducerStamp, Sequence,
     TimestampType, read_control, stamp, stamp_times, write_marker,
 };
 
@@ -134,12 +134,17 @@ fn a_batch_cut_short_anywhere_is_truncated() {
     for (found, min) in lengths {
         let mut bytes = good.clone();
         bytes[8..12].copy_from_slice(&found.to_be_bytes());
-        assert_eq!(BatchRef::parse(&bytes).unwrap_err(), BatchError::Length { min, found });
+        let error = BatchRef::parse(&bytes).unwrap_err();
+        assert_eq!(error, BatchError::Length { min, found });
+        assert_eq!(error.code(), ErrorCode::CorruptMessage);
     }
     for found in [0, 1, 3, -1] {
         let mut bytes = good.clone();
         bytes[16] = i8::to_be_bytes(found)[0];
-        assert_eq!(BatchRef::parse(&bytes).unwrap_err(), BatchError::Magic { found });
+        let error = BatchRef::parse(&bytes).unwrap_err();
+        assert_eq!(error, BatchError::Magic { found });
+        let legacy = matches!(found, 0 | 1);
+        assert_eq!(error.code() == ErrorCode::InvalidRecord, legacy, "{error}");
     }
 }
 
