@@ -91,12 +91,6 @@ impl<D: Dir> PartitionLog<D> {
         self.behind.snapshots.retain(|offset| *offset <= to);
         self.sync_dir()?;
         let keep = floor(&list, to);
-        // A batch that reaches over the cut goes whole, and with it the epoch that began with it.
-        let over = match keep.and_then(|place| list.get(place)) {
-            Some(segment) => segment.seek(to, segment.end().bytes)?,
-            None => None,
-        };
-        let data_end = over.map_or_else(|| self.data_end(), |(_, head)| head.base_offset).min(to);
         let mut kept: Vec<_> = keep.map_or_else(Vec::new, |place| {
             list.iter().take(place.saturating_add(1)).cloned().collect()
         });
@@ -115,6 +109,8 @@ impl<D: Dir> PartitionLog<D> {
         };
         self.visible.made_names();
         self.sync_dir()?;
+        // A batch that reaches over the cut goes whole, and with it the epoch that began with it.
+        let data_end = data_end(&self.active.segment)?.min(to);
         // Not before: epochs beyond the end are cut at the next opening, missing ones of a longer log are not made again.
         self.cut_epochs(data_end)?;
         kept.push(Arc::clone(&self.active.segment));
@@ -293,4 +289,14 @@ impl<D: Dir> PartitionLog<D> {
         states.advance_end(to);
         Ok(states)
     }
+}
+
+/// Where the last batch of a segment ends; its base when there is none.
+fn data_end<F: LogFile>(segment: &Segment<F>) -> Result<Offset, LogError> {
+    let mut walker = crate::walk::Walker::new(segment.file(), 0, segment.end().bytes);
+    let mut end = segment.base_offset();
+    while let Some((_, head)) = walker.next().map_err(|fault| segment.error(fault))? {
+        end = head.next_offset();
+    }
+    Ok(end)
 }
