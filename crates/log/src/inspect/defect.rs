@@ -105,6 +105,7 @@ pub enum Defect {
 }
 
 impl Finding {
+    #[expect(clippy::needless_pass_by_value, reason = "names as they are, and what borrows them")]
     pub(crate) fn new(file: impl ToString, at: u64, defect: impl Into<Defect>) -> Self {
         Self { file: file.to_string(), at, defect: defect.into() }
     }

@@ -451,7 +451,7 @@ pub(super) fn read<D: Dir>(
         Ok(file) => file,
         // Removed meanwhile by a broker that runs.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed(error).into()),
+        Err(error) => return Err(failed(error)),
     };
     let bytes = read_whole(&file, limit).map_err(failed)?;
     if bytes.is_none() {
