@@ -184,7 +184,7 @@ impl<W: Write> Show<'_, W> {
                     match self.form {
                         Form::Text => writeln!(self.out, "{topic}-{partition}  offset {offset}")?,
                         Form::Json => {
-                            line(self.out, &CheckpointEntry { topic, partition, offset })?
+                            line(self.out, &CheckpointEntry { topic, partition, offset })?;
                         }
                     }
                 }
