@@ -89,7 +89,7 @@ impl<E: Env> Collector for Counted<E> {
         self.topics(&mut page)?;
         self.partitions(&mut page)?;
         self.requests(&mut page)?;
-        decisions(&mut page, self.engine.metrics())
+        ours(&mut page, self.engine.metrics())
     }
 }
 
@@ -163,6 +163,16 @@ impl<E: Env> Counted<E> {
     }
 
     fn requests(&self, page: &mut Page<'_, '_>) -> fmt::Result {
+        self.requests_by_api(page)?;
+        self.connections(page)?;
+        page.gauges(
+            "kafka_server_fetchsessioncache_numincrementalfetchsessions",
+            "Open fetch sessions",
+        )?
+        .encode_gauge(&self.sessions.len())
+    }
+
+    fn requests_by_api(&self, page: &mut Page<'_, '_>) -> fmt::Result {
         let mut family =
             page.counters("kafka_network_requestmetrics_requests", "Requests begun")?;
         for &api in ApiKey::ALL {
@@ -171,7 +181,10 @@ impl<E: Env> Counted<E> {
                 count(&mut family, &[("request", api.to_string().as_str())], requests)?;
             }
         }
-        drop(family);
+        Ok(())
+    }
+
+    fn connections(&self, page: &mut Page<'_, '_>) -> fmt::Result {
         let connections = &self.connections.0;
         let (opened, closed) = (connections.opened.load(Relaxed), connections.closed.load(Relaxed));
         page.gauges("kafka_server_socket_server_metrics_connection_count", "Open connections")?
@@ -191,15 +204,16 @@ impl<E: Env> Counted<E> {
         ] {
             plain(&mut page.counters(name, help)?, value)?;
         }
-        page.gauges(
-            "kafka_server_fetchsessioncache_numincrementalfetchsessions",
-            "Open fetch sessions",
-        )?
-        .encode_gauge(&self.sessions.len())
+        Ok(())
     }
 }
 
 /// What is ours: what became of batches, and what syncs cost.
+fn ours(page: &mut Page<'_, '_>, metrics: &Metrics) -> fmt::Result {
+    decisions(page, metrics)?;
+    upkeep(page, metrics)
+}
+
 fn decisions(page: &mut Page<'_, '_>, metrics: &Metrics) -> fmt::Result {
     let mut family = page.counters("idempotent_decisions", "What became of batches")?;
     for (decision, counter) in [
@@ -211,7 +225,10 @@ fn decisions(page: &mut Page<'_, '_>, metrics: &Metrics) -> fmt::Result {
     ] {
         count(&mut family, &[("decision", decision)], counter.get())?;
     }
-    drop(family);
+    Ok(())
+}
+
+fn upkeep(page: &mut Page<'_, '_>, metrics: &Metrics) -> fmt::Result {
     let (syncs, batches) = (metrics.syncs.get(), metrics.synced_batches.get());
     // Counts of a group are far from the 2^53 up to which this is exact.
     let sum = f64::from(u32::try_from(batches).unwrap_or(u32::MAX));

@@ -16,7 +16,7 @@ async fn closes(broker: &Running, what: &str, bytes: &[u8]) {
     let (mut bad, mut good) = (broker.client().await, broker.client().await);
     bad.works().await;
     bad.raw(bytes).await;
-    println!("{what}");
+    eprintln!("{what}");
     bad.is_closed().await;
     good.works().await;
 }
@@ -25,7 +25,7 @@ async fn closes(broker: &Running, what: &str, bytes: &[u8]) {
 async fn is_taken(broker: &Running, what: &str, bytes: &[u8], id: i32) {
     let mut client = broker.client().await;
     client.raw(bytes).await;
-    println!("{what}");
+    eprintln!("{what}");
     client.answer(id).await;
     client.works().await;
 }

@@ -22,6 +22,8 @@ use crate::{complain, properties};
 const DATA_DIR: &str = "./hanbeon-data";
 /// Where the broker listens when nobody says otherwise.
 const LISTEN: &str = "127.0.0.1:9092";
+/// Where the page for Prometheus is, `HOST:PORT`, or `:PORT` on this machine only; none when it is not given. The one key that Kafka does not have.
+const METRICS_LISTENER: &str = "hanbeon.metrics.listener";
 
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
@@ -88,6 +90,7 @@ struct Plan {
     data_dir: PathBuf,
     listen: SocketAddr,
     advertised: Option<Endpoint>,
+    metrics: Option<SocketAddr>,
     options: Options,
 }
 
@@ -114,6 +117,7 @@ impl Serve {
             data_dir: PathBuf::from(DATA_DIR),
             listen: address("--listen", LISTEN)?,
             advertised: None,
+            metrics: None,
             options: Options::broker().helpers(1),
         };
         for (key, value) in self.settings()? {
@@ -149,6 +153,10 @@ impl Serve {
 
 impl Plan {
     fn with(mut self, key: &str, value: String) -> Result<Self, ServeError> {
+        if key == METRICS_LISTENER {
+            self.metrics = Some(metrics_listener(value.trim())?);
+            return Ok(self);
+        }
         // Known keys only, whoever reads them.
         registry::broker_key(key)?;
         match key {
@@ -201,6 +209,13 @@ fn listener(key: &'static str, text: &str) -> Result<SocketAddr, ServeError> {
     }
 }
 
+fn metrics_listener(text: &str) -> Result<SocketAddr, ServeError> {
+    match text.strip_prefix(':') {
+        Some(port) => address(METRICS_LISTENER, &format!("127.0.0.1:{port}")),
+        None => address(METRICS_LISTENER, text),
+    }
+}
+
 fn address(key: &'static str, text: &str) -> Result<SocketAddr, ServeError> {
     let refused = || ServeError::Address { key, found: text.to_owned() };
     text.to_socket_addrs().ok().and_then(|mut found| found.next()).ok_or_else(refused)
@@ -217,7 +232,7 @@ fn endpoint(key: &'static str, text: &str) -> Result<Endpoint, ServeError> {
 }
 
 fn serve(plan: Plan) -> Result<(), ServeError> {
-    let Plan { data_dir, listen, advertised, options } = plan;
+    let Plan { data_dir, listen, advertised, metrics, options } = plan;
     if !listen.ip().is_loopback() {
         tracing::warn!(
             %listen,
@@ -232,7 +247,16 @@ fn serve(plan: Plan) -> Result<(), ServeError> {
         if let Some(endpoint) = advertised {
             options = options.advertised(endpoint);
         }
+        if let Some(address) = metrics {
+            if !address.ip().is_loopback() {
+                tracing::warn!(%address, "the metrics page is open to anyone who can reach the port");
+            }
+            options = options.metrics(address);
+        }
         let broker = Broker::bind(engine, options).await?;
+        if let Some(address) = broker.metrics_address() {
+            tracing::info!("metrics at http://{address}/metrics");
+        }
         announce(broker.local_address());
         broker.serve_until(stop_signal()).await?;
         Ok(())
