@@ -12,7 +12,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let producer = engine.producer();
     let mut sent = Vec::new();
     for number in 0..6 {
-        let record = Record::new("orders", format!("order {number}")).key(format!("customer {}", number % 2));
+        let record = Record::new("orders", format!("order {number}"))
+            .key(format!("customer {}", number % 2));
         sent.push(producer.send(record)?);
     }
     // Waiting for one record writes and syncs its batch; the others of the batch are there with it.
@@ -29,7 +30,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             break;
         }
         for record in received {
-            let value = String::from_utf8_lossy(record.value.as_deref().unwrap_or_default()).into_owned();
+            let value =
+                String::from_utf8_lossy(record.value.as_deref().unwrap_or_default()).into_owned();
             writeln!(out, "{}-{} at {}: {value}", record.topic, record.partition, record.offset)?;
         }
     }

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use hanbeon_log::{LogConfig, LogSettings};
 use hanbeon_meta::{
     ConfigScope, Image as Rows, MetadataStore, StoreError, Txn, TxnResult, Watch, Watched,
 };
@@ -88,10 +89,7 @@ impl<E: Env> Admin<E> {
     }
 
     /// What a topic with these overrides tells its logs.
-    pub(crate) fn log_config(
-        &self,
-        overrides: &Overrides,
-    ) -> Result<hanbeon_log::LogConfig, ConfigError> {
+    pub(crate) fn log_config(&self, overrides: &Overrides) -> Result<LogConfig, ConfigError> {
         config::log_config(&self.layers, overrides, &self.settings())
     }
 
@@ -110,9 +108,10 @@ impl<E: Env> Admin<E> {
         let scope = ConfigScope::Topic(row.name.clone());
         let overrides = known(self.rows.configs(&scope), registry::topic_key);
         let config = self.log_config(&overrides).unwrap_or_else(|error| {
-            // Checked before it was written; a later change of the broker's settings can still make it impossible.
-            tracing::error!(topic = %row.name, %error, "the topic's settings do not go together: defaults are used");
-            hanbeon_log::LogConfig::kafka_defaults()
+            // Checked before it was written, by this release. What a later one allows must not make data less safe here.
+            tracing::error!(topic = %row.name, %error, "settings that do not go together: defaults and sync are used");
+            let safe = LogSettings { flush_messages: 1, ..LogSettings::kafka_defaults() };
+            safe.validate().unwrap_or_else(|_| LogConfig::kafka_defaults())
         });
         let metrics = before
             .map_or_else(|| Arc::new(TopicMetrics::default()), |topic| Arc::clone(&topic.metrics));

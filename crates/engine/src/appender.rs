@@ -67,7 +67,8 @@ impl<E: Env> Engine<E> {
         if !self.0.shared.appenders.lock().insert(held.clone()) {
             return Err(ClientError::NameInUse { name: name.to_owned() });
         }
-        let appender = |id| Appender { engine: self.clone(), handle, name: held.clone(), id, next: 0 };
+        let appender =
+            |id| Appender { engine: self.clone(), handle, name: held.clone(), id, next: 0 };
         let id = match self.kept_id(&held) {
             Ok(id) => id,
             Err(error) => {
@@ -197,7 +198,9 @@ impl<E: Env> Appender<E> {
             while let Ok((batch, behind)) = BatchRef::parse(rest) {
                 rest = behind;
                 from = from.max(batch.next_offset());
-                if let Some(sequence) = batch.last_sequence().filter(|_| batch.producer_id() == self.id) {
+                if let Some(sequence) =
+                    batch.last_sequence().filter(|_| batch.producer_id() == self.id)
+                {
                     last = Some(number(batch.producer_epoch(), sequence));
                 }
             }
@@ -217,7 +220,11 @@ impl<E: Env> Drop for Appender<E> {
 impl<E: Env> fmt::Debug for Appender<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { handle, id, next, .. } = self;
-        f.debug_struct("Appender").field("partition", handle).field("id", id).field("next", next).finish_non_exhaustive()
+        f.debug_struct("Appender")
+            .field("partition", handle)
+            .field("id", id)
+            .field("next", next)
+            .finish_non_exhaustive()
     }
 }
 

@@ -66,7 +66,9 @@ pub enum ClientError {
         name: String,
     },
     /// How far an appender came cannot be told: its records are deleted, and so is what the partition knew of it.
-    #[error("nothing is left of what {name:?} appended to {topic}-{partition}, so its place is not known: use another name")]
+    #[error(
+        "nothing is left of what {name:?} appended to {topic}-{partition}, so its place is not known: use another name"
+    )]
     Forgotten {
         /// The name.
         name: String,

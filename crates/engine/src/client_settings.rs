@@ -118,13 +118,19 @@ impl ProducerSettings {
             "enable.idempotence" => match flag(key, value)? {
                 true => {}
                 false => {
-                    return undoes("true", "without it a retry whose first answer was lost is written twice");
+                    return undoes(
+                        "true",
+                        "without it a retry whose first answer was lost is written twice",
+                    );
                 }
             },
             "acks" => match value.trim() {
                 "all" | "-1" => {}
                 "0" | "1" => {
-                    return undoes("acks = all", "a new leader may lack a record that only one replica acknowledged, and the retry would be a gap");
+                    return undoes(
+                        "acks = all",
+                        "a new leader may lack a record that only one replica acknowledged, and the retry would be a gap",
+                    );
                 }
                 _ => return refused(key, "all, 1 or 0", value),
             },
@@ -132,12 +138,18 @@ impl ProducerSettings {
                 1..=5 => {}
                 0 => return refused(key, "1 to 5", value),
                 _ => {
-                    return undoes("5 at most", "a partition remembers five batches of each producer, and a retry of an older one would not be recognised");
+                    return undoes(
+                        "5 at most",
+                        "a partition remembers five batches of each producer, and a retry of an older one would not be recognised",
+                    );
                 }
             },
             "retries" => match number(key, value)? {
                 0 => {
-                    return undoes("1 or more", "a record whose answer is lost would be given up although sending it again is safe");
+                    return undoes(
+                        "1 or more",
+                        "a record whose answer is lost would be given up although sending it again is safe",
+                    );
                 }
                 retries => self.retries = u32::try_from(retries).unwrap_or(u32::MAX),
             },
@@ -152,8 +164,14 @@ impl ProducerSettings {
                 self.ignore_keys = if flag(key, value)? { IgnoreKeys::Yes } else { IgnoreKeys::No };
             }
             // Without a network nothing is gained by waiting, and nothing waits: any value is kept.
-            "linger.ms" | "delivery.timeout.ms" | "request.timeout.ms" | "buffer.memory"
-            | "max.block.ms" | "max.request.size" | "client.id" | "retry.backoff.ms"
+            "linger.ms"
+            | "delivery.timeout.ms"
+            | "request.timeout.ms"
+            | "buffer.memory"
+            | "max.block.ms"
+            | "max.request.size"
+            | "client.id"
+            | "retry.backoff.ms"
             | "retry.backoff.max.ms" => {}
             _ => return Err(SettingError::NoMeaning { key }),
         }

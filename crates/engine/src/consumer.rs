@@ -16,8 +16,8 @@ use hanbeon_records::{
 };
 
 use crate::{
-    ClientError, ConsumerSettings, DataFuture, Engine, Env, FetchSpec, PartitionHandle, Reset, System,
-    produce::block_on_until,
+    ClientError, ConsumerSettings, DataFuture, Engine, Env, FetchSpec, PartitionHandle, Reset,
+    System, produce::block_on_until,
 };
 
 /// Bytes that one batch may become when it is decompressed.
@@ -248,7 +248,10 @@ fn start<E: Env>(
         Reset::Latest => end(&assigned.handle, isolation)?,
         Reset::Fail => {
             let TopicPartition { topic, partition } = &assigned.handle.0.name;
-            return Err(ClientError::NoPosition { topic: topic.to_string(), partition: *partition });
+            return Err(ClientError::NoPosition {
+                topic: topic.to_string(),
+                partition: *partition,
+            });
         }
     };
     assigned.position = Some(position);
@@ -269,7 +272,9 @@ fn read<E: Env>(
     };
     let position = start(assigned, settings.isolation, settings.reset)?;
     let fetched = match assigned.handle.fetch(&spec(position)) {
-        Err(error) if error.code() == ErrorCode::OffsetOutOfRange && settings.reset != Reset::Fail => {
+        Err(error)
+            if error.code() == ErrorCode::OffsetOutOfRange && settings.reset != Reset::Fail =>
+        {
             assigned.position = None;
             let position = start(assigned, settings.isolation, settings.reset)?;
             assigned.handle.fetch(&spec(position))?
@@ -322,7 +327,8 @@ fn take<E: Env>(
         offset: batch.base_offset(),
         code,
     };
-    let codec = batch.attributes().codec().ok().ok_or_else(|| unreadable(ErrorCode::InvalidRecord))?;
+    let codec =
+        batch.attributes().codec().ok().ok_or_else(|| unreadable(ErrorCode::InvalidRecord))?;
     let unpacked;
     let (records, bytes) = if codec == Codec::None {
         (batch.records().map_err(|error| unreadable(error.code()))?, whole)

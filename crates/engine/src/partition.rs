@@ -195,20 +195,27 @@ impl<E: Env> PartitionHandle<E> {
     /// # Errors
     /// In the answer: see [`ProduceError`].
     pub fn produce(&self, records: Bytes, acks: Acks) -> Produce<E> {
-        match self.append(records, acks) {
-            Ok(produce) => produce,
-            Err(error) => {
-                self.0.metrics.produce_requests.add(1);
-                self.0.metrics.failed_produce_requests.add(1);
-                Produce::Done(Err(error))
-            }
+        if is_internal(self.topic().as_str()) {
+            return self.refused(ProduceError::InternalTopic { topic: self.topic().to_string() });
         }
+        self.produce_as_server(records, acks)
+    }
+
+    /// The same for the server's own records, which may go to [`crate::INTERNAL_TOPICS`].
+    ///
+    /// # Errors
+    /// In the answer: see [`ProduceError`].
+    pub fn produce_as_server(&self, records: Bytes, acks: Acks) -> Produce<E> {
+        self.append(records, acks).unwrap_or_else(|error| self.refused(error))
+    }
+
+    fn refused(&self, error: ProduceError) -> Produce<E> {
+        self.0.metrics.produce_requests.add(1);
+        self.0.metrics.failed_produce_requests.add(1);
+        Produce::Done(Err(error))
     }
 
     fn append(&self, records: Bytes, acks: Acks) -> Result<Produce<E>, ProduceError> {
-        if is_internal(self.topic().as_str()) {
-            return Err(ProduceError::InternalTopic { topic: self.topic().to_string() });
-        }
         let opened = self.opened()?;
         if acks == Acks::All {
             opened.leader.lock().admit(acks)?;
@@ -217,7 +224,11 @@ impl<E: Env> PartitionHandle<E> {
         Ok(match opened.log.append(records, now) {
             Joined::Done(result) => {
                 self.0.ground.metrics.judged(&self.0.metrics, bytes, &result);
-                ProduceFuture::written(self, acks, result?, now)
+                match result {
+                    Ok(appended) => ProduceFuture::written(self, acks, appended, now),
+                    // Counted already.
+                    Err(error) => Produce::Done(Err(error.into())),
+                }
             }
             Joined::Waiting(completion) => {
                 Produce::Waiting(ProduceFuture::appending(self.clone(), acks, completion, bytes))

@@ -23,9 +23,7 @@ use hanbeon_replica::Acks;
 
 use crate::{
     ClientError, Engine, Env, PartitionHandle, Produce, ProduceError, ProduceFuture, Produced,
-    ProducerIdentity, ProducerSettings, System, Topic,
-    client_settings::IgnoreKeys,
-    partitioner,
+    ProducerIdentity, ProducerSettings, System, Topic, client_settings::IgnoreKeys, partitioner,
     produce::block_on,
 };
 
@@ -214,7 +212,8 @@ impl<E: Env> Producer<E> {
         let timestamp = record.timestamp.unwrap_or_else(|| inner.engine.now());
         let bytes = record.size();
         let mut state = lane.state.lock();
-        let full = |open: &OpenBatch<E>| open.bytes.saturating_add(bytes) > inner.settings.batch_size;
+        let full =
+            |open: &OpenBatch<E>| open.bytes.saturating_add(bytes) > inner.settings.batch_size;
         if state.open.as_ref().is_some_and(full) {
             lane.write(&mut state);
             inner.sticky.lock().remove(&topic.id());
@@ -374,11 +373,8 @@ fn build<E: Env>(
         },
     );
     for record in records {
-        let headers: Vec<(&str, Option<&[u8]>)> = record
-            .headers
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_deref()))
-            .collect();
+        let headers: Vec<(&str, Option<&[u8]>)> =
+            record.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref())).collect();
         builder.push(NewRecord {
             timestamp: record.timestamp.unwrap_or(Millis::NONE),
             key: record.key.as_deref(),

@@ -62,6 +62,8 @@ impl Parking {
         cx: &mut Context<'_>,
         reached: impl FnOnce() -> Offset,
     ) -> Poll<()> {
+        #[cfg(hanbeon_weak = "waiters")]
+        let now = reached();
         let mut state = self.0.lock();
         if let Some(id) = seat.take() {
             state.row(end).cancel(id);
@@ -73,7 +75,8 @@ impl Parking {
         // Looked at after sitting down: whoever raises the end publishes it first and takes this lock then, so either it
         // sees the waiter or the waiter sees the new end.
         #[cfg(not(hanbeon_weak = "waiters"))]
-        if reached() >= goal {
+        let now = reached();
+        if now >= goal {
             state.row(end).cancel(id);
             return Poll::Ready(());
         }

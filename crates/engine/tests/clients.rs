@@ -53,8 +53,9 @@ fn records_share_batches_and_each_knows_its_offset() {
     let (_home, engine) = open(Options::embedded());
     engine.ensure_topic("t", 1).unwrap();
     let producer = engine.producer();
-    let sent: Vec<_> =
-        (0..100).map(|number| producer.send(Record::new("t", format!("{number}"))).unwrap()).collect();
+    let sent: Vec<_> = (0..100)
+        .map(|number| producer.send(Record::new("t", format!("{number}"))).unwrap())
+        .collect();
     for (number, delivery) in (0..).zip(sent) {
         assert_eq!(delivery.wait().unwrap().offset, Offset::new(number));
     }
@@ -74,7 +75,10 @@ fn keys_headers_and_tombstones_come_back_through_every_codec() {
     for codec in ["none", "gzip", "snappy", "lz4", "zstd"] {
         let settings = ProducerSettings::new().set("compression.type", codec).unwrap();
         let producer = engine.producer_with(settings);
-        let record = Record::new("t", codec).key("k").header("h", "1").timestamp(Millis::new(1_700_000_000_000));
+        let record = Record::new("t", codec)
+            .key("k")
+            .header("h", "1")
+            .timestamp(Millis::new(1_700_000_000_000));
         let sent = producer.send(record).unwrap();
         let gone = producer.send(Record::tombstone("t", "k")).unwrap();
         let (sent, gone) = (sent.wait().unwrap(), gone.wait().unwrap());
@@ -85,7 +89,10 @@ fn keys_headers_and_tombstones_come_back_through_every_codec() {
     let received = consumer.poll().unwrap();
     assert_eq!(received.len(), 10);
     for (pair, codec) in received.chunks(2).zip(["none", "gzip", "snappy", "lz4", "zstd"]) {
-        assert_eq!((text(pair[0].key.as_deref()), text(pair[0].value.as_deref())), ("k".to_owned(), codec.to_owned()));
+        assert_eq!(
+            (text(pair[0].key.as_deref()), text(pair[0].value.as_deref())),
+            ("k".to_owned(), codec.to_owned())
+        );
         assert_eq!(pair[0].headers[0].0, "h");
         assert_eq!(pair[0].timestamp, Millis::new(1_700_000_000_000));
         assert_eq!(pair[1].value, None);
@@ -122,7 +129,8 @@ fn a_reader_that_waits_is_woken_by_the_write_it_waits_for() {
         let mut consumer = engine.consumer();
         consumer.assign("t", 0).unwrap();
         thread::scope(|scope| {
-            let reader = scope.spawn(move || consumer.poll_timeout(Duration::from_secs(60)).unwrap());
+            let reader =
+                scope.spawn(move || consumer.poll_timeout(Duration::from_secs(60)).unwrap());
             let sent = engine.producer().send(Record::new("t", "late")).unwrap();
             block_on(sent).unwrap();
             let received = reader.join().unwrap();
@@ -140,7 +148,8 @@ fn readers_begin_where_they_are_told() {
     engine.ensure_topic("t", 1).unwrap();
     let producer = engine.producer();
     for at in [10, 20, 30] {
-        let record = Record::new("t", at.to_string()).timestamp(Millis::new(1_700_000_000_000 + at));
+        let record =
+            Record::new("t", at.to_string()).timestamp(Millis::new(1_700_000_000_000 + at));
         producer.send(record).unwrap().wait().unwrap();
     }
     let mut consumer = engine.consumer_with(ConsumerSettings::new().reset(Reset::Fail));
@@ -175,7 +184,9 @@ fn a_poll_takes_no_more_than_it_was_told_and_forgets_nothing() {
         if received.is_empty() {
             break;
         }
-        seen.extend(received.iter().map(|record| text(record.value.as_deref()).parse::<i32>().unwrap()));
+        seen.extend(
+            received.iter().map(|record| text(record.value.as_deref()).parse::<i32>().unwrap()),
+        );
     }
     seen.sort_unstable();
     assert_eq!(seen, (0..20).collect::<Vec<_>>());
@@ -193,7 +204,10 @@ fn a_refused_batch_does_not_stop_the_next() {
         let sent = producer.send(Record::new("t", "x")).unwrap().wait().unwrap();
         assert_eq!(sent.offset, Offset::new(offset));
     }
-    assert!(matches!(producer.send(Record::new("nowhere", "x")), Err(ClientError::UnknownTopic { .. })));
+    assert!(matches!(
+        producer.send(Record::new("nowhere", "x")),
+        Err(ClientError::UnknownTopic { .. })
+    ));
 }
 
 #[test]

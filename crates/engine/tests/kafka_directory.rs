@@ -14,7 +14,10 @@ fn kafkas_directory(home: &Path) {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden");
     for unit in ["idempotent-0", "idempotent-1"] {
         let number = unit.rsplit('-').next().unwrap();
-        copy(&golden.join(unit).join(format!("idem-{number}")), &home.join(format!("idem-{number}")));
+        copy(
+            &golden.join(unit).join(format!("idem-{number}")),
+            &home.join(format!("idem-{number}")),
+        );
     }
     let beside = golden.join("idempotent-0/data-dir");
     for entry in fs::read_dir(beside).unwrap() {

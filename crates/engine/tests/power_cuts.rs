@@ -8,9 +8,7 @@ mod support;
 
 use std::collections::BTreeMap;
 
-use hanbeon::{
-    Acks, Engine, FetchSpec, Manual, NewTopic, Mode, Options, Placed, ProducerIdentity,
-};
+use hanbeon::{Acks, Engine, FetchSpec, Manual, Mode, NewTopic, Options, Placed, ProducerIdentity};
 use hanbeon_log::{CrashDir, Fault, FaultKind, Lasting};
 use hanbeon_records::{Millis, Offset};
 use support::{idempotent_at, values};
@@ -95,10 +93,18 @@ fn check(disk: &CrashDir, seed: u64, application: &Application, story: &str) {
         for sequence in 0..RECORDS {
             let value = format!("{number}/{sequence}");
             let places: Vec<_> = (0_i64..).zip(&found).filter(|(_, at)| **at == value).collect();
-            assert!(places.len() <= 1, "{story}: {value} is there {} times: {found:?}", places.len());
+            assert!(
+                places.len() <= 1,
+                "{story}: {value} is there {} times: {found:?}",
+                places.len()
+            );
             if let Some(offset) = application.acknowledged.get(&(number, sequence)) {
                 let place = places.first().map(|(place, _)| *place);
-                assert_eq!(place, Some(offset.get()), "{story}: {value} was acknowledged: {found:?}");
+                assert_eq!(
+                    place,
+                    Some(offset.get()),
+                    "{story}: {value} was acknowledged: {found:?}"
+                );
             }
         }
     }

@@ -60,7 +60,13 @@ fn replicas_can_be_named_on_one_node() {
         ..NewTopic::default()
     };
     let (own, other) = (engine.node_id(), NodeId::new(77));
-    for bad in [vec![(0, vec![])], vec![(0, vec![other])], vec![(0, vec![own, own])], vec![(1, vec![own])], vec![(0, vec![own]), (0, vec![own])]] {
+    for bad in [
+        vec![(0, vec![])],
+        vec![(0, vec![other])],
+        vec![(0, vec![own, own])],
+        vec![(1, vec![own])],
+        vec![(0, vec![own]), (0, vec![own])],
+    ] {
         let refused = code(engine.create_topic(&assigned(bad.clone()), Mode::Apply));
         assert_eq!(refused, ErrorCode::InvalidReplicaAssignment, "{bad:?}");
     }
@@ -115,20 +121,30 @@ fn a_deleted_topic_is_gone_for_who_waits_and_who_asks_and_its_name_is_free() {
     let partition = engine.partition("t", 0).unwrap();
     partition.produce(batch(&["old"]), Acks::All).wait().unwrap();
     let waiting = partition.data_beyond(Offset::new(5), Isolation::Uncommitted).unwrap();
-    assert_eq!(code(engine.delete_topic(TopicRef::Id(TopicId::new([9; 16])))), ErrorCode::UnknownTopicId);
+    assert_eq!(
+        code(engine.delete_topic(TopicRef::Id(TopicId::new([9; 16])))),
+        ErrorCode::UnknownTopicId
+    );
     assert_eq!(code(engine.delete_topic(TopicRef::Name("u"))), ErrorCode::UnknownTopicOrPartition);
     engine.delete_topic(TopicRef::Id(first.id())).unwrap();
     waiting.wait();
     let refused = partition.produce(batch(&["late"]), Acks::All).wait().unwrap_err();
     assert_eq!(refused.code(), ErrorCode::UnknownTopicOrPartition);
-    assert!(matches!(partition.fetch(&FetchSpec::from(Offset::ZERO)), Err(PartitionError::Unknown { .. })));
+    assert!(matches!(
+        partition.fetch(&FetchSpec::from(Offset::ZERO)),
+        Err(PartitionError::Unknown { .. })
+    ));
     assert!(!home.path().join("t-0").exists());
     let second = engine.ensure_topic("t", 1).unwrap();
     assert_ne!(second.id(), first.id());
     let partition = engine.partition("t", 0).unwrap();
     assert_eq!(partition.log_end_offset().unwrap(), Offset::ZERO, "nothing of the old topic");
     engine.shutdown().unwrap();
-    let left: Vec<_> = std::fs::read_dir(home.path()).unwrap().map(|entry| entry.unwrap().file_name()).filter(|name| name.to_string_lossy().contains("delete")).collect();
+    let left: Vec<_> = std::fs::read_dir(home.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .filter(|name| name.to_string_lossy().contains("delete"))
+        .collect();
     assert!(left.is_empty(), "{left:?}");
 }
 
@@ -184,14 +200,18 @@ fn refused_settings_have_kafkas_codes_and_change_nothing() {
     let alter = |change| code(engine.alter_topic_config("t", &[change], Mode::Apply));
     assert_eq!(alter(set("no.such", "1")), ErrorCode::InvalidConfig);
     assert_eq!(alter(set("retention.ms", "soon")), ErrorCode::InvalidConfig);
-    assert_eq!(alter(change("retention.ms", ConfigOp::Append("1".to_owned()))), ErrorCode::InvalidConfig);
+    assert_eq!(
+        alter(change("retention.ms", ConfigOp::Append("1".to_owned()))),
+        ErrorCode::InvalidConfig
+    );
     assert_eq!(alter(set("num.partitions", "3")), ErrorCode::InvalidConfig);
     let unknown = engine.alter_topic_config("nowhere", &[set("retention.ms", "1")], Mode::Apply);
     assert_eq!(code(unknown), ErrorCode::UnknownTopicOrPartition);
     assert_eq!(code(engine.describe_topic_config("a/b", None)), ErrorCode::InvalidTopicException);
     let null = engine.replace_topic_config("t", &[("retention.ms", None)], Mode::Apply);
     assert_eq!(code(null), ErrorCode::InvalidRequest);
-    let fixed = engine.alter_broker_config(BrokerScope::This, &[set("num.partitions", "3")], Mode::Apply);
+    let fixed =
+        engine.alter_broker_config(BrokerScope::This, &[set("num.partitions", "3")], Mode::Apply);
     assert_eq!(code(fixed), ErrorCode::InvalidRequest, "read-only while the server runs");
     let all = engine.describe_topic_config("t", None).unwrap();
     assert_eq!(all.len(), 33, "as many as Kafka 4.3.1 shows");
@@ -202,9 +222,12 @@ fn refused_settings_have_kafkas_codes_and_change_nothing() {
 #[test]
 fn the_old_way_replaces_all_settings() {
     let (_home, engine) = open();
-    engine.create_topic(&NewTopic::new("t", 1).config("max.message.bytes", "100"), Mode::Apply).unwrap();
+    engine
+        .create_topic(&NewTopic::new("t", 1).config("max.message.bytes", "100"), Mode::Apply)
+        .unwrap();
     engine.replace_topic_config("t", &[("retention.ms", Some("6000"))], Mode::Apply).unwrap();
-    let described = engine.describe_topic_config("t", Some(&["max.message.bytes", "retention.ms"])).unwrap();
+    let described =
+        engine.describe_topic_config("t", Some(&["max.message.bytes", "retention.ms"])).unwrap();
     let sources: Vec<_> = described.iter().map(|config| config.source).collect();
     assert_eq!(sources, [ConfigSource::Default, ConfigSource::Topic]);
 }

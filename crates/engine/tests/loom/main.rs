@@ -52,13 +52,13 @@ fn r3_who_found_nothing_is_woken_by_the_rise_it_missed() {
         let mut seat = None;
         let mut cx = Context::from_waker(&waker);
         let goal = Offset::new(2);
-        let first =
-            parking.poll(End::Committed, goal, &mut seat, &mut cx, || offset(end.get()));
+        let first = parking.poll(End::Committed, goal, &mut seat, &mut cx, || offset(end.get()));
         raising.join().unwrap();
         if first.is_pending() {
             let count = woken.0.load(std::sync::atomic::Ordering::SeqCst);
             assert_eq!(count, 1, "lost wake-up: the end is there and nobody says so");
-            let again = parking.poll(End::Committed, goal, &mut seat, &mut cx, || offset(end.get()));
+            let again =
+                parking.poll(End::Committed, goal, &mut seat, &mut cx, || offset(end.get()));
             assert!(again.is_ready());
         }
     });
