@@ -59,12 +59,7 @@ impl Stored {
 }
 
 /// A batch of one to five records whose values nobody could guess; at most `bytes_max` of them.
-pub fn client_batch(
-    rng: &mut Rng,
-    sender: Option<Sender>,
-    now: Millis,
-    bytes_max: usize,
-) -> Bytes {
+pub fn client_batch(rng: &mut Rng, sender: Option<Sender>, now: Millis, bytes_max: usize) -> Bytes {
     let count = rng.range(1, 6);
     let value_max = match rng.range(0, 10) {
         0 => 6000,

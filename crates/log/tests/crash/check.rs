@@ -143,7 +143,8 @@ impl World {
 
     /// Lookups by offset and by time, and lists of aborted transactions.
     fn check_reads(&self, scratch: &Partition<MemDir>) -> Verdict<()> {
-        let answer = |partition: &dyn Fn(Offset) -> Verdict<(Bytes, Option<Vec<_>>)>, at| partition(at);
+        let answer =
+            |partition: &dyn Fn(Offset) -> Verdict<(Bytes, Option<Vec<_>>)>, at| partition(at);
         for at in self.model.start..self.model.end {
             let at = Offset::new(at);
             let (found, expected) = (
@@ -152,7 +153,9 @@ impl World {
             );
             require(found == expected, || {
                 let (found, expected) = (found.1, expected.1);
-                format!("L5: a committed read from {at} differs: {found:?}\n  from scratch {expected:?}")
+                format!(
+                    "L5: a committed read from {at} differs: {found:?}\n  from scratch {expected:?}"
+                )
             })?;
         }
         for stored in &self.model.batches {
@@ -176,7 +179,8 @@ impl World {
             let Some(name) = SegmentFileName::parse(entry.name.as_str()) else { continue };
             require(name.stage == FileStage::Live, || format!("{name} was left behind"))?;
             let base = name.base_offset;
-            let log = content(&self.dir, &SegmentFileName::live(base, SegmentFile::Log).file_name());
+            let log =
+                content(&self.dir, &SegmentFileName::live(base, SegmentFile::Log).file_name());
             match name.kind {
                 SegmentFile::OffsetIndex => {
                     let bytes = content(&self.dir, &entry.name)?;
@@ -289,9 +293,14 @@ fn offset_entries(
     let mut ahead = 0;
     for (position, last, _) in &heads {
         let indexed = entries.iter().any(|entry| entry == &(*position, *last));
-        require(indexed || ahead <= interval || entries.len() * 8 + 8 > config.segment_index_bytes(), || {
-            format!("L6: {name} misses the batch at {position}, {ahead} bytes behind the last entry")
-        })?;
+        require(
+            indexed || ahead <= interval || entries.len() * 8 + 8 > config.segment_index_bytes(),
+            || {
+                format!(
+                    "L6: {name} misses the batch at {position}, {ahead} bytes behind the last entry"
+                )
+            },
+        )?;
         ahead = if indexed { 0 } else { ahead };
         let end = heads.iter().map(|head| head.0).find(|next| next > position).unwrap_or(log.len());
         ahead += end - position;
@@ -317,7 +326,11 @@ fn time_entries(name: &str, bytes: &[u8], base: Offset, log: &[u8]) -> Verdict<(
     }
     require(entries.is_sorted(), || format!("{name} is not in order"))?;
     require(entries.last() == largest.last(), || {
-        format!("L5: {name} ends with {:?}, the largest time is {:?}", entries.last(), largest.last())
+        format!(
+            "L5: {name} ends with {:?}, the largest time is {:?}",
+            entries.last(),
+            largest.last()
+        )
     })
 }
 

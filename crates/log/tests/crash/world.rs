@@ -131,7 +131,12 @@ pub fn topic_id() -> TopicId {
     TopicId::new([7; 16])
 }
 
-pub fn options(config: &LogConfig, saved: &Saved, epoch: LeaderEpoch, now: Millis) -> OpenPartition {
+pub fn options(
+    config: &LogConfig,
+    saved: &Saved,
+    epoch: LeaderEpoch,
+    now: Millis,
+) -> OpenPartition {
     OpenPartition {
         config: config.clone(),
         shutdown: if saved.clean { Shutdown::Clean } else { Shutdown::Unclean },
@@ -340,7 +345,9 @@ impl World {
             self.partition.sync(end)
         } else {
             let waiting = self.partition.synced_to(end);
-            self.partition.lead_sync().and_then(|()| waiting.wait().unwrap_or_else(|error| Err(error.into())))
+            self.partition
+                .lead_sync()
+                .and_then(|()| waiting.wait().unwrap_or_else(|error| Err(error.into())))
         };
         match synced {
             Ok(()) => {
