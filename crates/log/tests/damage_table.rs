@@ -2,6 +2,8 @@
 //! happens and compares; `UPDATE_DAMAGE=1` writes it. Where Kafka reads everything so does this log, and what it cannot read it
 //! never passes over in silence.
 
+#![allow(clippy::unwrap_used, reason = "a test fails where its ground is missing")]
+
 mod common;
 
 use std::{env, fmt::Write as _, fs, path::Path};
@@ -21,7 +23,7 @@ const MODES: [&str; 3] = ["clean", "unclean", "scratch"];
 enum Got {
     /// Every record of the original, in both isolation levels.
     All,
-    /// So many of them (read_uncommitted, read_committed).
+    /// So many of them: of all, and of those committed.
     Some(u64, u64),
     /// Nothing, and it says so.
     Refused,
@@ -73,9 +75,8 @@ fn open(
 
 fn ours(unit: &Unit, mode: &str) -> Outcome {
     let (_guard, dir) = unit.copy();
-    let (log, report) = match open(unit, &dir, mode) {
-        Ok(opened) => opened,
-        Err(_) => return Outcome { got: Got::Refused, told: vec!["refused".to_owned()] },
+    let Ok((log, report)) = open(unit, &dir, mode) else {
+        return Outcome { got: Got::Refused, told: vec!["refused".to_owned()] };
     };
     let mut told = Vec::new();
     let mut tell = |is: bool, what: &str| told.extend(is.then(|| what.to_owned()));

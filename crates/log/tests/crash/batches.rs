@@ -9,42 +9,42 @@ use super::rng::Rng;
 
 /// Who sends a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sender {
-    pub id: i64,
-    pub epoch: i16,
-    pub sequence: i32,
-    pub transactional: bool,
+pub(crate) struct Sender {
+    pub(crate) id: i64,
+    pub(crate) epoch: i16,
+    pub(crate) sequence: i32,
+    pub(crate) transactional: bool,
 }
 
 /// One batch that is or may be in the log.
 #[derive(Clone, Debug)]
-pub struct Stored {
-    pub base: i64,
-    pub last: i64,
+pub(crate) struct Stored {
+    pub(crate) base: i64,
+    pub(crate) last: i64,
     /// As it must lie in the file, made here and not by the log.
-    pub bytes: Vec<u8>,
-    pub sender: Option<Sender>,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) sender: Option<Sender>,
     /// As the client sent it; `None` for a marker.
-    pub sent: Option<Bytes>,
+    pub(crate) sent: Option<Bytes>,
 }
 
 impl Stored {
-    pub fn end(&self) -> i64 {
+    pub(crate) fn end(&self) -> i64 {
         self.last + 1
     }
 
-    pub fn count(&self) -> i32 {
+    pub(crate) fn count(&self) -> i32 {
         i32::try_from(self.last - self.base + 1).unwrap()
     }
 
-    pub fn data(sent: Bytes, sender: Option<Sender>, base: i64, epoch: LeaderEpoch) -> Self {
+    pub(crate) fn data(sent: Bytes, sender: Option<Sender>, base: i64, epoch: LeaderEpoch) -> Self {
         let delta = i32::from_be_bytes(sent[23..27].try_into().unwrap());
         let mut bytes = sent.to_vec();
         stamp(&mut bytes, Offset::new(base), epoch);
         Self { base, last: base + i64::from(delta), bytes, sender, sent: Some(sent) }
     }
 
-    pub fn marker(marker: &Marker) -> Self {
+    pub(crate) fn marker(marker: &Marker) -> Self {
         let mut bytes = Vec::new();
         write_marker(&mut bytes, marker);
         let base = marker.base_offset.get();
@@ -59,7 +59,12 @@ impl Stored {
 }
 
 /// A batch of one to five records whose values nobody could guess; at most `bytes_max` of them.
-pub fn client_batch(rng: &mut Rng, sender: Option<Sender>, now: Millis, bytes_max: usize) -> Bytes {
+pub(crate) fn client_batch(
+    rng: &mut Rng,
+    sender: Option<Sender>,
+    now: Millis,
+    bytes_max: usize,
+) -> Bytes {
     let count = rng.range(1, 6);
     let value_max = match rng.range(0, 10) {
         0 => 6000,

@@ -16,7 +16,7 @@ use super::{
 };
 
 /// Every batch from `from` on, read in pieces.
-pub fn read_all<D: Dir>(partition: &Partition<D>, from: i64) -> Verdict<Vec<Vec<u8>>> {
+pub(crate) fn read_all<D: Dir>(partition: &Partition<D>, from: i64) -> Verdict<Vec<Vec<u8>>> {
     let mut batches = Vec::new();
     let mut from = Offset::new(from);
     loop {
@@ -37,7 +37,7 @@ pub fn read_all<D: Dir>(partition: &Partition<D>, from: i64) -> Verdict<Vec<Vec<
 
 impl World {
     /// L1, L2, L3: what was recovered is a prefix of what was appended, and holds all that was durable. The model goes on from there.
-    pub fn check_batches(&mut self) -> Verdict<()> {
+    pub(crate) fn check_batches(&mut self) -> Verdict<()> {
         let start = self.partition.log_start_offset().get();
         require(start >= self.model.start, || {
             format!("the log starts at {start}, below {}", self.model.start)
@@ -92,7 +92,7 @@ impl World {
     }
 
     /// L5, P5: what was recovered with snapshots, checkpoints and indexes equals what the batches alone tell.
-    pub fn check_against_scratch(&self) -> Verdict<()> {
+    pub(crate) fn check_against_scratch(&self) -> Verdict<()> {
         let bare = only_logs(&self.dir)?;
         let saved = Saved { recovery_point: 0, log_start: self.model.start, clean: false };
         let options = options(&self.config, &saved, self.epoch, self.now);
@@ -174,7 +174,7 @@ impl World {
     }
 
     /// L5: the files behind the indexes, once everything is closed.
-    pub fn check_index_files(&self) -> Verdict<()> {
+    pub(crate) fn check_index_files(&self) -> Verdict<()> {
         for entry in self.dir.list().map_err(|error| error.to_string())? {
             let Some(name) = SegmentFileName::parse(entry.name.as_str()) else { continue };
             require(name.stage == FileStage::Live, || format!("{name} was left behind"))?;
@@ -192,7 +192,9 @@ impl World {
                 }
                 SegmentFile::TxnIndex => {
                     let bytes = content(&self.dir, &entry.name)?;
-                    require(bytes.len() % 34 == 0, || format!("{name} has {} bytes", bytes.len()))?;
+                    require(bytes.len().is_multiple_of(34), || {
+                        format!("{name} has {} bytes", bytes.len())
+                    })?;
                     let last = TxnIndexView::trusted(&bytes).iter().map(|txn| txn.last_offset);
                     require(last.is_sorted(), || format!("{name} is not in order"))?;
                 }
@@ -203,7 +205,7 @@ impl World {
     }
 
     /// P1, P2: retries are known; what was lost is taken anew; nothing is there twice.
-    pub fn check_producers(&mut self) -> Verdict<()> {
+    pub(crate) fn check_producers(&mut self) -> Verdict<()> {
         for id in IDEMPOTENT {
             self.retry_all(id)?;
         }
@@ -278,7 +280,7 @@ fn offset_entries(
     log: &[u8],
     config: &hanbeon_log::LogConfig,
 ) -> Verdict<()> {
-    require(bytes.len() % 8 == 0, || format!("{name} has {} bytes", bytes.len()))?;
+    require(bytes.len().is_multiple_of(8), || format!("{name} has {} bytes", bytes.len()))?;
     let heads = heads(log);
     let entries: Vec<_> = OffsetIndexView::trusted(bytes, base)
         .iter()
@@ -310,7 +312,7 @@ fn offset_entries(
 
 /// Every entry names the first batch with the largest time so far; the last one the largest of all.
 fn time_entries(name: &str, bytes: &[u8], base: Offset, log: &[u8]) -> Verdict<()> {
-    require(bytes.len() % 12 == 0, || format!("{name} has {} bytes", bytes.len()))?;
+    require(bytes.len().is_multiple_of(12), || format!("{name} has {} bytes", bytes.len()))?;
     let mut largest = Vec::new();
     for (_, last, time) in heads(log) {
         if largest.last().is_none_or(|(known, _)| time > *known) {
@@ -335,7 +337,7 @@ fn time_entries(name: &str, bytes: &[u8], base: Offset, log: &[u8]) -> Verdict<(
 }
 
 /// For messages.
-pub fn summary(model: &Model) -> String {
+pub(crate) fn summary(model: &Model) -> String {
     let last = model.batches.last().map_or(0, Stored::end);
     format!("{} batches to {last}, durable to {}", model.batches.len(), model.floor)
 }

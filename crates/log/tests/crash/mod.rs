@@ -1,6 +1,6 @@
 //! A workload, a model of what it must leave behind, and the checks after a crash.
 
-pub mod batches;
-pub mod check;
-pub mod rng;
-pub mod world;
+pub(crate) mod batches;
+pub(crate) mod check;
+pub(crate) mod rng;
+pub(crate) mod world;

@@ -16,75 +16,75 @@ use super::{
 };
 
 /// What a run found wrong.
-pub type Verdict<T> = Result<T, String>;
+pub(crate) type Verdict<T> = Result<T, String>;
 
 /// Fails with a text unless `holds`.
-pub fn require(holds: bool, otherwise: impl FnOnce() -> String) -> Verdict<()> {
+pub(crate) fn require(holds: bool, otherwise: impl FnOnce() -> String) -> Verdict<()> {
     if holds { Ok(()) } else { Err(otherwise()) }
 }
 
 /// Producers without transactions, whose retries are watched.
-pub const IDEMPOTENT: [i64; 3] = [100, 101, 102];
+pub(crate) const IDEMPOTENT: [i64; 3] = [100, 101, 102];
 /// Producers that write transactions only.
 const TRANSACTIONAL: [i64; 2] = [200, 201];
 
 /// What may have happened when the power went in the middle of a call.
-pub enum Doubt {
+pub(crate) enum Doubt {
     Append(Stored),
     Truncate { to: i64 },
 }
 
 /// What the log must hold.
 #[derive(Default)]
-pub struct Model {
-    pub batches: Vec<Stored>,
+pub(crate) struct Model {
+    pub(crate) batches: Vec<Stored>,
     /// Where the log ends: above the last batch's end after a cut inside a batch.
-    pub end: i64,
+    pub(crate) end: i64,
     /// Everything below was acknowledged as durable.
-    pub floor: i64,
-    pub start: i64,
+    pub(crate) floor: i64,
+    pub(crate) start: i64,
     /// Largest start that was asked for: epochs below may be forgotten although the start is not yet there.
-    pub asked_start: i64,
-    pub doubt: Option<Doubt>,
+    pub(crate) asked_start: i64,
+    pub(crate) doubt: Option<Doubt>,
 }
 
 /// What the engine keeps in its checkpoint files; taken as durable at once.
-pub struct Saved {
-    pub recovery_point: i64,
-    pub log_start: i64,
-    pub clean: bool,
+pub(crate) struct Saved {
+    pub(crate) recovery_point: i64,
+    pub(crate) log_start: i64,
+    pub(crate) clean: bool,
 }
 
 /// How many of everything there were.
 #[derive(Default)]
-pub struct Tally {
-    pub acknowledged: u64,
-    pub retries: u64,
-    pub rolled: usize,
-    pub cut_inside_calls: u64,
-    pub recoveries_cut: u64,
+pub(crate) struct Tally {
+    pub(crate) acknowledged: u64,
+    pub(crate) retries: u64,
+    pub(crate) rolled: usize,
+    pub(crate) cut_inside_calls: u64,
+    pub(crate) recoveries_cut: u64,
 }
 
-pub struct World {
-    pub rng: Rng,
-    pub dir: CrashDir,
-    pub partition: Partition<CrashDir>,
-    pub config: LogConfig,
-    pub epoch: LeaderEpoch,
-    pub now: Millis,
-    pub model: Model,
-    pub saved: Saved,
+pub(crate) struct World {
+    pub(crate) rng: Rng,
+    pub(crate) dir: CrashDir,
+    pub(crate) partition: Partition<CrashDir>,
+    pub(crate) config: LogConfig,
+    pub(crate) epoch: LeaderEpoch,
+    pub(crate) now: Millis,
+    pub(crate) model: Model,
+    pub(crate) saved: Saved,
     /// How many of 100 appends are synced before they are acknowledged.
     sync_percent: usize,
     batch_bytes_max: usize,
     /// The power went between two calls.
     off: bool,
-    pub tally: Tally,
+    pub(crate) tally: Tally,
 }
 
 impl Model {
     /// Epoch and sequence a producer goes on with, as the batches tell.
-    pub fn next_of(&self, id: i64) -> (i16, i32) {
+    pub(crate) fn next_of(&self, id: i64) -> (i16, i32) {
         let of_id = |stored: &&Stored| stored.sender.is_some_and(|sender| sender.id == id);
         let Some(newest) = self.batches.iter().rev().find(of_id) else { return (0, 0) };
         let epoch = newest.sender.map_or(0, |sender| sender.epoch);
@@ -96,7 +96,7 @@ impl Model {
     }
 
     /// A producer's last five batches of its newest epoch, newest first.
-    pub fn recent_of(&self, id: i64) -> Vec<&Stored> {
+    pub(crate) fn recent_of(&self, id: i64) -> Vec<&Stored> {
         let (epoch, _) = self.next_of(id);
         let data = self.batches.iter().rev().filter(|stored| stored.sent.is_some());
         data.filter(|stored| {
@@ -115,7 +115,7 @@ impl Model {
         newest.is_some_and(|stored| stored.sent.is_some())
     }
 
-    pub fn push(&mut self, stored: Stored) {
+    pub(crate) fn push(&mut self, stored: Stored) {
         self.end = stored.end();
         self.batches.push(stored);
     }
@@ -127,11 +127,11 @@ impl Model {
     }
 }
 
-pub fn topic_id() -> TopicId {
+pub(crate) fn topic_id() -> TopicId {
     TopicId::new([7; 16])
 }
 
-pub fn options(
+pub(crate) fn options(
     config: &LogConfig,
     saved: &Saved,
     epoch: LeaderEpoch,
@@ -155,7 +155,7 @@ pub fn options(
 }
 
 impl World {
-    pub fn new(seed: u64, dir: CrashDir) -> Verdict<Self> {
+    pub(crate) fn new(seed: u64, dir: CrashDir) -> Verdict<Self> {
         let mut rng = Rng::new(seed);
         let segment_bytes = rng.range(3_000, 40_000);
         let config = LogSettings {
@@ -190,7 +190,7 @@ impl World {
     }
 
     /// Works for a while; in half of the runs the power goes inside a call.
-    pub fn work(&mut self) -> Verdict<()> {
+    pub(crate) fn work(&mut self) -> Verdict<()> {
         let steps = self.rng.range(5, 60);
         let power_goes = self.rng.percent(50).then(|| self.rng.range(0, steps));
         for step in 0..steps {
@@ -260,7 +260,7 @@ impl World {
         Sender { id, epoch, sequence, transactional }
     }
 
-    pub fn append(&mut self, sent: Bytes, sender: Option<Sender>) -> Verdict<()> {
+    pub(crate) fn append(&mut self, sent: Bytes, sender: Option<Sender>) -> Verdict<()> {
         let stored = Stored::data(sent.clone(), sender, self.model.end, self.epoch);
         let done = self.partition.append(sent, self.now).wait().map_err(|e| e.to_string())?;
         match done {
@@ -319,7 +319,7 @@ impl World {
     }
 
     /// P2: every batch of the window is known again, at its place; P1: nothing is written.
-    pub fn retry_all(&mut self, id: i64) -> Verdict<()> {
+    pub(crate) fn retry_all(&mut self, id: i64) -> Verdict<()> {
         let end = self.partition.log_end_offset();
         for stored in self.model.recent_of(id) {
             let Some(sent) = stored.sent.clone() else { continue };
@@ -466,7 +466,7 @@ impl World {
 
 impl World {
     /// With `CRASH_TRACE` set: where the run is, and what lies on the disk.
-    pub fn trace(&self, what: &str) {
+    pub(crate) fn trace(&self, what: &str) {
         if std::env::var_os("CRASH_TRACE").is_none() {
             return;
         }
@@ -479,12 +479,12 @@ impl World {
     }
 
     /// After a crash and recovery.
-    pub fn woken(&mut self) {
+    pub(crate) fn woken(&mut self) {
         self.off = false;
     }
 
     /// Closes, looks at the files behind the indexes, and opens again.
-    pub fn close_and_check(&mut self) -> Verdict<()> {
+    pub(crate) fn close_and_check(&mut self) -> Verdict<()> {
         let closed = self.partition.close().map_err(|error| format!("close: {error}"))?;
         let point = closed.recovery_point.get();
         self.model.floor = point;
@@ -496,7 +496,7 @@ impl World {
 }
 
 impl Tally {
-    pub fn add(&mut self, other: &Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         self.acknowledged += other.acknowledged;
         self.retries += other.retries;
         self.rolled += other.rolled;
