@@ -1,5 +1,7 @@
 //! Keeps what a compiler cannot: sizes, names, words, and that each invariant is named by a test.
 
+#![allow(clippy::unwrap_used, reason = "a test that panics has found something")]
+
 use std::{
     fs,
     path::{Path, PathBuf},
