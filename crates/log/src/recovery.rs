@@ -243,8 +243,9 @@ fn settle_epochs<D: Dir>(
     report: &OpenReport,
 ) -> Result<(), LogError> {
     let known = LeaderEpochs::read(dir);
-    let (EpochsChanged::Yes | EpochsChanged::No) = epochs.truncate_from_end(end);
     let (EpochsChanged::Yes | EpochsChanged::No) = epochs.truncate_from_start(start);
+    // Behind the other: an epoch all of whose records were deleted now begins at the end.
+    let (EpochsChanged::Yes | EpochsChanged::No) = epochs.truncate_from_end(end);
     let same = matches!(&known, Ok(Some(known)) if known == epochs);
     let none = epochs.entries().is_empty() && matches!(known, Ok(None));
     if same || none && report.epochs_rebuilt == crate::EpochFile::Kept {

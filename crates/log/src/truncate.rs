@@ -6,7 +6,8 @@ use hanbeon_idempotence::ProducerStates;
 use hanbeon_records::{Millis, Offset};
 
 use crate::{
-    Action, ActiveTxnIndex, Dir, FileStage, LogError, LogFile, Open, SegmentFile, SegmentFileName,
+    Action, ActiveTxnIndex, Dir, EpochsChanged, FileStage, LogError, LogFile, Open, SegmentFile,
+    SegmentFileName,
     active::{Active, Entry, IndexFiles, Progress, Writing, open, path, remove_if_there},
     checkpoint::write_atomically,
     partition::Inner,
@@ -38,7 +39,10 @@ impl<D: Dir> Inner<D> {
             return Ok(start);
         }
         let mut epochs = log.epochs.clone();
-        if epochs.truncate_from_start(before) == crate::EpochsChanged::Yes {
+        // Behind the first: an epoch all of whose records go begins at the end then, where it says nothing.
+        let changed =
+            [epochs.truncate_from_start(before), epochs.truncate_from_end(log.active.end.offset)];
+        if changed.contains(&EpochsChanged::Yes) {
             let written = epochs.write(&self.visible.dir);
             log.poisoned(written)?;
             log.epochs = epochs;
@@ -75,7 +79,7 @@ impl<D: Dir> Inner<D> {
 
 impl<D: Dir> PartitionLog<D> {
     fn cut_epochs(&mut self, end: Offset) -> Result<(), LogError> {
-        if self.epochs.truncate_from_end(end) == crate::EpochsChanged::Yes {
+        if self.epochs.truncate_from_end(end) == EpochsChanged::Yes {
             self.epochs.write(&self.visible.dir)?;
         }
         Ok(())

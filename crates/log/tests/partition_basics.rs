@@ -1,5 +1,7 @@
 //! A partition takes batches, gives them offsets, and reads back what was written.
 
+#![allow(clippy::unwrap_used, reason = "a test fails where its ground is missing")]
+
 mod common;
 
 use common::{Batch, NOW, append, config, end_txn, offsets, open, options};

@@ -1,5 +1,7 @@
 //! A refused append leaves everything bit for bit as it was: files, offsets, producers (spec 17.5, design D19).
 
+#![allow(clippy::unwrap_used, reason = "a test fails where its ground is missing")]
+
 mod common;
 
 use bytes::Bytes;
@@ -29,7 +31,12 @@ fn files<D: Dir>(dir: &D) -> Vec<(String, Vec<u8>)> {
 fn state<D: Dir>(dir: &D, log: &Partition<D>) -> impl PartialEq + std::fmt::Debug + use<D> {
     (
         files(dir),
-        (log.log_start_offset(), log.log_end_offset(), log.last_stable_offset(), log.recovery_point()),
+        (
+            log.log_start_offset(),
+            log.log_end_offset(),
+            log.last_stable_offset(),
+            log.recovery_point(),
+        ),
         (log.producers(), log.open_transactions(), log.leader_epochs(), log.segments()),
         log.unsynced_bytes(),
     )
@@ -52,10 +59,22 @@ fn refused() -> Vec<(&'static str, Bytes, ErrorCode)> {
         ("a base offset", corrupted(good.to_vec(), 7), ErrorCode::InvalidRecord),
         ("a gap", Batch::of(1).by(1, 0, 9).build(), ErrorCode::OutOfOrderSequenceNumber),
         ("an old epoch", Batch::of(1).by(2, 0, 1).build(), ErrorCode::InvalidProducerEpoch),
-        ("a new epoch that does not start at 0", Batch::of(1).by(1, 1, 5).build(), ErrorCode::OutOfOrderSequenceNumber),
-        ("a late record", Batch::of(1).at(NOW.get() + 7_200_000).build(), ErrorCode::InvalidTimestamp),
+        (
+            "a new epoch that does not start at 0",
+            Batch::of(1).by(1, 1, 5).build(),
+            ErrorCode::OutOfOrderSequenceNumber,
+        ),
+        (
+            "a late record",
+            Batch::of(1).at(NOW.get() + 7_200_000).build(),
+            ErrorCode::InvalidTimestamp,
+        ),
         ("too large a batch", Batch::of(1).value_len(2000).build(), ErrorCode::RecordListTooLarge),
-        ("plain data in a transaction", Batch::of(1).by(3, 0, 1).build(), ErrorCode::InvalidTxnState),
+        (
+            "plain data in a transaction",
+            Batch::of(1).by(3, 0, 1).build(),
+            ErrorCode::InvalidTxnState,
+        ),
     ]
 }
 
@@ -76,7 +95,8 @@ fn i7_a_refused_batch_changes_nothing_even_where_it_would_roll_or_begin_an_epoch
         assert_eq!(error.code(), code, "{what}: {error}");
         assert_eq!(state(&dir, &log), before, "{what}");
     }
-    let stale = MarkerClaim { coordinator_epoch: CoordinatorEpoch::new(5), ..marker(2, 1, Outcome::Abort) };
+    let stale =
+        MarkerClaim { coordinator_epoch: CoordinatorEpoch::new(5), ..marker(2, 1, Outcome::Abort) };
     let error = log.append_marker(stale, NOW).wait().unwrap().unwrap_err();
     assert_eq!(error.code(), ErrorCode::InvalidProducerEpoch);
     assert_eq!(state(&dir, &log), before, "a marker of an old epoch");
@@ -131,7 +151,11 @@ fn l9_a12_after_a_failed_write_nothing_is_taken_in_the_whole_directory() {
             assert!(matches!(error, AppendError::Log(LogError::Poisoned { .. })), "{error}");
             assert!(log.sync(log.log_end_offset()).is_err(), "nothing is acknowledged either");
             assert!(log.sync_written().is_err() && log.close().is_err());
-            assert_eq!(offsets(log, 0, Isolation::LogEnd), [(0, 0)], "what was there is still read");
+            assert_eq!(
+                offsets(log, 0, Isolation::LogEnd),
+                [(0, 0)],
+                "what was there is still read"
+            );
         }
         // Opened anew, the directory is sound up to what was whole.
         let log = open(&dirs[0], &Poison::new());
