@@ -1,5 +1,6 @@
 //! krafka, a client that knows nothing of us, against the real binary: every codec, seeking, kills at random points, answers cut in half.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that panics has found something")]
+#![expect(clippy::significant_drop_tightening, reason = "clients live as long as their test")]
 
 #[path = "served/proxy.rs"]
 mod proxy;
