@@ -21,10 +21,11 @@ fn files(under: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(under).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap();
+        if FOREIGN.contains(&name) {
+            continue;
+        }
         if path.is_dir() {
-            if !FOREIGN.contains(&name) {
-                files(&path, found);
-            }
+            files(&path, found);
         } else {
             found.push(path);
         }

@@ -2,14 +2,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that stops has failed")]
 #![expect(unsafe_code, reason = "an allocator that counts")]
 
-mod common;
+mod fixture;
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
     cell::Cell,
 };
 
-use common::{Log, claim, in_txn, marker};
+use fixture::{Log, claim, in_txn, marker};
 
 struct Counting;
 

@@ -1,9 +1,9 @@
 //! Replay follows what a log says, also where a rule would have refused it.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that stops has failed")]
 
-mod common;
+mod fixture;
 
-use common::{Log, NOW, claim};
+use fixture::{Log, NOW, claim};
 use hanbeon_idempotence::{IdempotenceError, ProducerView};
 use hanbeon_records::{
     BatchRef, CoordinatorEpoch, LeaderEpoch, Marker, Millis, Offset, Outcome, ProducerEpoch,
@@ -72,7 +72,7 @@ fn p2_a_retry_is_found_in_a_window_that_has_gaps() {
     replay(&mut log, &data(PLAIN, 0, 0, 0, 6));
     replay(&mut log, &data(PLAIN, 1, 4, 0, 1));
     let again = log.write(&claim(1, 0, 6, 1)).unwrap();
-    assert_eq!(again, common::Placed::Again { base: 0, last: 0 }, "although 6 comes after 5");
+    assert_eq!(again, fixture::Placed::Again { base: 0, last: 0 }, "although 6 comes after 5");
 }
 
 #[test]

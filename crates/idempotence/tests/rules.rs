@@ -1,9 +1,9 @@
 //! Markers, stable offsets, verification and expiry, rule by rule.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that stops has failed")]
 
-mod common;
+mod fixture;
 
-use common::{DAY_MS, Log, NOW, Placed, claim, in_txn, marker, request, settings, v2};
+use fixture::{DAY_MS, Log, NOW, Placed, claim, in_txn, marker, request, settings, v2};
 use hanbeon_idempotence::{
     Claim, CompletedTxn, IdempotenceError, MarkerAdmission, MarkerClaim, MarkerProtocol, Origin,
     Outcome, Settings, Verification, VerificationRequest,
@@ -337,7 +337,7 @@ fn c10_the_limit_is_dynamic_and_listings_are_sorted() {
 
 #[test]
 fn i9_going_back_and_forth_in_the_ring_ends_where_it_began() {
-    let some = [0, 1, 2, 5, 1 << 30, common::MAX - 1, common::MAX];
+    let some = [0, 1, 2, 5, 1 << 30, fixture::MAX - 1, fixture::MAX];
     for x in some {
         for k in some {
             let x = hanbeon_records::Sequence::new(x).unwrap();

@@ -1,9 +1,9 @@
 //! Snapshots byte for byte, and the sidecar that keeps the window deep.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that stops has failed")]
 
-mod common;
+mod fixture;
 
-use common::{DAY_MS, Log, NOW, Placed, claim, in_txn, marker, settings};
+use fixture::{DAY_MS, Log, NOW, Placed, claim, in_txn, marker, settings};
 use hanbeon_idempotence::{Claim, ProducerStates, SnapshotError, WindowError, load, read_snapshot};
 use hanbeon_records::{ErrorCode, Millis, Offset, ProducerId, crc32c};
 use proptest::prelude::*;

@@ -1,9 +1,9 @@
 //! What a partition answers to a batch, row by row as in `docs/protocols/idempotence.md`.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that stops has failed")]
 
-mod common;
+mod fixture;
 
-use common::{Log, MAX, NOW, Placed, claim, in_txn, marker, request, settings};
+use fixture::{Log, MAX, NOW, Placed, claim, in_txn, marker, request, settings};
 use hanbeon_idempotence::{
     Admission, FirstWrite, ProducerStates, Settings, Verification, VerificationNeed, read_snapshot,
 };
@@ -182,7 +182,7 @@ fn row_15_behind_a_marker_a_higher_epoch_starts_at_0() {
 #[test]
 fn row_16_an_expired_producer_is_unknown() {
     let mut log = log_with(3);
-    let later = Millis::new(NOW.get() + common::DAY_MS);
+    let later = Millis::new(NOW.get() + fixture::DAY_MS);
     assert_eq!(log.states.expire(Millis::new(later.get() - 1)), 0);
     assert_eq!(log.states.expire(later), 1);
     log.put(&claim(1, 0, 77, 1));

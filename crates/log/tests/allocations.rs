@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that stops has failed")]
 #![expect(unsafe_code, reason = "an allocator that counts")]
 
-mod common;
+mod fixture;
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use common::{Batch, NOW, config, options};
+use fixture::{Batch, NOW, config, options};
 use hanbeon_log::{FsDir, Joined, LogConfig, Partition, Placed, ReadMode};
 
 struct Counting;

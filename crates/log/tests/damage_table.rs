@@ -4,11 +4,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails where its ground is missing")]
 
-mod common;
+mod fixture;
 
 use std::{env, fmt::Write as _, fs, path::Path};
 
-use common::{
+use fixture::{
     golden::{Unit, consume, read_unverified, units},
     options,
 };

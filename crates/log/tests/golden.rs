@@ -3,9 +3,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails where its ground is missing")]
 
-mod common;
+mod fixture;
 
-use common::{
+use fixture::{
     golden::{Unit, consume, read_all, sha256, units},
     options,
 };

@@ -4,10 +4,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails where its ground is missing")]
 
-mod common;
+mod fixture;
 
 use bytes::Bytes;
-use common::{Batch, NOW, append, config, options};
+use fixture::{Batch, NOW, append, config, options};
 use hanbeon_log::{
     FirstBatch, Isolation, LogConfig, MemDir, OpenPartition, Partition, Placed, Shutdown, TimeQuery,
 };
@@ -88,7 +88,7 @@ impl Model {
             s.message_timestamp_after_max_ms = i64::MAX;
         });
         let dir = MemDir::new();
-        let log = common::open(&dir, &config).0;
+        let log = fixture::open(&dir, &config).0;
         Self { dir, config, log, list: Vec::new(), start: 0, epoch: 0, clock: NOW.get() }
     }
 

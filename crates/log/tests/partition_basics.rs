@@ -2,9 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails where its ground is missing")]
 
-mod common;
+mod fixture;
 
-use common::{Batch, NOW, append, config, end_txn, offsets, open, options};
+use fixture::{Batch, NOW, append, config, end_txn, offsets, open, options};
 use hanbeon_idempotence::Outcome;
 use hanbeon_log::{
     FirstBatch, Isolation, MemDir, OpenPartition, Partition, Placed, ReadError, Shutdown, TimeQuery,

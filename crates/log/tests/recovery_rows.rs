@@ -2,11 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails where its ground is missing")]
 
-mod common;
+mod fixture;
 
 use std::io::IoSlice;
 
-use common::{Batch, NOW, append, config, end_txn, offsets, open, options};
+use fixture::{Batch, NOW, append, config, end_txn, offsets, open, options};
 use hanbeon_idempotence::Outcome;
 use hanbeon_log::{
     CrashDir, Damage, Dir, FileName, FirstBatch, Isolation, LogError, LogFile, MemDir, Open,

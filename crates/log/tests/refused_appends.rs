@@ -2,10 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails where its ground is missing")]
 
-mod common;
+mod fixture;
 
 use bytes::Bytes;
-use common::{Batch, NOW, append, config, marker, offsets, open, options};
+use fixture::{Batch, NOW, append, config, marker, offsets, open, options};
 use hanbeon_idempotence::{MarkerClaim, Outcome};
 use hanbeon_log::{
     AppendError, CrashDir, Dir, EntryKind, Fault, FaultKind, Isolation, Lasting, LogError, LogFile,
