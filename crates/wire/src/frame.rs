@@ -14,7 +14,7 @@ pub(crate) const LENGTH_BYTES: usize = 4;
 /// API key, version and correlation id: no request is shorter.
 const FRAME_BYTES_MIN: usize = 8;
 /// Room offered to a read when nothing is known about what comes.
-const ROOM_MIN: usize = 8 * 1024;
+const ROOM_MIN: usize = 32 * 1024;
 /// Most room offered to one read.
 const ROOM_MAX: usize = 8 * 1024 * 1024;
 
@@ -42,7 +42,7 @@ impl FrameReader {
 
     /// The buffer to read into, with room for what is likely to come. Only append to it.
     ///
-    /// The room doubles with what has arrived, between 8 KiB and 8 MiB, and never goes far beyond the frame that is being read.
+    /// The room doubles with what has arrived, between 32 KiB and 8 MiB, and never goes far beyond the frame that is being read.
     pub fn room(&mut self) -> &mut BytesMut {
         let missing = match self.claimed() {
             Some(length) => usize::try_from(length)
