@@ -151,7 +151,7 @@ impl<D: Dir> PartitionLog<D> {
         let producer = item.producer();
         let same = producer.is_some() && planned().any(|planned| planned.producer() == producer);
         let end = end_of(group, self.active.end);
-        same || self.must_roll(end, item.entry_at(end), item.now)
+        same || self.active.must_roll(end, item.entry_at(end), &self.config, item.now)
     }
 
     /// Judges `item`, and finds its place when it may be written. `Some` when it is in the log already.
@@ -182,7 +182,7 @@ impl<D: Dir> PartitionLog<D> {
             },
         };
         // From here on the batch will be written, unless the storage fails.
-        if self.must_roll(end, item.entry_at(end), item.now) {
+        if self.active.must_roll(end, item.entry_at(end), &self.config, item.now) {
             self.roll(item.now)?;
         }
         let end = if end.offset == self.active.end.offset { self.active.end } else { end };

@@ -401,12 +401,8 @@ impl<D: Dir> Examination<'_, D> {
         if unflushed { Ok(Some(cause)) } else { Err(cause.into()) }
     }
 
-    /// Whether a gap between two segments is compaction's work: the topic says so, or batches that lost some of their records
-    /// do. Gaps inside a segment alone may also come from a cut; then only a known recovery point tells that the gap is a loss,
-    /// since compaction stays below it.
-    ///
-    /// # Errors
-    /// The gap itself where nothing tells.
+    /// Whether a gap between two segments is compaction's work: the topic says so, or there are gaps inside segments or batches that
+    /// lost some of their records, which neither a cut nor a crash leaves.
     fn is_compacted(&self, cause: &Corruption, parts: &[Part<D::File>]) -> Result<bool, LogError> {
         if !matches!(cause.damage, Damage::Gap { .. }) {
             return Ok(false);
@@ -414,7 +410,6 @@ impl<D: Dir> Examination<'_, D> {
         if self.options.config.cleanup_policy.compacts() {
             return Ok(true);
         }
-        let mut gaps = false;
         for part in parts {
             let mut scanner = Scanner::new(&part.file, 0, part.len);
             let mut expected = None;
@@ -425,10 +420,11 @@ impl<D: Dir> Examination<'_, D> {
                         if batch.verify().is_err() {
                             break;
                         }
-                        if batch.last_offset_delta().checked_add(1) != Some(batch.record_count()) {
+                        let thinned =
+                            batch.last_offset_delta().checked_add(1) != Some(batch.record_count());
+                        if thinned || expected.is_some_and(|end| head.base_offset > end) {
                             return Ok(true);
                         }
-                        gaps |= expected.is_some_and(|expected| head.base_offset > expected);
                         expected = Some(head.next_offset());
                     }
                     Ok(None) | Err(Fault::Damage { .. }) => break,
@@ -438,9 +434,6 @@ impl<D: Dir> Examination<'_, D> {
                     }
                 }
             }
-        }
-        if gaps && self.options.recovery_point == Offset::ZERO {
-            return Err(cause.clone().into());
         }
         Ok(false)
     }

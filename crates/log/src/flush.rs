@@ -73,9 +73,8 @@ impl<D: Dir> Inner<D> {
         let mut log = self.log.lock();
         log.check()?;
         let end = log.active.end.offset;
-        let data_end = log.data_end();
-        if data_end == visible.recovery_point() && log.behind.indexes.is_empty() {
-            return Ok(data_end);
+        if end == visible.recovery_point() && log.behind.indexes.is_empty() {
+            return Ok(end);
         }
         let unsynced = visible.unsynced_bytes();
         let written = log.active.write_indexes(&visible.dir);
@@ -100,10 +99,10 @@ impl<D: Dir> Inner<D> {
             }
         })();
         done.map_err(|error| visible.poison.set(error))?;
-        visible.raise_recovery_point(data_end);
+        visible.raise_recovery_point(end);
         visible.synced(unsynced);
         self.forget_snapshots(end)?;
-        Ok(data_end)
+        Ok(end)
     }
 
     fn sync_indexes(
@@ -162,7 +161,7 @@ impl<D: Dir> Inner<D> {
         self.sync_indexes(base, &[]).map_err(|error| self.visible.poison.set(error))?;
         let mut log = self.log.lock();
         // Appends in between are synced by whoever waits for them; what is here now is what the next opening finds.
-        let settled = log.data_end() == self.visible.recovery_point();
+        let settled = log.active.end.offset == self.visible.recovery_point();
         if settled {
             log.life = Life::Closed;
         }

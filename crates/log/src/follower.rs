@@ -57,7 +57,7 @@ impl<D: Dir> PartitionLog<D> {
         now: Millis,
     ) -> Result<(), LogError> {
         let at = Entry::of(self.active.end.bytes, head);
-        if self.must_roll(self.active.end, at, now) {
+        if self.active.must_roll(self.active.end, at, &self.config, now) {
             self.roll(now)?;
         }
         if self.active.end.bytes == 0

@@ -200,7 +200,6 @@ impl<D: Dir> Inner<D> {
             leader_epoch: options.leader_epoch,
             snapshots: found.snapshots,
             behind: found.behind,
-            hollow: None,
             jitter_seed: options.jitter_seed,
             life: Life::Open,
         };
@@ -407,8 +406,8 @@ impl<D: Dir> Partition<D> {
 
     /// Cuts the log so that it ends at `offset`; nothing but later epochs is cut when it ends there or below.
     ///
-    /// A batch that reaches over `offset` goes whole, so that a gap may remain; the recovery point then lies below the log's end. The
-    /// caller writes [`Partition::recovery_point`] to its checkpoint before it appends.
+    /// A batch that reaches over `offset` goes whole: the log then ends where that began. The caller writes
+    /// [`Partition::recovery_point`] to its checkpoint before it appends.
     ///
     /// # Errors
     /// See the error type; a refusal changes nothing.

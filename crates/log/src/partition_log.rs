@@ -7,8 +7,7 @@ use hanbeon_records::{LeaderEpoch, Millis, Offset};
 
 use crate::{
     Action, Dir, EpochsChanged, LeaderEpochs, LogConfig, LogError, LogFile,
-    active::{Active, Entry, IndexFiles},
-    segment::{End, SEGMENT_BYTES_MAX},
+    active::{Active, IndexFiles},
     segments::Based,
     snapshot_file::{self, Persist},
     sync::Arc,
@@ -27,8 +26,6 @@ pub(crate) struct PartitionLog<D: Dir> {
     pub(crate) snapshots: BTreeSet<Offset>,
     /// Written since the recovery point moved, to be synced before it moves again.
     pub(crate) behind: Behind<D::File>,
-    /// After a cut inside a batch: where the last batch ends, and the log's end behind it.
-    pub(crate) hollow: Option<(Offset, Offset)>,
     pub(crate) jitter_seed: u64,
     pub(crate) life: Life,
 }
@@ -63,23 +60,6 @@ impl<D: Dir> PartitionLog<D> {
             Life::Open => Ok(()),
             Life::Closed => Err(LogError::Closed { dir: self.visible.name.clone() }),
         }
-    }
-
-    /// Where the batches end; below the log's end only behind a cut inside a batch.
-    pub(crate) fn data_end(&self) -> Offset {
-        let end = self.active.end.offset;
-        self.hollow.filter(|(_, log_end)| *log_end == end).map_or(end, |(data_end, _)| data_end)
-    }
-
-    /// Whether a batch at `end` needs a new segment.
-    ///
-    /// Not right behind a cut inside a batch: the gap that is left would lie between two segments then, and look like a lost tail.
-    pub(crate) fn must_roll(&self, end: End, batch: Entry, now: Millis) -> bool {
-        let behind_gap = self.data_end() < end.offset && end.bytes > 0;
-        let fits = end.bytes.saturating_add(batch.len) <= SEGMENT_BYTES_MAX
-            && batch.last_offset.since(self.active.base()) <= i64::from(i32::MAX);
-        !(behind_gap && end.offset == self.active.end.offset && fits)
-            && self.active.must_roll(end, batch, &self.config, now)
     }
 
     /// Whatever failed while writing leaves the files in doubt.

@@ -16,7 +16,7 @@ use crate::{
     segments::{Based, floor},
     snapshot_file,
     sync::{Arc, Ordering},
-    walk::Scanner,
+    walk::{Scanner, Walker},
 };
 
 /// Bytes copied at once.
@@ -66,11 +66,9 @@ impl<D: Dir> Inner<D> {
         }
         let result = if to >= end { log.cut_epochs(end) } else { log.truncate(to) };
         let result = log.poisoned(result);
-        if result.is_ok() && to < end {
-            // Those who wait for offsets above go on counting from where they were.
-            let lost = u64::try_from(end.since(to)).unwrap_or(0);
-            self.shift.fetch_add(lost, Ordering::AcqRel);
-        }
+        // Those who wait for offsets above go on counting from where they were.
+        let lost = u64::try_from(end.since(log.active.end.offset)).unwrap_or(0);
+        self.shift.fetch_add(lost, Ordering::AcqRel);
         drop(log);
         drop(upkeep);
         result
@@ -85,27 +83,35 @@ impl<D: Dir> PartitionLog<D> {
         Ok(())
     }
 
+    /// Takes away every batch that reaches to `to` or beyond; the log then ends with the last one that stays. (Kafka ends it at `to` even
+    /// where that lies inside a batch, and so keeps a gap that the leader's records never fill.)
+    ///
     /// Snapshots first, so that none ever speaks of what is gone (see recovery); then segments from the newest down; then the one
     /// that holds the cut, as a shorter file under the same name: readers keep the old one.
     fn truncate(&mut self, to: Offset) -> Result<(), LogError> {
         let dir = self.visible.dir.clone();
         let list = self.visible.segments.load();
-        let gone = self.snapshots.split_off(&Offset::new(to.get().saturating_add(1)));
-        snapshot_file::remove_all(&dir, &gone.into_iter().collect::<Vec<_>>())?;
-        self.behind.snapshots.retain(|offset| *offset <= to);
-        self.sync_dir()?;
         let keep = floor(&list, to);
+        let cut = match keep.and_then(|place| list.get(place)) {
+            Some(segment) => Some(kept_end(segment, to)?),
+            None => None,
+        };
+        let end = cut.map_or(to, |cut| cut.offset);
+        let gone = self.snapshots.split_off(&Offset::new(end.get().saturating_add(1)));
+        snapshot_file::remove_all(&dir, &gone.into_iter().collect::<Vec<_>>())?;
+        self.behind.snapshots.retain(|offset| *offset <= end);
+        self.sync_dir()?;
         let mut kept: Vec<_> = keep.map_or_else(Vec::new, |place| {
             list.iter().take(place.saturating_add(1)).cloned().collect()
         });
-        let cut = kept.pop();
+        let shortened = kept.pop().zip(cut);
         for segment in list.iter().skip(keep.map_or(0, |place| place.saturating_add(1))).rev() {
             for kind in SegmentFile::ALL.into_iter().rev() {
                 remove_if_there(&dir, segment.base_offset(), kind)?;
             }
         }
-        self.active = match cut {
-            Some(segment) => self.shorten(&segment, to)?,
+        self.active = match shortened {
+            Some((segment, end)) => self.shorten(&segment, end)?,
             None => {
                 let jitter = jitter(&self.config, self.jitter_seed, to);
                 Active::create(&dir, to, &self.config, self.active.writing.created, jitter)?
@@ -113,14 +119,11 @@ impl<D: Dir> PartitionLog<D> {
         };
         self.visible.made_names();
         self.sync_dir()?;
-        // A batch that reaches over the cut goes whole, and with it the epoch that began with it.
-        let data_end = data_end(&self.active.segment)?.min(to);
         // Not before: epochs beyond the end are cut at the next opening, missing ones of a longer log are not made again.
-        self.cut_epochs(data_end)?;
+        self.cut_epochs(end)?;
         kept.push(Arc::clone(&self.active.segment));
-        self.states = self.replayed(&kept, to)?;
-        self.hollow = (data_end < to).then_some((data_end, to));
-        self.visible.retreat(to, data_end);
+        self.states = self.replayed(&kept, end)?;
+        self.visible.retreat(end);
         self.visible.segments.replace(kept);
         self.states.log_start_advanced(self.visible.log_start());
         self.states.high_watermark_advanced(self.visible.high_watermark());
@@ -133,20 +136,17 @@ impl<D: Dir> PartitionLog<D> {
         self.visible.dir.sync().map_err(failed)
     }
 
-    /// Makes a segment of what `segment` holds below `to`, in a file of its own.
-    fn shorten(&mut self, segment: &Segment<D::File>, to: Offset) -> Result<Active<D>, LogError> {
+    /// Makes a segment of what `segment` holds up to `end`, in a file of its own.
+    fn shorten(&mut self, segment: &Segment<D::File>, end: End) -> Result<Active<D>, LogError> {
         let dir = self.visible.dir.clone();
         let base = segment.base_offset();
-        let old = segment.end();
-        let bytes = segment.seek(to, old.bytes)?.map_or(old.bytes, |(position, _)| position);
-        let file = self.copy(segment, bytes)?;
-        let end = End { offset: to, bytes };
-        let (mut indexes, writing) = self.rebuilt(base, &file, bytes)?;
+        let file = self.copy(segment, end.bytes)?;
+        let (mut indexes, writing) = self.rebuilt(base, &file, end.bytes)?;
         self.replace_indexes(base, &indexes)?;
         let files = IndexFiles {
             offset: open(&dir, base, SegmentFile::OffsetIndex, Open::Write)?,
             time: open(&dir, base, SegmentFile::TimeIndex, Open::Write)?,
-            txn: self.shorten_txn(segment, to, &mut indexes)?,
+            txn: self.shorten_txn(segment, end.offset, &mut indexes)?,
         };
         let segment = Segment::new(base, &dir.display(), file, end, indexes);
         let mut active = Active::resume(Arc::new(segment), files, writing);
@@ -234,7 +234,7 @@ impl<D: Dir> PartitionLog<D> {
             created: self.active.writing.created,
             jitter_ms: jitter(&self.config, self.jitter_seed, base),
         };
-        let mut walker = crate::walk::Walker::new(file, 0, bytes);
+        let mut walker = Walker::new(file, 0, bytes);
         let failed = |fault| match fault {
             crate::walk::Fault::Damage { at, damage } => LogError::Corrupt(crate::Corruption {
                 file: path(&self.visible.dir, base, SegmentFile::Log),
@@ -295,12 +295,15 @@ impl<D: Dir> PartitionLog<D> {
     }
 }
 
-/// Where the last batch of a segment ends; its base when there is none.
-fn data_end<F: LogFile>(segment: &Segment<F>) -> Result<Offset, LogError> {
-    let mut walker = crate::walk::Walker::new(segment.file(), 0, segment.end().bytes);
-    let mut end = segment.base_offset();
-    while let Some((_, head)) = walker.next().map_err(|fault| segment.error(fault))? {
-        end = head.next_offset();
+/// Where the last batch of a segment that does not reach to `to` ends; the segment's base when there is none.
+fn kept_end<F: LogFile>(segment: &Segment<F>, to: Offset) -> Result<End, LogError> {
+    let mut end = End { offset: segment.base_offset(), bytes: 0 };
+    let mut walker = Walker::new(segment.file(), 0, segment.end().bytes);
+    while let Some((at, head)) = walker.next().map_err(|fault| segment.error(fault))? {
+        if head.last_offset >= to {
+            break;
+        }
+        end = End { offset: head.next_offset(), bytes: at.saturating_add(head.len) };
     }
     Ok(end)
 }

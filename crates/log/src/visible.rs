@@ -130,12 +130,11 @@ impl<D: Dir> Visible<D> {
         Bounds { log_start, log_end, high_watermark, last_stable }
     }
 
-    /// For a cut: everything that reached beyond `end` goes back to it, and the recovery point to where the batches end: what will be
-    /// written there is not durable. The end goes last, so that no bound is ever above it.
-    pub(crate) fn retreat(&self, end: Offset, data_end: Offset) {
+    /// For a cut: everything that reached beyond `end` goes back to it. The end goes last, so that no bound is ever above it.
+    pub(crate) fn retreat(&self, end: Offset) {
         self.high_watermark.fetch_min(end.get(), Ordering::AcqRel);
         self.log_start.fetch_min(end.get(), Ordering::AcqRel);
-        self.recovery_point.fetch_min(data_end.get(), Ordering::AcqRel);
+        self.recovery_point.fetch_min(end.get(), Ordering::AcqRel);
         self.end.retreat(raw(end));
     }
 

@@ -139,12 +139,13 @@ impl Model {
             }
             Step::Truncate { share } => {
                 let wanted = self.start + (self.end() - self.start) * share / 1000;
-                // At a batch's start: what a follower is told.
-                let to = self.list.iter().map(|b| b.base).rfind(|base| *base <= wanted);
-                let Some(to) = to.filter(|to| *to >= self.start) else { return };
-                self.log.truncate_to(Offset::new(to)).unwrap();
-                self.list.retain(|b| b.base < to);
-                assert_eq!(self.log.log_end_offset().get(), to);
+                self.log.truncate_to(Offset::new(wanted)).unwrap();
+                // A batch that reaches over the cut goes whole, and with it what was deleted of it already.
+                self.list.retain(|b| b.last < wanted);
+                self.start = self.start.min(self.list.last().map_or(self.start, |b| b.last + 1));
+                if self.list.is_empty() {
+                    self.start = self.log.log_start_offset().get();
+                }
             }
             Step::Delete { share } => {
                 let before = self.start + (self.end() - self.start) * share / 1000;

@@ -38,7 +38,7 @@ pub(crate) enum Doubt {
 #[derive(Default)]
 pub(crate) struct Model {
     pub(crate) batches: Vec<Stored>,
-    /// Where the log ends: above the last batch's end after a cut inside a batch.
+    /// Where the log ends.
     pub(crate) end: i64,
     /// Everything below was acknowledged as durable.
     pub(crate) floor: i64,
@@ -122,8 +122,9 @@ impl Model {
 
     fn cut(&mut self, to: i64) {
         self.batches.retain(|stored| stored.last < to);
-        self.end = to;
-        self.floor = self.floor.min(to);
+        // A batch that reaches over the cut goes whole.
+        self.end = self.batches.last().map_or(self.start, Stored::end).max(self.start).min(to);
+        self.floor = self.floor.min(self.end);
     }
 }
 
@@ -410,11 +411,10 @@ impl World {
         match self.partition.truncate_to(Offset::new(to)) {
             Ok(()) => {
                 self.model.cut(to);
-                // Behind a cut inside a batch it lies below the log's end: what is written there is not durable.
                 let point = self.partition.recovery_point().get();
                 self.saved.recovery_point = self.saved.recovery_point.min(point);
-                let found = self.partition.log_end_offset().get();
-                require(found == to, || format!("cut to {to}, the log ends at {found}"))
+                let (found, end) = (self.partition.log_end_offset().get(), self.model.end);
+                require(found == end, || format!("cut to {to}, the log ends at {found}, not {end}"))
             }
             Err(error) => {
                 self.model.doubt = Some(Doubt::Truncate { to });
