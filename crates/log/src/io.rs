@@ -2,7 +2,7 @@
 //!
 //! Durability is explicit and has two halves. [`LogFile::sync`] makes a file's bytes and length survive a power cut;
 //! [`Dir::sync`] makes creations, renames and removals in a directory survive. A back end proves itself against the
-//! public suite in [`crate::conformance`].
+//! public suite `hanbeon_log::conformance` (feature `testing`).
 
 use std::{
     fmt,

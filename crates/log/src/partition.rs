@@ -260,7 +260,9 @@ impl<D: Dir> Partition<D> {
     /// Opens the log in `dir`, recovering it as far as needed, and makes one when there is none.
     ///
     /// # Errors
-    /// See the error type; a refusal changes nothing.
+    /// [`LogError::Corrupt`] where something is wrong that is not the unflushed end of the log; [`LogError::ForeignTopic`] and
+    /// [`LogError::MissingTopicId`] where the directory is another topic's; else what the storage reports. In the first three nothing is
+    /// changed.
     pub fn open(dir: D, options: OpenPartition) -> Result<(Self, OpenReport), LogError> {
         let mut report = OpenReport::default();
         let found = recover(&dir, &options, &mut report)?;
@@ -270,7 +272,7 @@ impl<D: Dir> Partition<D> {
     /// Appends one batch of a client: checked, deduplicated, stamped, written. Not synced: see [`Partition::sync`].
     ///
     /// # Errors
-    /// See the error type; a refusal changes nothing.
+    /// An [`AppendError`] in the result, with the code a client sees. Unless it is [`AppendError::Log`] nothing was changed.
     pub fn append(&self, records: Bytes, now: Millis) -> Joined<Result<Appended, AppendError>> {
         self.append_as(records, Source::CLIENT, now)
     }
@@ -278,7 +280,7 @@ impl<D: Dir> Partition<D> {
     /// As [`Partition::append`], for a batch that somebody else wrote or that the coordinator has confirmed.
     ///
     /// # Errors
-    /// See the error type; a refusal changes nothing.
+    /// As [`Partition::append`].
     #[expect(
         clippy::needless_pass_by_value,
         reason = "what is appended may be written by another thread, so it must be owned"
@@ -302,7 +304,7 @@ impl<D: Dir> Partition<D> {
     /// Appends the marker that ends a transaction.
     ///
     /// # Errors
-    /// See the error type; a refusal changes nothing.
+    /// As [`Partition::append`]: the marker of an older coordinator or producer epoch is refused.
     pub fn append_marker(
         &self,
         marker: MarkerClaim,
@@ -315,7 +317,8 @@ impl<D: Dir> Partition<D> {
     /// Appends what a follower fetched from the leader of `leader_epoch`; any number of whole batches. Returns the new log end.
     ///
     /// # Errors
-    /// See the error type; a refusal changes nothing.
+    /// [`AppendError::Batch`] for damaged bytes, [`LogError::Corrupt`] inside [`AppendError::Log`] for a batch below the log's end:
+    /// nothing was changed then. Else what the storage reports.
     pub fn append_as_follower(
         &self,
         records: &Bytes,
@@ -371,7 +374,7 @@ impl<D: Dir> Partition<D> {
     /// Reads batches from `from` on, up to where `isolation` allows and about `max_bytes`.
     ///
     /// # Errors
-    /// See the error type; a refusal changes nothing.
+    /// [`ReadError::OffsetOutOfRange`] below the log's start or above its end, else what the storage reports.
     pub fn read(
         &self,
         from: Offset,
@@ -385,7 +388,7 @@ impl<D: Dir> Partition<D> {
     /// Finds an offset by time; `None` when nothing below the bound of `isolation` fits.
     ///
     /// # Errors
-    /// See the error type; a refusal changes nothing.
+    /// What the storage reports, and damage in the batch that is looked into.
     pub fn find_offset(
         &self,
         query: TimeQuery,
@@ -399,7 +402,7 @@ impl<D: Dir> Partition<D> {
     /// Lets go of everything below `before`, which is at most the high watermark. Returns the log's start.
     ///
     /// # Errors
-    /// See the error type; a refusal changes nothing.
+    /// [`LogError::NoDeletePolicy`], [`LogError::OffsetOutOfRange`]; nothing was changed then. Else what the storage reports.
     pub fn delete_records(&self, before: Offset) -> Result<Offset, LogError> {
         self.0.delete_records(before)
     }
@@ -410,7 +413,7 @@ impl<D: Dir> Partition<D> {
     /// [`Partition::recovery_point`] to its checkpoint before it appends.
     ///
     /// # Errors
-    /// See the error type; a refusal changes nothing.
+    /// [`LogError::OffsetOutOfRange`] for a negative offset, else what the storage reports; the directory is poisoned then.
     pub fn truncate_to(&self, offset: Offset) -> Result<(), LogError> {
         self.0.truncate_to(offset)
     }
@@ -498,7 +501,7 @@ impl<D: Dir> Partition<D> {
     /// Resolves when everything below `end` is durable. Somebody must lead for that: [`Partition::lead_sync`] or a blocked [`Partition::sync`].
     ///
     /// # Errors
-    /// See the error type; a refusal changes nothing.
+    /// As [`Partition::sync`], in the value it resolves to.
     pub fn synced_to(&self, end: Offset) -> Completion<Result<(), LogError>> {
         self.0.synced_to(end)
     }
@@ -506,7 +509,7 @@ impl<D: Dir> Partition<D> {
     /// Blocks until everything below `end` is durable: leads a sync, or waits for who does.
     ///
     /// # Errors
-    /// See the error type; a refusal changes nothing.
+    /// [`LogError::Poisoned`], or what the first failed write or sync reported: it is never tried again.
     pub fn sync(&self, end: Offset) -> Result<(), LogError> {
         self.0.sync_to(end)
     }
@@ -514,7 +517,7 @@ impl<D: Dir> Partition<D> {
     /// Leads a sync of all that is written, and further ones as long as completions of [`Partition::synced_to`] wait. Returns at once when another thread leads.
     ///
     /// # Errors
-    /// See the error type; a refusal changes nothing.
+    /// As [`Partition::sync`].
     pub fn lead_sync(&self) -> Result<(), LogError> {
         self.0.lead_sync()
     }
@@ -522,7 +525,7 @@ impl<D: Dir> Partition<D> {
     /// Makes everything written durable together with indexes and a producer snapshot, and moves the recovery point there, which it returns. Maintenance calls it when [`Partition::unsynced_bytes`] passes 64 MiB and after a roll.
     ///
     /// # Errors
-    /// See the error type; a refusal changes nothing.
+    /// As [`Partition::sync`].
     pub fn sync_written(&self) -> Result<Offset, LogError> {
         self.0.sync_written()
     }
@@ -536,7 +539,7 @@ impl<D: Dir> Partition<D> {
     /// Syncs and closes: indexes, snapshot and files are complete afterwards, and a clean open is allowed. Nothing can be appended any more.
     ///
     /// # Errors
-    /// See the error type; a refusal changes nothing.
+    /// [`LogError::Closed`] the second time, else as [`Partition::sync`].
     pub fn close(&self) -> Result<Closed, LogError> {
         self.0.close()
     }

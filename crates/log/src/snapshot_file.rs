@@ -22,7 +22,7 @@ const SNAPSHOT_BYTES_MAX: u64 = 1 << 30;
 /// The two files of a snapshot, in the order in which they are written.
 const PAIR: [SegmentFile; 2] = [SegmentFile::Producers, SegmentFile::Snapshot];
 
-/// Whether a snapshot survives a power cut when [`write`] returns.
+/// Whether a snapshot survives a power cut when [`write()`] returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Persist {
     /// It does.
@@ -101,7 +101,7 @@ fn write_aside<D: Dir>(
     }
 }
 
-/// Syncs what [`write`] left to be synced. A snapshot that is gone meanwhile needs none.
+/// Syncs what [`write()`] left to be synced. A snapshot that is gone meanwhile needs none.
 ///
 /// # Errors
 /// What the storage reports: the recovery point must not move then, and the directory is poisoned.

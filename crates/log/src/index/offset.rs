@@ -413,7 +413,7 @@ mod tests {
             let index = index(&entries);
             for target in targets {
                 let floor = entries.iter().rev().find(|(offset, _)| *offset <= target);
-                let floor = floor.map_or(at(100, 0), |&(offset, position)| at(offset, position));
+                let floor = floor.map_or_else(|| at(100, 0), |&(offset, position)| at(offset, position));
                 let found = index.view().lookup(Offset::new(target));
                 prop_assert_eq!(found, floor);
             }

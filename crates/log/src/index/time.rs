@@ -347,7 +347,7 @@ mod tests {
             let index = index(&entries);
             for target in targets {
                 let floor = entries.iter().rev().find(|(timestamp, _)| *timestamp <= target);
-                let floor = floor.map_or(at(-1, 100), |&(timestamp, offset)| at(timestamp, offset));
+                let floor = floor.map_or_else(|| at(-1, 100), |&(timestamp, offset)| at(timestamp, offset));
                 prop_assert_eq!(index.view().lookup(Millis::new(target)), floor);
             }
         }

@@ -188,7 +188,7 @@ impl Beside {
     }
 }
 
-/// Goes through a partition's directory and tells `visitor` what is in the log. See the [module](self).
+/// Goes through a partition's directory and tells `visitor` what is in the log. See the module.
 ///
 /// # Errors
 /// [`InspectError::Log`] when the storage fails, [`InspectError::Visitor`] with what the visitor said. Damage is no error.
