@@ -45,12 +45,14 @@ pub(crate) fn is_torn<F: LogFile>(file: &F, cause: &Corruption, len: u64) -> io:
     let mut sector = cause.at.checked_div(SECTOR).unwrap_or(0).saturating_mul(SECTOR);
     while sector < end {
         let to = sector.saturating_add(SECTOR);
-        let shared_behind = to > end;
-        let shared_before = sector < cause.at;
-        // A sector that was only begun ends with zeroes: writes go from its front to its end.
-        let last = to.min(end).saturating_sub(1);
-        let written =
-            shared_behind || (shared_before && !is_padding(file, last, last.saturating_add(1))?);
+        let written = if to > end {
+            // Zeroes of the batch behind (its offset begins with some) are also there in a sector that was never written.
+            let behind_end = end.saturating_add(behind.len).min(to);
+            !is_padding(file, end, behind_end)?
+        } else {
+            // A sector that was only begun ends with zeroes: writes go from its front to its end.
+            sector < cause.at && !is_padding(file, to.saturating_sub(1), to)?
+        };
         if !written {
             return Ok(true);
         }
