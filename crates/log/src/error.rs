@@ -89,6 +89,14 @@ pub enum Damage {
         /// Last offset in the header.
         found: Offset,
     },
+    /// A batch that belongs behind the segment it lies in.
+    #[error("a batch ends below offset {end} here, where the next segment begins, found {found}")]
+    BeyondSegment {
+        /// Base offset of the next segment.
+        end: Offset,
+        /// Last offset in the header.
+        found: Offset,
+    },
     /// A batch of a leader older than that of its predecessor.
     #[error("a batch has leader epoch {expected} or higher here, found {found}")]
     EpochBack {

@@ -416,8 +416,8 @@ impl<D: Dir> Examination<'_, D> {
             loop {
                 match scanner.next() {
                     Ok(Some((_, head, batch))) => {
-                        // Of what was never written whole nothing can be told.
-                        if batch.verify().is_err() {
+                        // Of what was never written whole, or here, nothing can be told.
+                        if batch.verify().is_err() || part.place.check(&head).is_err() {
                             break;
                         }
                         let thinned =
@@ -452,6 +452,7 @@ impl<D: Dir> Examination<'_, D> {
                 inside = true;
             }
             course.check(part.base, &head).map_err(fault)?;
+            part.place.check(&head).map_err(fault)?;
             if self.must_sum(part, at, &head) {
                 batch.verify().map_err(|error| fault(error.into()))?;
                 self.report.bytes_checked = self.report.bytes_checked.saturating_add(head.len);
@@ -534,6 +535,18 @@ impl<D: Dir> Examination<'_, D> {
         };
         let failed = |error| LogError::io(Action::Read, &cause.file, error);
         if unflushed && torn.map_err(failed)? { Ok(()) } else { Err(cause.clone().into()) }
+    }
+}
+
+impl Place {
+    /// A page that was never written may show what lies elsewhere on the medium: sound batches, of another segment.
+    fn check(self, head: &Head) -> Result<(), Damage> {
+        match self {
+            Self::Before(end) if head.last_offset >= end => {
+                Err(Damage::BeyondSegment { end, found: head.last_offset })
+            }
+            Self::Before(_) | Self::Last => Ok(()),
+        }
     }
 }
 
