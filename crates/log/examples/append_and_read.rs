@@ -41,7 +41,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         poison: Poison::new(),
     };
     let (log, report) = Partition::open(dir, options)?;
-    say(&format!("opened at offset {}, {} producers known", log.log_end_offset(), report.producers));
+    say(&format!(
+        "opened at offset {}, {} producers known",
+        log.log_end_offset(),
+        report.producers
+    ));
 
     // A producer goes on with the sequence behind its last record. Sent twice, a batch is stored once.
     let producers = log.producers();
