@@ -282,7 +282,8 @@ fn build<D: Dir>(
     let snapshots = snapshot_file::list(dir)?.into_iter().collect();
     let recovery_point = match options.shutdown {
         Shutdown::Clean => end,
-        Shutdown::Unclean => options.recovery_point.max(log_start).min(end),
+        // Not raised to the log's start: what lies below is not durable for that, and a torn batch there would end the log.
+        Shutdown::Unclean => options.recovery_point.min(end),
     };
     report.open_transactions = states.open_transactions().count();
     report.producers = states.len();
