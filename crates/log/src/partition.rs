@@ -259,6 +259,9 @@ impl<D: Dir> fmt::Debug for Inner<D> {
 impl<D: Dir> Partition<D> {
     /// Opens the log in `dir`, recovering it as far as needed, and makes one when there is none.
     ///
+    /// Where [`Partition::recovery_point`] is then below the one given (a crash came between a cut and its checkpoint), the caller writes
+    /// it to its checkpoint before it appends: what is appended in between would pass for durable at the next opening.
+    ///
     /// # Errors
     /// [`LogError::Corrupt`] where something is wrong that is not the unflushed end of the log; [`LogError::ForeignTopic`] and
     /// [`LogError::MissingTopicId`] where the directory is another topic's; else what the storage reports. In the first three nothing is

@@ -86,6 +86,9 @@ fn recover(world: &mut World, seen: &mut Seen) -> Verdict<()> {
         match Partition::open(world.dir.clone(), options) {
             Ok((partition, report)) if rounds == 0 => {
                 world.trace(&format!("opened: {report:?}"));
+                // A cut whose crash came before its checkpoint leaves this too high; `open` asks that it be put right.
+                let point = partition.recovery_point().get();
+                world.saved.recovery_point = world.saved.recovery_point.min(point);
                 world.partition = partition;
                 break;
             }
