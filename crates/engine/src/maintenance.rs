@@ -119,6 +119,15 @@ impl<E: Env> Drop for Owner<E> {
     }
 }
 
+/// How far a background sync has moved a recovery point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Moved {
+    /// Not, or by less than a restart would notice.
+    Little,
+    /// By [`UNSYNCED_BYTES_MAX`] or more.
+    Far,
+}
+
 impl<E: Env> Shared<E> {
     fn partitions(&self) -> Vec<PartitionHandle<E>> {
         let image = Arc::clone(&self.image.read());
@@ -131,9 +140,12 @@ impl<E: Env> Shared<E> {
         }
         let partitions = self.partitions();
         let mut pause = PAUSE_MS_MAX;
+        let mut moved = Moved::Little;
         for partition in &partitions {
             if let Some(opened) = partition.if_open() {
-                pause = pause.min(self.sync_if_due(partition, opened, now)?);
+                let (left, how_far) = self.sync_if_due(partition, opened, now)?;
+                pause = pause.min(left);
+                moved = moved.max(how_far);
             }
         }
         // One caller at a time; whoever comes meanwhile has nothing to do here.
@@ -146,8 +158,9 @@ impl<E: Env> Shared<E> {
                 self.ground.metrics.producers_expired.add(u64::try_from(gone).unwrap_or(0));
             }
         }
-        let (positions, high_watermarks) =
-            (upkeep.positions.due(now), upkeep.high_watermarks.due(now));
+        // A recovery point that moved far is written down at once: what is not in the file is checked again after a kill.
+        let positions = upkeep.positions.due(now) || moved == Moved::Far;
+        let high_watermarks = upkeep.high_watermarks.due(now);
         if positions || high_watermarks {
             let current = self.checkpoints(&partitions);
             if high_watermarks && current.high_watermarks != upkeep.written.high_watermarks {
@@ -183,36 +196,38 @@ impl<E: Env> Shared<E> {
         true
     }
 
-    /// Syncs a partition in the background when its time has come; milliseconds until then otherwise.
+    /// Syncs a partition in the background when its time has come; milliseconds until then otherwise, and whether its recovery
+    /// point is worth writing down.
     fn sync_if_due(
         &self,
         partition: &PartitionHandle<E>,
         opened: &Opened<E>,
         now: Millis,
-    ) -> Result<u64, LogError> {
+    ) -> Result<(u64, Moved), LogError> {
+        const NOTHING_DUE: (u64, Moved) = (PAUSE_MS_MAX, Moved::Little);
         if opened.log.unsynced_bytes() >= UNSYNCED_BYTES_MAX {
             self.ground.metrics.background_syncs.add(1);
             let end = opened.log.log_end_offset();
             opened.log.sync_written()?;
             opened.synced(partition, end, now);
-            return Ok(PAUSE_MS_MAX);
+            return Ok((PAUSE_MS_MAX, Moved::Far));
         }
         let Some(since) = opened.dirty_since() else {
-            return Ok(PAUSE_MS_MAX);
+            return Ok(NOTHING_DUE);
         };
         let after_ms = match opened.durability() {
-            Durability::Os => return Ok(PAUSE_MS_MAX),
+            Durability::Os => return Ok(NOTHING_DUE),
             // Its producer did not wait; who does wait syncs at once.
             Durability::Sync => 0,
             Durability::Interval { ms, .. } => ms,
         };
         let left = after_ms.saturating_sub(now.since(since));
         if left > 0 {
-            return Ok(u64::try_from(left).unwrap_or(0));
+            return Ok((u64::try_from(left).unwrap_or(0), Moved::Little));
         }
         self.ground.metrics.background_syncs.add(1);
         partition.sync_all()?;
-        Ok(PAUSE_MS_MAX)
+        Ok(NOTHING_DUE)
     }
 
     /// What the checkpoint files are to say. Partitions that are not open keep what was found.
