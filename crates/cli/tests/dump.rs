@@ -1,4 +1,5 @@
 //! `hanbeon dump` on every directory that Apache Kafka left for us, held against what must be found there, field by field.
+#![allow(clippy::unwrap_used, reason = "a test that panics has found something")]
 
 use std::{
     collections::BTreeMap,
