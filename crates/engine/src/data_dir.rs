@@ -64,6 +64,8 @@ pub(crate) struct DataDir<D: Dir> {
     pub(crate) partitions: BTreeSet<TopicPartition>,
     /// As they were read; a partition that is not opened keeps its entries.
     pub(crate) found: Checkpoints,
+    /// The recovery points as the file has them now.
+    recovery_points: Mutex<Offsets>,
     /// `None` once the directory is let go.
     lock: Mutex<Option<D::Lock>>,
 }
@@ -96,6 +98,7 @@ impl<D: Dir> DataDir<D> {
             identity,
             last_stop,
             partitions,
+            recovery_points: Mutex::new(found.recovery_points.clone()),
             found,
             lock: Mutex::new(Some(lock)),
             dir,
@@ -104,8 +107,27 @@ impl<D: Dir> DataDir<D> {
 
     /// Writes recovery points and log starts.
     pub(crate) fn write_positions(&self, now: &Checkpoints) -> Result<(), LogError> {
+        let mut written = self.recovery_points.lock();
         self.write_offsets(checkpoint::RECOVERY_POINTS, &now.recovery_points)?;
+        written.clone_from(&now.recovery_points);
+        drop(written);
         self.write_offsets(checkpoint::LOG_STARTS, &now.log_starts)
+    }
+
+    /// Takes a recovery point back in the file, where recovery found that less is known to be on the disk than the file says. What is
+    /// appended after it must not be taken for checked by the next opening.
+    #[expect(clippy::significant_drop_tightening, reason = "the file and its copy change together")]
+    pub(crate) fn lower_recovery_point(
+        &self,
+        partition: &TopicPartition,
+        to: Offset,
+    ) -> Result<(), LogError> {
+        let mut written = self.recovery_points.lock();
+        match written.get_mut(partition) {
+            Some(point) if *point > to => *point = to,
+            Some(_) | None => return Ok(()),
+        }
+        self.write_offsets(checkpoint::RECOVERY_POINTS, &written)
     }
 
     /// Writes high watermarks.
@@ -409,6 +431,22 @@ mod tests {
         assert!(opened.found.log_starts.is_empty());
         opened.write_positions(&opened.found).unwrap();
         opened.release();
+        assert_eq!(open(&dir).unwrap().found.recovery_points, expected);
+    }
+
+    #[test]
+    fn a_recovery_point_is_taken_back_in_the_file_and_never_moved_on_by_that() {
+        let dir = MemDir::new();
+        put(&dir, checkpoint::RECOVERY_POINTS, b"0\n2\na 0 17\nb 0 9\n");
+        let opened = open(&dir).unwrap();
+        opened.lower_recovery_point(&partition("a", 0), Offset::new(11)).unwrap();
+        opened.lower_recovery_point(&partition("b", 0), Offset::new(12)).unwrap();
+        opened.lower_recovery_point(&partition("c", 0), Offset::new(1)).unwrap();
+        opened.release();
+        let expected = Offsets::from([
+            (partition("a", 0), Offset::new(11)),
+            (partition("b", 0), Offset::new(9)),
+        ]);
         assert_eq!(open(&dir).unwrap().found.recovery_points, expected);
     }
 

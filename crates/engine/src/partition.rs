@@ -566,6 +566,7 @@ impl<E: Env> Inner<E> {
                 "an unfinished write was cut off"
             );
         }
+        ground.data.lower_recovery_point(&self.name, log.recovery_point())?;
         ground.metrics.partitions_opened.add(1);
         let opened = Opened::new(log, &config, self.leader_epoch, ground.data.identity.node_id);
         if config.durability() == Durability::Sync && ground.data.last_stop == LastStop::Unclean {
