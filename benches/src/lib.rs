@@ -5,9 +5,15 @@
 #![expect(clippy::expect_used, reason = "a bench that cannot go on has nothing to say")]
 
 mod batches;
+mod broker;
 mod measure;
 mod partition;
+mod peer;
+mod transactional;
 
 pub use batches::{Batches, NOW};
+pub use broker::{Client, Served};
 pub use measure::{Cost, Goal, Side, cost_of, side_by_side};
 pub use partition::{append, config, fresh_dir, open, options};
+pub use peer::{Kafka, Peer};
+pub use transactional::{Copied, Pair, Transactional, fetch_committed};

@@ -2,12 +2,15 @@
 
 It forwards frames whole, keeps a log of every Produce request (producer id, epoch, base sequence of each batch), can
 swallow the answer to a Produce request and cut the connection instead, and can call out while one is unanswered.
+It can also cut the connection at any request type, before the request reaches the broker or after the broker answered.
 """
 
 import asyncio
 import struct
 
 PRODUCE = 0
+LOST = object()  # stands for a request whose answer is dropped
+KEYS = {"Produce": 0, "FindCoordinator": 10, "InitProducerId": 22, "AddPartitionsToTxn": 24, "AddOffsetsToTxn": 25, "EndTxn": 26, "TxnOffsetCommit": 28}
 
 
 class Reader:
@@ -85,6 +88,17 @@ class Proxy:
         self.swallow = set()  # numbers of Produce requests whose answer is dropped and whose connection is cut
         self.on_produce = None  # called with the number after a Produce request was forwarded, before its answer
         self.open = set()
+        self.seen = {}  # API key -> requests seen
+        self.cuts = {}  # (API key, "before" or "after") -> the request count from which on one connection is cut there
+        self.cut_at = []  # the cuts that happened, in order
+
+    def cuts_now(self, key, when):
+        """Whether this request is the one to be cut; each cut happens once."""
+        if self.seen[key] < self.cuts.get((key, when), 1 << 60):
+            return False
+        del self.cuts[key, when]
+        self.cut_at.append((key, when))
+        return True
 
     async def start(self):
         self.server = await asyncio.start_server(self.serve, "127.0.0.1", 0)
@@ -130,12 +144,17 @@ class Proxy:
             while True:
                 head, body = await self.frame(source)
                 key, _, correlation = struct.unpack_from(">hhi", body)
+                self.seen[key] = self.seen.get(key, 0) + 1
+                if self.cuts_now(key, "before"):
+                    return  # the request is lost, and so is the connection
+                if self.cuts_now(key, "after"):
+                    numbers[correlation] = LOST
                 sink.write(head + body)
                 await sink.drain()
                 if key == PRODUCE:
                     number = self.produces
                     self.produces += 1
-                    numbers[correlation] = number
+                    numbers.setdefault(correlation, number)
                     self.log.extend(produced_batches(body))
                     if self.on_produce is not None:
                         self.on_produce(number)
@@ -147,7 +166,7 @@ class Proxy:
             while True:
                 head, body = await self.frame(source)
                 number = numbers.pop(struct.unpack_from(">i", body)[0], None)
-                if number is not None and number in self.swallow:
+                if number is LOST or number in self.swallow:
                     return  # the answer is lost, and so is the connection
                 sink.write(head + body)
                 await sink.drain()

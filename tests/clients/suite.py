@@ -16,106 +16,17 @@ SEED, KILLS and RECORDS come from the environment; a failure prints the seed and
 """
 
 import asyncio
-import json
 import os
-import pathlib
 import random
-import re
-import shutil
 import signal
 import sys
-import tempfile
-import time
 
-HERE = pathlib.Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))
-from proxy import Proxy  # noqa: E402
+import ground
+from ground import SEED, check
+from proxy import Proxy
 
-SEED = int(os.environ.get("SEED", time.time_ns() % 1_000_000))
 KILLS = int(os.environ.get("KILLS", 20))
 RECORDS = int(os.environ.get("RECORDS", 400))
-PATIENCE = 120  # seconds until a client or the broker counts as stuck
-
-
-class Failed(Exception):
-    pass
-
-
-def check(holds, text):
-    if not holds:
-        raise Failed(text)
-
-
-class Broker:
-    """`hanbeon serve` on a directory of its own; the port stays the same over restarts."""
-
-    def __init__(self, binary, directory, *settings):
-        self.binary, self.directory, self.settings = binary, directory, list(settings)
-        self.port, self.process = 0, None
-
-    async def start(self):
-        command = [self.binary, "serve", "--data-dir", str(self.directory), "--listen", f"127.0.0.1:{self.port}"]
-        for setting in self.settings:
-            command += ["--set", setting]
-        self.errors = open(f"{self.directory}.log", "ab")
-        self.process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, stderr=self.errors)
-        line = (await asyncio.wait_for(self.process.stdout.readline(), PATIENCE)).decode()
-        found = re.match(r"hanbeon listening on (.+):(\d+)$", line.strip())
-        check(found, f"the broker did not start: {line!r}; see {self.directory}.log")
-        self.port = int(found[2])
-
-    async def end(self, how):
-        self.process.send_signal(how)
-        code = await asyncio.wait_for(self.process.wait(), PATIENCE)
-        self.errors.close()
-        return code
-
-
-class Client:
-    def __init__(self, name, what):
-        self.name, self.command, self.codecs = name, what["command"], what["codecs"]
-        self.consumes = what.get("consumes", True)
-        self.offsets = what.get("offsets", True)  # whether `acked` carries the offset
-
-    async def lines(self, *args):
-        process = await asyncio.create_subprocess_exec(
-            *[part.replace("{here}", str(HERE)) for part in self.command],
-            *[str(a) for a in args],
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            limit=1 << 24,
-        )
-        try:
-            out, errors = await asyncio.wait_for(process.communicate(), PATIENCE)
-        except asyncio.TimeoutError:
-            process.kill()
-            raise Failed(f"{self.name} {' '.join(map(str, args))}: no end after {PATIENCE} s") from None
-        text = errors.decode(errors="replace")[-2000:]
-        check(process.returncode == 0, f"{self.name} {' '.join(map(str, args))} exited with {process.returncode}: {text}")
-        return [line.split() for line in out.decode().splitlines()]
-
-    async def produce(self, bootstrap, topic, codec, count, prefix):
-        lines = await self.lines("produce", bootstrap, topic, codec, count, prefix)
-        acked = {int(l[1]): (int(l[2]), int(l[3])) for l in lines if l and l[0] == "acked"}
-        check(len(acked) == count, f"{self.name}: {len(acked)} of {count} acknowledged")
-        return acked
-
-    async def consume(self, bootstrap, ends):
-        """`ends` maps (topic, partition) to where reading stops; gives the records of each."""
-        found = {where: [] for where in ends}
-        wanted = [f"{topic}:{partition}:{end}" for (topic, partition), end in ends.items() if end > 0]
-        for l in await self.lines("consume", bootstrap, *wanted):
-            if l and l[0] == "record":
-                found[l[1], int(l[2])].append((int(l[3]), int(l[4]), l[5], l[6]))
-        return found
-
-    async def seek(self, bootstrap, topic, partition, timestamp):
-        lines = await self.lines("seek", bootstrap, topic, partition, timestamp)
-        return int(next(l[1] for l in lines if l and l[0] == "offset"))
-
-    async def end(self, bootstrap, topic, partition):
-        lines = await self.lines("end", bootstrap, topic, partition)
-        return int(next(l[1] for l in lines if l and l[0] == "end"))
 
 
 def once(client, acked, parts, prefix, count):
@@ -136,34 +47,21 @@ def once(client, acked, parts, prefix, count):
             check(found[1] == acked[i][1], f"{client.name}: {prefix}-{i} is at {found[1]}, acknowledged at {acked[i][1]}")
 
 
-class Suite:
-    def __init__(self, binary, clients, work):
-        self.binary, self.clients, self.work = binary, clients, work
-        self.reader = clients.get("java") or next((c for c in clients.values() if c.consumes), None)
-        self.passed, self.failed = 0, []
-
-    async def run(self, name, test):
-        started = time.monotonic()
-        try:
-            said = await asyncio.wait_for(test(), 20 * PATIENCE)
-            self.passed += 1
-            print(f"ok    {name}  ({time.monotonic() - started:.1f} s){'  ' + said if said else ''}", flush=True)
-        except Exception as why:  # a failure of any kind is a failed test, and the others go on
-            self.failed.append(name)
-            print(f"FAIL  {name}: {why!r}\n      replay: SEED={SEED} KILLS={KILLS} RECORDS={RECORDS} tests/clients/run {name.split()[0]}", flush=True)
+class Producing(ground.Suite):
+    def __init__(self, binary, known, clients, work):
+        super().__init__(binary, work, f"KILLS={KILLS} RECORDS={RECORDS} tests/clients/run")
+        self.clients = clients
+        self.reader = clients.get("java") or next((c for c in clients.values() if c.consumes), known["java"])
 
     async def broker(self, name, *settings):
-        broker = Broker(self.binary, self.work / name, "num.partitions=2", *settings)
-        await broker.start()
-        return broker
+        return await self.server(name, "num.partitions=2", *settings)
 
     async def everything(self):
         await self.matrix()
         for client in self.clients.values():
             await self.run(f"{client.name} cut-off-mid-answer", lambda c=client: self.cut(c))
             await self.run(f"{client.name} killed-broker", lambda c=client: self.kills(c))
-        print(f"{self.passed} passed, {len(self.failed)} failed", flush=True)
-        return 1 if self.failed else 0
+        return self.close()
 
     async def matrix(self):
         """Every client writes with every codec it has; every client that consumes reads what the others wrote."""
@@ -273,24 +171,7 @@ class Suite:
         return f"{state['kills']} kills, {total} records, {len(proxy.log)} batches sent"
 
 
-async def main():
+if __name__ == "__main__":
     binary, *names = sys.argv[1:]
-    known = json.loads((HERE / "clients.json").read_text())
-    for name in names:
-        if name not in known:
-            sys.exit(f"no client {name!r}; there are {', '.join(known)}")
-    clients = {n: Client(n, known[n]) for n in (names or known)}
-    work = pathlib.Path(tempfile.mkdtemp(prefix="hanbeon-clients-"))
-    print(f"seed={SEED} kills={KILLS} records={RECORDS}", flush=True)
-    suite = Suite(os.path.abspath(binary), clients, work)
-    if suite.reader is None:
-        suite.reader = Client("java", known["java"])
-    code = await suite.everything()
-    if code == 0:
-        shutil.rmtree(work)
-    else:
-        print(f"the broker's logs and data are in {work}", flush=True)
-    sys.exit(code)
-
-
-asyncio.run(main())
+    known, clients = ground.known_clients(names)
+    ground.main(lambda work: Producing(os.path.abspath(binary), known, clients, work).everything(), f"kills={KILLS} records={RECORDS}")

@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
 """`sync` means synced: watches the broker's system calls with strace.
 
-    suite.py BINARY
+    suite.py BINARY EXAMPLE
 
 A topic with flush.messages=1 takes records one at a time. Between the write of a batch into the partition's file and the answer on the
 connection there must be a completed fdatasync of that file, every time. A topic without it must show none: else the watch is blind.
+
+The same of state logs in sled (EXAMPLE is `state_logs_in_sled` of the engine): whatever is written into the database is synced before
+anything rests on it, be it a record or marker in the topic's log or the answer to a commit.
 """
 
 import pathlib
@@ -21,26 +24,25 @@ RECORDS = 20
 CALLS = "pwritev,pwrite64,pwritev2,write,writev,fdatasync,fsync,sendto,sendmsg"
 
 
-def events(trace, topic):
-    """W: a batch written into the topic's file; S: a sync of that file completed; A: bytes sent on a TCP connection."""
-    found, syncing = [], set()
+def events(trace, watched, others):
+    """W: bytes written into the file that `watched` knows; S: a sync of it that began after them completed; else as `others` say."""
+    found, syncing = [], {}
     for line in trace.read_text(errors="replace").splitlines():
         thread = line.split()[0]
-        log = f"/{topic}-0/" in line and ".log" in line
-        if re.search(r"\bpwrite\w*\(", line) and log:
+        if watched(line) and re.search(r"\bpwrite\w*\(", line):
             found.append("W")
-        elif re.search(r"\bf(data)?sync\(", line) and log:
+        elif watched(line) and re.search(r"\bf(data)?sync\(", line):
             if "unfinished" in line:
-                syncing.add(thread)
+                syncing[thread] = len(found)
             elif line.rstrip().endswith("= 0"):
                 found.append("S")
         elif "sync resumed" in line and thread in syncing:
-            syncing.discard(thread)
-            if line.rstrip().endswith("= 0"):
+            # What was written while it ran may not be covered.
+            if line.rstrip().endswith("= 0") and "W" not in found[syncing.pop(thread) :]:
                 found.append("S")
-        elif "<TCP" in line and re.search(r"\b(write|writev|sendto|sendmsg)\(", line):
-            found.append("A")
-    return found
+        else:
+            found += [letter for letter, matches in others.items() if matches(line)]
+    return "".join(found)
 
 
 def watch(binary, work, topic, config):
@@ -58,26 +60,43 @@ def watch(binary, work, topic, config):
             raise SystemExit(f"record {i} of {topic} failed: {failed}")
     subprocess.run(["pkill", "-TERM", "-P", str(process.pid)], check=True)
     process.wait(60)
-    return events(trace, topic)
+    sent = lambda line: "<TCP" in line and re.search(r"\b(write|writev|sendto|sendmsg)\(", line)
+    return events(trace, lambda line: f"/{topic}-0/" in line and ".log" in line, {"A": sent})
+
+
+def watch_sled(example, work):
+    """A: a commit was answered; D: a record or marker written into the topic's log."""
+    trace = work / "sled.trace"
+    command = ["strace", "-f", "-yy", "-s", "16", "-e", f"trace={CALLS}", "-o", str(trace), example, str(work / "sled")]
+    subprocess.run(command, check=True, stdout=subprocess.PIPE)
+    logged = lambda line: "/orders-0/" in line and ".log>" in line and "pwrite" in line
+    return events(trace, lambda line: "/states/db>" in line, {"A": lambda line: '"answered ' in line, "D": logged})
 
 
 def main():
-    binary = sys.argv[1]
+    binary, example = sys.argv[1:]
     work = pathlib.Path(tempfile.mkdtemp(prefix="hanbeon-durable-"))
-    seen = "".join(watch(binary, work, "synced", {"flush.messages": "1"}))
+    seen = watch(binary, work, "synced", {"flush.messages": "1"})
     writes = re.findall(r"W([^W]*)", seen)
     early = [w for w in writes if "A" in w and "S" not in w.split("A")[0]]
     if len(writes) < RECORDS or early:
         raise SystemExit(f"{len(writes)} writes, {len(early)} answered before a completed sync: {seen}")
     print(f"ok    {len(writes)} batches on a synced topic, each answered after a completed fdatasync")
-    seen = "".join(watch(binary, work, "cached", {}))
+    seen = watch(binary, work, "cached", {})
     writes = re.findall(r"W([^W]*)", seen)
     early = [w for w in writes if "A" in w and "S" not in w.split("A")[0]]
     if len(early) < RECORDS:
         raise SystemExit(f"without flush.messages=1 only {len(early)} of {len(writes)} batches were answered unsynced: is the watch blind?")
     print(f"ok    {len(early)} batches on a page-cache topic answered without one, so the watch can see the difference")
+    seen = watch_sled(example, work)
+    answers = seen.split("A")[:-1]
+    # A transaction is enrolled, decided and completed: three times something is written, synced, and rested upon.
+    early = [a for a in answers if len(re.findall("W+S", a)) < 3 or re.search("W[DA]", a + "A")]
+    if len(answers) < RECORDS or early:
+        raise SystemExit(f"{len(answers)} commits with state logs in sled, {len(early)} that rest on what was not synced: {early} in {seen}")
+    print(f"ok    {len(answers)} commits with state logs in sled, nothing in them rests on a write that no fdatasync followed")
     shutil.rmtree(work)
-    print("2 passed, 0 failed")
+    print("3 passed, 0 failed")
 
 
 main()

@@ -24,12 +24,19 @@ pub struct BrokerOptions {
     advertised: Option<Endpoint>,
     limits: Limits,
     metrics: Option<SocketAddr>,
+    filtered_clients: Vec<String>,
 }
 
 impl BrokerOptions {
     /// Listens on `address` (port 0 takes a free one) and tells clients to connect there.
     pub const fn new(address: SocketAddr) -> Self {
-        Self { listen: address, advertised: None, limits: Limits::standard(), metrics: None }
+        Self {
+            listen: address,
+            advertised: None,
+            limits: Limits::standard(),
+            metrics: None,
+            filtered_clients: Vec::new(),
+        }
     }
 
     /// Tells clients to connect elsewhere (`advertised.listeners`).
@@ -42,6 +49,13 @@ impl BrokerOptions {
     /// or behind something that does.
     pub const fn metrics(mut self, address: SocketAddr) -> Self {
         self.metrics = Some(address);
+        self
+    }
+
+    /// Gives clients with these ids committed data only, and leaves aborted data out of it: for clients that cannot read committed data
+    /// themselves.
+    pub fn filter_aborted_for(mut self, clients: Vec<String>) -> Self {
+        self.filtered_clients = clients;
         self
     }
 
@@ -85,7 +99,7 @@ impl<E: Env> Broker<E> {
     /// # Errors
     /// [`BrokerError::Listen`].
     pub async fn bind(engine: Engine<E>, options: BrokerOptions) -> Result<Self, BrokerError> {
-        let BrokerOptions { listen, advertised, limits, metrics } = options;
+        let BrokerOptions { listen, advertised, limits, metrics, filtered_clients } = options;
         let (listener, local) = listen_on(listen).await?;
         let page = match metrics {
             Some(address) => Some(listen_on(address).await?),
@@ -99,9 +113,10 @@ impl<E: Env> Broker<E> {
         let node = Arc::new(Node {
             engine: engine.clone(),
             endpoint,
-            advertised: Advertised::new(SERVED),
+            advertised: advertised_apis(&engine),
             sessions: Arc::new(Sessions::new(limits.fetch_sessions_max, first_session)),
             metrics: RequestMetrics::new(),
+            filtered_clients,
             stopping: stopping.clone(),
         });
         let connections = ConnectionMetrics::default();
@@ -158,6 +173,15 @@ impl<E: Env> Broker<E> {
             Ok(result) => Ok(result?),
             Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
         }
+    }
+}
+
+/// What is served; unstable versions only where the configuration asks for them, as in Kafka.
+fn advertised_apis<E: Env>(engine: &Engine<E>) -> Advertised {
+    let stable = Advertised::new(SERVED);
+    match engine.settings().flag("unstable.api.versions.enable") {
+        Some(true) => stable.with_unstable_versions(),
+        Some(false) | None => stable,
     }
 }
 

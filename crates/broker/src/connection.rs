@@ -13,14 +13,16 @@ use std::{
     collections::VecDeque,
     future::Future,
     io,
+    net::SocketAddr,
     pin::{Pin, pin},
-    task::{Context, Poll},
+    sync::Arc,
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
 use bytes::Buf;
 use hanbeon_wire::{
-    Advertised, Answer, Connection as Order, Next, Place, Request, Standing, WireError,
+    Advertised, Answer, ApiKey, Connection as Order, Next, Place, Request, Standing, WireError,
 };
 use tokio::{
     io::AsyncReadExt,
@@ -60,13 +62,42 @@ pub(crate) enum Reply {
     Close(&'static str),
 }
 
+/// Who is at the other end of a connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer {
+    /// Its address without a port, as Kafka shows it: `/127.0.0.1`.
+    pub(crate) host: Arc<str>,
+}
+
+impl Peer {
+    pub(crate) fn at(address: SocketAddr) -> Self {
+        Self { host: format!("/{}", address.ip()).into() }
+    }
+}
+
 /// Starts requests. One value serves all connections.
 pub(crate) trait Service: Send + Sync + 'static {
     /// Begins `request` and does all that needs no waiting.
-    fn start(&self, request: Request) -> Reply;
+    fn start(&self, peer: &Peer, request: Request) -> Reply;
+
+    /// Whether `request` can be started together with others that have arrived with it: nothing must be made ready for it, and
+    /// its answer does not decide whether those behind it may start.
+    fn joins(&self, request: &Request) -> bool;
+
+    /// As [`Service::start`] of one after the other, of requests that join. The replies come in the same order.
+    fn start_together(&self, requests: Vec<Request>) -> Vec<Reply>;
 
     /// As [`Service::start`], of a request for which [`Reply::Prepare`] has done what it could.
-    fn start_prepared(&self, request: Request) -> Reply;
+    fn start_prepared(&self, peer: &Peer, request: Request) -> Reply;
+}
+
+/// The answer at once when nothing has to be waited for.
+pub(crate) fn promptly(future: impl Future<Output = Reply> + Send + 'static) -> Reply {
+    let mut future: Boxed<Reply> = Box::pin(future);
+    match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(reply) => reply,
+        Poll::Pending => Reply::Later(future),
+    }
 }
 
 /// Why a connection ended.
@@ -100,6 +131,13 @@ impl From<Exhausted> for Ended {
     }
 }
 
+/// A request that is not started yet, with the room its bytes take.
+struct Arrived {
+    place: Place,
+    request: Request,
+    room: Option<Room>,
+}
+
 /// A request under way, with the room its bytes take.
 struct UnderWay<T> {
     place: Place,
@@ -122,6 +160,7 @@ enum Turn {
 
 pub(crate) struct Connection<'s, S> {
     service: &'s S,
+    peer: Peer,
     advertised: &'s Advertised,
     limits: Limits,
     intake: Intake,
@@ -132,6 +171,8 @@ pub(crate) struct Connection<'s, S> {
     room: Option<Room>,
     /// Set while there is none.
     asking: Option<Boxed<Option<Room>>>,
+    /// Requests of this turn that are started together; empty between turns.
+    run: Vec<Arrived>,
     waiting: Vec<UnderWay<Reply>>,
     preparing: Option<UnderWay<Request>>,
     out: VecDeque<Answer>,
@@ -143,8 +184,8 @@ pub(crate) struct Connection<'s, S> {
 
 impl<'s, S: Service> Connection<'s, S> {
     pub(crate) fn new(
-        service: &'s S,
-        advertised: &'s Advertised,
+        (service, advertised): (&'s S, &'s Advertised),
+        peer: SocketAddr,
         limits: Limits,
         intake: Intake,
         stream: TcpStream,
@@ -152,6 +193,7 @@ impl<'s, S: Service> Connection<'s, S> {
         let (reader, writer) = stream.into_split();
         Self {
             service,
+            peer: Peer::at(peer),
             advertised,
             limits,
             intake,
@@ -160,6 +202,7 @@ impl<'s, S: Service> Connection<'s, S> {
             order: Order::with_request_bytes_max(Standing::Trusted, limits.request_bytes_max),
             room: None,
             asking: None,
+            run: Vec::new(),
             waiting: Vec::new(),
             preparing: None,
             out: VecDeque::new(),
@@ -204,7 +247,7 @@ impl<'s, S: Service> Connection<'s, S> {
                 biased;
                 (place, reply, room) = any(&mut self.waiting) => self.take(place, reply, room),
                 (place, request, room) = prepared(&mut self.preparing) => {
-                    let reply = self.service.start_prepared(request);
+                    let reply = self.service.start_prepared(&self.peer, request);
                     self.take(place, reply, room);
                 }
                 room = granted(&mut self.asking) => {
@@ -224,6 +267,12 @@ impl<'s, S: Service> Connection<'s, S> {
     }
 
     fn start_what_may_start(&mut self) -> Turn {
+        let turn = self.start_or_gather();
+        self.start_run();
+        turn
+    }
+
+    fn start_or_gather(&mut self) -> Turn {
         for _ in 0..REQUESTS_PER_TURN {
             if self.ending.is_some() || self.preparing.is_some() {
                 return Turn::Busy;
@@ -233,17 +282,60 @@ impl<'s, S: Service> Connection<'s, S> {
             }
             match self.order.next_request(self.advertised) {
                 Ok(Next::NeedBytes) => return Turn::NeedsBytes,
-                Ok(Next::Busy) => return Turn::Busy,
+                Ok(Next::Busy) if self.run.is_empty() => return Turn::Busy,
+                // The answers of these may let the next one start.
+                Ok(Next::Busy) => self.start_run(),
                 Ok(Next::Request(place, request)) => {
                     self.patience.request_came();
-                    let room = self.room.take();
-                    let reply = self.service.start(request);
-                    self.take(place, reply, room);
+                    let arrived = Arrived { place, request, room: self.room.take() };
+                    if self.joins(&arrived.request) {
+                        self.run.push(arrived);
+                    } else {
+                        self.start_run();
+                        self.start(arrived);
+                    }
                 }
-                Err(error) => self.ending = Some(error.into()),
+                Err(error) => {
+                    self.start_run();
+                    self.ending.get_or_insert_with(|| error.into());
+                }
             }
         }
         Turn::Over
+    }
+
+    /// Whether the request waits for those that have arrived behind it, or joins those before it. Only what is there already is
+    /// waited for, so it costs no time.
+    fn joins(&self, request: &Request) -> bool {
+        request.reply_to.api == ApiKey::Produce
+            && (!self.run.is_empty() || self.order.has_request())
+            && self.service.joins(request)
+    }
+
+    /// Starts what was gathered.
+    fn start_run(&mut self) {
+        if self.run.len() < 2 {
+            if let Some(alone) = self.run.pop() {
+                self.start(alone);
+            }
+            return;
+        }
+        let run = std::mem::take(&mut self.run);
+        let (places, requests): (Vec<_>, Vec<_>) = run
+            .into_iter()
+            .map(|Arrived { place, request, room }| ((place, room), request))
+            .unzip();
+        let replies = self.service.start_together(requests);
+        for ((place, room), reply) in places.into_iter().zip(replies) {
+            self.take(place, reply, room);
+        }
+    }
+
+    fn start(&mut self, Arrived { place, request, room }: Arrived) {
+        if self.ending.is_none() {
+            let reply = self.service.start(&self.peer, request);
+            self.take(place, reply, room);
+        }
     }
 
     /// Whether the client leaves more answers lying than it may.

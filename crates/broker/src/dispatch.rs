@@ -5,18 +5,18 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use hanbeon::{Engine, Env, PartitionHandle};
 use hanbeon_wire::{
-    Advertised, Answer, ApiKey, ApiVersionsRequest, Features, ReplyTo, Request, WireError,
-    write_api_versions,
+    Advertised, Answer, ApiKey, ApiVersionsRequest, ReplyTo, Request, WireError, write_api_versions,
 };
 use tokio::sync::watch;
 
 use crate::{
     admin,
-    connection::{Reply, Service},
-    fetch,
+    connection::{Peer, Reply, Service},
+    fetch, groups,
     metrics::RequestMetrics,
-    produce,
+    produce::{self, Unready},
     sessions::Sessions,
+    transactions,
 };
 
 /// The APIs that are answered in earnest, and so advertised.
@@ -29,7 +29,27 @@ pub(crate) const SERVED: &[ApiKey] = &[
     ApiKey::CreateTopics,
     ApiKey::DeleteTopics,
     ApiKey::DeleteRecords,
+    ApiKey::OffsetCommit,
+    ApiKey::OffsetFetch,
+    ApiKey::FindCoordinator,
+    ApiKey::JoinGroup,
+    ApiKey::Heartbeat,
+    ApiKey::LeaveGroup,
+    ApiKey::SyncGroup,
+    ApiKey::DescribeGroups,
+    ApiKey::ListGroups,
+    ApiKey::DeleteGroups,
+    ApiKey::OffsetDelete,
+    ApiKey::TxnOffsetCommit,
     ApiKey::InitProducerId,
+    ApiKey::AddPartitionsToTxn,
+    ApiKey::AddOffsetsToTxn,
+    ApiKey::EndTxn,
+    ApiKey::WriteTxnMarkers,
+    ApiKey::DescribeTransactions,
+    ApiKey::ListTransactions,
+    ApiKey::ConsumerGroupHeartbeat,
+    ApiKey::ConsumerGroupDescribe,
     ApiKey::OffsetForLeaderEpoch,
     ApiKey::DescribeConfigs,
     ApiKey::AlterConfigs,
@@ -40,6 +60,8 @@ pub(crate) const SERVED: &[ApiKey] = &[
     ApiKey::DescribeCluster,
     ApiKey::DescribeProducers,
     ApiKey::DescribeTopicPartitions,
+    ApiKey::ListConfigResources,
+    ApiKey::UpdateFeatures,
 ];
 
 /// Where clients are told to connect.
@@ -58,57 +80,109 @@ pub(crate) struct Node<E: Env> {
     pub(crate) advertised: Advertised,
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) metrics: RequestMetrics,
+    /// Clients that get committed data only, with aborted data left out, whatever they ask for.
+    pub(crate) filtered_clients: Vec<String>,
     /// Turns true when the broker stops.
     pub(crate) stopping: watch::Receiver<bool>,
 }
 
 impl<E: Env> Service for Arc<Node<E>> {
-    fn start(&self, request: Request) -> Reply {
+    fn start(&self, peer: &Peer, request: Request) -> Reply {
         let ReplyTo { api, version, .. } = request.reply_to;
         self.metrics.count(api);
         tracing::trace!(%api, version, "request");
-        let unopened = if api == ApiKey::Produce {
-            produce::unopened(&self.engine, &request)
+        let Unready { partitions, coordinator_of } = if api == ApiKey::Produce {
+            produce::unready(&self.engine, &request)
         } else if api == ApiKey::Fetch {
-            fetch::unopened(&self.engine, &request)
+            let partitions = fetch::unopened(&self.engine, &request);
+            Unready { partitions, coordinator_of: None }
         } else {
-            Vec::new()
+            Unready { partitions: Vec::new(), coordinator_of: None }
         };
-        if unopened.is_empty() {
-            self.start_prepared(request)
-        } else {
-            open_first(unopened, request)
+        if partitions.is_empty() && coordinator_of.is_none() {
+            return self.start_prepared(peer, request);
         }
+        open_first(self.engine.clone(), partitions, coordinator_of, request)
     }
 
-    fn start_prepared(&self, request: Request) -> Reply {
+    fn joins(&self, request: &Request) -> bool {
+        produce::joins(&self.engine, request)
+    }
+
+    fn start_together(&self, requests: Vec<Request>) -> Vec<Reply> {
+        for request in &requests {
+            self.metrics.count(request.reply_to.api);
+        }
+        produce::start_together(&self.engine, requests)
+    }
+
+    fn start_prepared(&self, peer: &Peer, request: Request) -> Reply {
         let api = request.reply_to.api;
         #[expect(clippy::wildcard_enum_match_arm, reason = "all others have their own module")]
         match api {
-            ApiKey::Produce => produce::start(&self.engine, request),
+            ApiKey::Produce => produce::start(self, request),
             ApiKey::Fetch => fetch::start(self, &request),
             ApiKey::ApiVersions => finished(api, self.api_versions(&request)),
+            ApiKey::InitProducerId
+            | ApiKey::AddPartitionsToTxn
+            | ApiKey::AddOffsetsToTxn
+            | ApiKey::EndTxn
+            | ApiKey::WriteTxnMarkers
+            | ApiKey::DescribeTransactions
+            | ApiKey::ListTransactions => transactions::start(self, request),
+            ApiKey::FindCoordinator
+            | ApiKey::JoinGroup
+            | ApiKey::SyncGroup
+            | ApiKey::Heartbeat
+            | ApiKey::LeaveGroup
+            | ApiKey::DescribeGroups
+            | ApiKey::ListGroups
+            | ApiKey::DeleteGroups
+            | ApiKey::OffsetCommit
+            | ApiKey::OffsetFetch
+            | ApiKey::OffsetDelete
+            | ApiKey::TxnOffsetCommit
+            | ApiKey::ConsumerGroupHeartbeat
+            | ApiKey::ConsumerGroupDescribe => groups::start(self, peer, request),
             _ => admin::start(self, request),
         }
     }
 }
 
 impl<E: Env> Node<E> {
+    /// Whether aborted data is left out for whoever sends this.
+    pub(crate) fn filters_for(&self, request: &Request) -> bool {
+        let Some(id) = &request.client_id else { return false };
+        self.filtered_clients.iter().any(|client| client.as_bytes() == id.as_bytes())
+    }
+
     fn api_versions(&self, request: &Request) -> Result<Answer, WireError> {
         let asked = ApiVersionsRequest::read(request)?;
         if let ApiVersionsRequest::List { software: Some(software) } = &asked {
             tracing::debug!(name = software.name, version = software.version, "client library");
         }
         let mut out = BytesMut::with_capacity(512);
-        write_api_versions(&mut out, request.reply_to, &asked, &self.advertised, &Features::NONE)?;
+        admin::features::with_announced(&self.engine, |features| {
+            write_api_versions(&mut out, request.reply_to, &asked, &self.advertised, features)
+        })?;
         Ok(Answer::from(out.freeze()))
     }
 }
 
-/// Opens logs on a thread that may block, then the request starts. One that cannot be opened says so itself when it is asked.
-fn open_first<E: Env>(partitions: Vec<PartitionHandle<E>>, request: Request) -> Reply {
+/// Opens logs, and makes a coordinator ready, on a thread that may block; then the request starts. One that cannot be opened says so itself when it is asked.
+fn open_first<E: Env>(
+    engine: Engine<E>,
+    partitions: Vec<PartitionHandle<E>>,
+    coordinator_of: Option<String>,
+    request: Request,
+) -> Reply {
     Reply::Prepare(Box::pin(async move {
         let opened = tokio::task::spawn_blocking(move || {
+            if let Some(id) = coordinator_of
+                && let Err(error) = engine.transactions().load(&id)
+            {
+                tracing::error!(id, %error, "a transaction coordinator is not ready");
+            }
             for partition in partitions {
                 if let Err(error) = partition.open() {
                     tracing::error!(?partition, %error, "a partition could not be opened");

@@ -10,8 +10,8 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use hanbeon::{
-    DataFuture, Engine, Env, FetchSpec, Fetched, FirstBatch, Isolation, PartitionError,
-    PartitionHandle,
+    AbortedData, DataFuture, Engine, Env, FetchSpec, Fetched, FirstBatch, Isolation,
+    PartitionError, PartitionHandle,
 };
 use hanbeon_records::{ErrorCode, Offset};
 use hanbeon_wire::{
@@ -59,13 +59,15 @@ pub(crate) fn start<E: Env>(node: &Node<E>, request: &Request) -> Reply {
         Ok(resolved) => resolved,
         Err(code) => return finished(whole_error(reply_to, code)),
     };
+    let filtered = node.filters_for(request);
     let fetch = Fetching {
         engine: node.engine.clone(),
         sessions: Arc::clone(&node.sessions),
         reply_to,
         standing,
         wanted,
-        isolation: asked.isolation,
+        isolation: if filtered { IsolationLevel::ReadCommitted } else { asked.isolation },
+        aborted_data: if filtered { AbortedData::LeftOut } else { AbortedData::Listed },
         max_bytes: asked.max_bytes,
         min_bytes: usize::try_from(asked.min_bytes).unwrap_or(0),
     };
@@ -110,6 +112,7 @@ struct Fetching<E: Env> {
     standing: Standing,
     wanted: Vec<Wanted>,
     isolation: IsolationLevel,
+    aborted_data: AbortedData,
     max_bytes: i32,
     min_bytes: usize,
 }
@@ -174,6 +177,7 @@ impl<E: Env> Fetching<E> {
         let spec = FetchSpec {
             from: fetch_offset,
             isolation,
+            aborted_data: self.aborted_data,
             max_bytes: partition_max.min(budget),
             first_batch,
             current_leader_epoch: known(current_leader_epoch),

@@ -27,6 +27,7 @@ mod broker;
 mod connection;
 mod dispatch;
 mod fetch;
+mod groups;
 mod intake;
 mod limits;
 mod metrics;
@@ -35,6 +36,7 @@ mod patience;
 mod produce;
 mod server;
 mod sessions;
+mod transactions;
 
 pub use broker::{Broker, BrokerError, BrokerOptions};
 pub use dispatch::Endpoint;

@@ -8,7 +8,10 @@ use std::{
     },
 };
 
-use hanbeon::{Counter, Engine, Env, Metrics, PartitionHandle, TopicMetrics};
+use hanbeon::{
+    Counter, Engine, Env, Metrics, PartitionHandle, Pin, TopicMetrics, txn::TransactionalId,
+};
+use hanbeon_records::Millis;
 use hanbeon_wire::ApiKey;
 use prometheus_client::{
     collector::Collector,
@@ -88,6 +91,7 @@ impl<E: Env> Collector for Counted<E> {
         let mut page = Page(&mut encoder);
         self.topics(&mut page)?;
         self.partitions(&mut page)?;
+        self.pins(&mut page)?;
         self.requests(&mut page)?;
         ours(&mut page, self.engine.metrics())
     }
@@ -97,6 +101,23 @@ impl<E: Env> Collector for Counted<E> {
 type OfTopic = (&'static str, &'static str, fn(&TopicMetrics) -> &Counter);
 /// A number of a partition whose log is open.
 type OfPartition<E> = (&'static str, &'static str, fn(&PartitionHandle<E>) -> Option<u64>);
+
+/// A number of a transaction that holds readers back.
+type OfPin = (&'static str, &'static str, fn(&Pin, Millis) -> i64);
+
+const PINS: &[OfPin] = &[
+    ("hanbeon_lso_lag_records", "Offsets held back from readers of committed data", |pin, _| {
+        pin.offsets_behind
+    }),
+    ("hanbeon_lso_lag_bytes", "Bytes held back from readers of committed data", |pin, _| {
+        i64::try_from(pin.bytes_behind).unwrap_or(i64::MAX)
+    }),
+    (
+        "hanbeon_lso_lag_ms",
+        "Milliseconds since the transaction that holds them back began",
+        |pin, now| now.since(pin.since),
+    ),
+];
 
 const TOPICS: &[OfTopic] = &[
     ("kafka_server_brokertopicmetrics_messagesin", "Records appended", |m| &m.messages_in),
@@ -160,6 +181,32 @@ impl<E: Env> Counted<E> {
         }
         let all: usize = image.topics().iter().map(|topic| topic.partitions().len()).sum();
         page.gauges("kafka_server_replicamanager_partitioncount", "Partitions")?.encode_gauge(&all)
+    }
+
+    /// Which transactions hold readers of committed data back, and how far.
+    fn pins(&self, page: &mut Page<'_, '_>) -> fmt::Result {
+        let (pins, now) = (self.engine.pins(), self.engine.now());
+        for (name, help, read) in PINS {
+            let mut family = page.gauges(name, help)?;
+            for pin in &pins {
+                let number = pin.partition.partition.to_string();
+                let producer = pin.producer_id.to_string();
+                let id = pin.transactional_id.as_ref().map_or("", TransactionalId::as_str);
+                let labels = [
+                    ("topic", pin.partition.topic.as_str()),
+                    ("partition", &number),
+                    ("transactional_id", id),
+                    ("producer_id", &producer),
+                ];
+                family.encode_family(&labels)?.encode_gauge(&read(pin, now))?;
+            }
+        }
+        let oldest = pins.iter().map(|pin| now.since(pin.since)).max().unwrap_or(0);
+        page.gauges(
+            "hanbeon_oldest_open_transaction_age_ms",
+            "Milliseconds since the oldest open transaction began",
+        )?
+        .encode_gauge(&oldest)
     }
 
     fn requests(&self, page: &mut Page<'_, '_>) -> fmt::Result {
@@ -246,7 +293,9 @@ fn upkeep(page: &mut Page<'_, '_>, metrics: &Metrics) -> fmt::Result {
             "Syncs",
             syncs.saturating_add(metrics.background_syncs.get()),
         ),
+        ("hanbeon_transaction_markers", "Markers written", metrics.markers.get()),
         ("hanbeon_partitions_opened", "Logs opened", metrics.partitions_opened.get()),
+        ("hanbeon_damage_found", "Damaged places found in logs", metrics.damage_found.get()),
         ("hanbeon_producer_ids", "Producer ids handed out", metrics.producer_ids.get()),
         ("hanbeon_producers_expired", "Producers forgotten", metrics.producers_expired.get()),
     ] {

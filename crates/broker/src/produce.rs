@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use bytes::BytesMut;
 use hanbeon::{
-    Acks, Engine, Env, INTERNAL_TOPICS, PartitionError, PartitionHandle, Produce, ProduceError,
-    ProduceFuture, Produced,
+    Acks, Engine, Enrol, Env, INTERNAL_TOPICS, PartitionError, PartitionHandle, Produce,
+    ProduceError, ProduceFuture, Produced, TransactionalProduce, txn::TransactionalId,
 };
 use hanbeon_records::{BatchRef, Codec, ErrorCode, Millis, Offset};
 use hanbeon_wire::{
@@ -13,10 +13,21 @@ use hanbeon_wire::{
     TopicRef, WireError,
 };
 
-use crate::connection::Reply;
+use crate::{
+    connection::{Reply, promptly},
+    dispatch::Node,
+};
+
+mod together;
+
+pub(crate) use together::{joins, start_together};
 
 /// The first version that may carry zstd (KIP-110).
 const ZSTD_VERSION_MIN: i16 = 7;
+/// The first version that makes partitions part of the transaction, instead of asking whether they are (KIP-890, part 2).
+const ENROLS_VERSION_MIN: i16 = 12;
+/// The first version whose clients know `TRANSACTION_ABORTABLE`.
+const ABORTABLE_VERSION_MIN: i16 = 11;
 
 /// What became of one partition's batch.
 enum Outcome<E: Env> {
@@ -35,49 +46,119 @@ enum Refusal {
 /// The start of the log is not told.
 const NO_LOG_START: Offset = Offset::new(-1);
 
-/// The partitions of a request whose logs are not open yet. Opening one may mean recovering it, which no worker should block on.
-pub(crate) fn unopened<E: Env>(engine: &Engine<E>, request: &Request) -> Vec<PartitionHandle<E>> {
-    let Ok(asked) = ProduceRequest::read(request) else { return Vec::new() };
-    let mut found = Vec::new();
+/// What must be made ready before a request can start.
+pub(crate) struct Unready<E: Env> {
+    /// Partitions whose logs are not open yet. Opening one may mean recovering it, which no worker should block on.
+    pub(crate) partitions: Vec<PartitionHandle<E>>,
+    /// A transactional id whose coordinator has not read its log yet.
+    pub(crate) coordinator_of: Option<String>,
+}
+
+/// What a request has to wait for before it can start.
+pub(crate) fn unready<E: Env>(engine: &Engine<E>, request: &Request) -> Unready<E> {
+    match ProduceRequest::read(request) {
+        Ok(asked) => unready_for(engine, &asked),
+        Err(_) => Unready { partitions: Vec::new(), coordinator_of: None },
+    }
+}
+
+fn unready_for<E: Env>(engine: &Engine<E>, asked: &ProduceRequest<'_>) -> Unready<E> {
+    let mut unready = Unready { partitions: Vec::new(), coordinator_of: None };
     for topic in asked.topics() {
         for partition in topic.partitions() {
             let handle = match topic.topic {
                 TopicRef::Name(name) => engine.partition(name, partition.index),
                 TopicRef::Id(id) => engine.partition_by_id(id, partition.index),
             };
-            found.extend(handle.ok().filter(|handle| !handle.is_open()));
+            unready.partitions.extend(handle.ok().filter(|handle| !handle.is_open()));
         }
     }
-    found
+    let id = asked.transactional_id.filter(|id| !id.is_empty());
+    unready.coordinator_of =
+        id.filter(|id| !engine.transactions().is_loaded(id)).map(str::to_owned);
+    unready
 }
 
 /// Starts a Produce request.
-pub(crate) fn start<E: Env>(engine: &Engine<E>, request: Request) -> Reply {
-    match begin(engine, &request) {
-        Err(error) => {
-            tracing::debug!(%error, "a Produce request cannot be read");
-            Reply::Close("a Produce request that cannot be read")
-        }
-        Ok(Begun { acks: WireAcks::None, outcomes }) => unanswered(outcomes),
-        Ok(Begun { outcomes, .. }) => match settled(outcomes) {
-            Ok(results) => answer(&request, &results),
-            Err(outcomes) => Reply::Later(Box::pin(async move {
-                let mut results = Vec::with_capacity(outcomes.len());
-                for outcome in outcomes {
-                    results.push(settle(outcome).await);
-                }
-                answer(&request, &results)
-            })),
-        },
+pub(crate) fn start<E: Env>(node: &Node<E>, request: Request) -> Reply {
+    let at_once = |_, handle: PartitionHandle<E>, records, acks| {
+        outcome(handle.produce(records, acks), || log_start(&handle))
+    };
+    let begun = match begin(&node.engine, &request, at_once) {
+        Err(error) => return unreadable(&error),
+        Ok(begun) => begun,
+    };
+    let Begun { acks, outcomes, coming } = begun;
+    match coming {
+        None => go_on(acks, outcomes, request),
+        // Batches wait for the transaction coordinator's word to be durable.
+        Some((places, coming)) => promptly(async move {
+            let mut outcomes = outcomes;
+            settle_places(places, coming.begun().await, &mut outcomes);
+            let reply = go_on(acks, outcomes, request);
+            if let Reply::Later(rest) = reply { rest.await } else { reply }
+        }),
+    }
+}
+
+fn unreadable(error: &WireError) -> Reply {
+    tracing::debug!(%error, "a Produce request cannot be read");
+    Reply::Close("a Produce request that cannot be read")
+}
+
+/// Answers, now or when the slowest partition is done.
+fn go_on<E: Env>(acks: WireAcks, outcomes: Vec<Outcome<E>>, request: Request) -> Reply {
+    if acks == WireAcks::None {
+        return unanswered(outcomes);
+    }
+    match settled(outcomes) {
+        Ok(results) => answer(&request, &results),
+        Err(outcomes) => Reply::Later(Box::pin(async move {
+            let mut results = Vec::with_capacity(outcomes.len());
+            for outcome in outcomes {
+                results.push(settle(outcome).await);
+            }
+            answer(&request, &results)
+        })),
     }
 }
 
 struct Begun<E: Env> {
     acks: WireAcks,
     outcomes: Vec<Outcome<E>>,
+    /// Batches of a transaction and the places of their outcomes.
+    coming: Option<(Vec<Place<E>>, TransactionalProduce<E>)>,
 }
 
-fn begin<E: Env>(engine: &Engine<E>, request: &Request) -> Result<Begun<E>, WireError> {
+/// Where the outcome of a batch belongs, and whose it is.
+type Place<E> = (usize, PartitionHandle<E>);
+
+fn settle_places<E: Env>(
+    places: Vec<Place<E>>,
+    produced: Vec<Produce<E>>,
+    outcomes: &mut [Outcome<E>],
+) {
+    for ((place, handle), produce) in places.into_iter().zip(produced) {
+        outcomes[place] = outcome(produce, || log_start(&handle));
+    }
+}
+
+fn log_start<E: Env>(handle: &PartitionHandle<E>) -> Offset {
+    handle.log_start_offset().unwrap_or(NO_LOG_START)
+}
+
+/// Batches that go through the transaction coordinator, and the places of their outcomes.
+struct InTransaction<E: Env> {
+    places: Vec<Place<E>>,
+    batches: Vec<(PartitionHandle<E>, bytes::Bytes)>,
+}
+
+/// Judges a request; `write` gets each batch outside of transactions that may go in, with the place of its outcome.
+fn begin<E: Env>(
+    engine: &Engine<E>,
+    request: &Request,
+    mut write: impl FnMut(usize, PartitionHandle<E>, bytes::Bytes, Acks) -> Outcome<E>,
+) -> Result<Begun<E>, WireError> {
     let asked = ProduceRequest::read(request)?;
     let acks = match asked.acks {
         WireAcks::None => Ok(Acks::None),
@@ -95,6 +176,7 @@ fn begin<E: Env>(engine: &Engine<E>, request: &Request) -> Result<Begun<E>, Wire
         },
     };
     let twice = named_twice(&asked);
+    let mut in_transaction = InTransaction { places: Vec::new(), batches: Vec::new() };
     let mut outcomes =
         Vec::with_capacity(asked.topics().map(|topic| topic.partition_count()).sum());
     for topic in asked.topics() {
@@ -110,38 +192,88 @@ fn begin<E: Env>(engine: &Engine<E>, request: &Request) -> Result<Begun<E>, Wire
                     None => {
                         refused(ErrorCode::InvalidRecord, "the record set is null; send one batch")
                     }
-                    Some(records) => one(
-                        engine,
-                        topic.topic,
-                        partition.index,
-                        records,
-                        *acks,
-                        request.reply_to.version,
-                    ),
+                    Some(records) => {
+                        let version = request.reply_to.version;
+                        match check(engine, topic.topic, partition.index, &records, version) {
+                            Err(refusal) => Outcome::Settled(Err(refusal)),
+                            Ok((handle, Kind::Plain)) => {
+                                write(outcomes.len(), handle, records, *acks)
+                            }
+                            Ok((handle, Kind::Transactional)) => {
+                                in_transaction.places.push((outcomes.len(), handle.clone()));
+                                in_transaction.batches.push((handle, records));
+                                refused(ErrorCode::UnknownServerError, "not tried")
+                            }
+                        }
+                    }
                 },
             };
             outcomes.push(outcome);
         }
     }
-    Ok(Begun { acks: asked.acks, outcomes })
+    let version = request.reply_to.version;
+    let id = asked.transactional_id.unwrap_or_default();
+    let coming = match whole {
+        Ok(acks) if !in_transaction.places.is_empty() => {
+            produce_in_transaction(engine, (id, acks, version), in_transaction, &mut outcomes)
+        }
+        Ok(_) | Err(_) => None,
+    };
+    Ok(Begun { acks: asked.acks, outcomes, coming })
+}
+
+/// Hands batches to the transaction coordinator. What must be waited for comes back; the rest is in the outcomes.
+fn produce_in_transaction<E: Env>(
+    engine: &Engine<E>,
+    (id, acks, version): (&str, Acks, i16),
+    InTransaction { places, batches }: InTransaction<E>,
+    outcomes: &mut [Outcome<E>],
+) -> Option<(Vec<Place<E>>, TransactionalProduce<E>)> {
+    let Ok(id) = TransactionalId::new(id) else {
+        for (place, _) in places {
+            outcomes[place] = refused(
+                ErrorCode::TransactionalIdAuthorizationFailed,
+                "a transactional batch in a request without a transactional id",
+            );
+        }
+        return None;
+    };
+    let enrol = if version >= ENROLS_VERSION_MIN { Enrol::Add } else { Enrol::Verify };
+    match engine.transactions().produce(&id, enrol, batches, acks) {
+        TransactionalProduce::Begun(produced) => {
+            settle_places(places, produced, outcomes);
+            None
+        }
+        gated @ TransactionalProduce::Gated(_) => Some((places, gated)),
+    }
 }
 
 const fn refused<E: Env>(code: ErrorCode, why: &'static str) -> Outcome<E> {
     Outcome::Settled(Err(Refusal::Here(code, why)))
 }
 
-/// A rule that concerns the request as a whole: transactional batches need the transactional id in the request (KIP-98).
+/// Rules that concern the request as a whole: transactional batches need the transactional id in the request (KIP-98), and are all of one
+/// producer.
 fn refusal_of_all(asked: &ProduceRequest<'_>) -> Option<Refusal> {
-    let transactional = asked
+    let mut producers = asked
         .topics()
         .flat_map(|topic| topic.partitions())
         .filter_map(|partition| partition.records)
-        .any(|records| {
-            BatchRef::parse(&records).is_ok_and(|(batch, _)| batch.attributes().is_transactional())
+        .filter_map(|records| {
+            let (batch, _) = BatchRef::parse(&records).ok()?;
+            let transactional = batch.attributes().is_transactional();
+            transactional.then(|| (batch.producer_id(), batch.producer_epoch()))
         });
-    (transactional && asked.transactional_id.is_none()).then_some(Refusal::Here(
-        ErrorCode::TransactionalIdAuthorizationFailed,
-        "a transactional batch in a request without a transactional id",
+    let first = producers.next()?;
+    if asked.transactional_id.is_none() {
+        return Some(Refusal::Here(
+            ErrorCode::TransactionalIdAuthorizationFailed,
+            "a transactional batch in a request without a transactional id",
+        ));
+    }
+    producers.any(|other| other != first).then_some(Refusal::Here(
+        ErrorCode::InvalidProducerIdMapping,
+        "batches of several producers in one transactional request",
     ))
 }
 
@@ -172,46 +304,48 @@ fn named_twice<'a>(asked: &ProduceRequest<'a>) -> BTreeSet<PartitionKey<'a>> {
     twice
 }
 
-fn one<E: Env>(
+/// How a batch goes into its log.
+enum Kind {
+    Plain,
+    Transactional,
+}
+
+/// The partition of a batch that may go in, as far as the broker can tell.
+fn check<E: Env>(
     engine: &Engine<E>,
     topic: TopicRef<'_>,
     index: i32,
-    records: bytes::Bytes,
-    acks: Acks,
+    records: &bytes::Bytes,
     version: i16,
-) -> Outcome<E> {
+) -> Result<(PartitionHandle<E>, Kind), Refusal> {
     let found = match topic {
         TopicRef::Name(name) if INTERNAL_TOPICS.contains(&name) => {
-            return refused(
+            return Err(Refusal::Here(
                 ErrorCode::InvalidTopicException,
                 "a topic of the server's own, which clients do not write to",
-            );
+            ));
         }
         TopicRef::Name(name) => engine.partition(name, index),
         TopicRef::Id(id) => engine.partition_by_id(id, index),
     };
-    let partition = match found {
-        Ok(partition) => partition,
-        Err(error) => return Outcome::Settled(Err(by_engine(error.into(), NO_LOG_START))),
-    };
-    if let Ok((batch, _)) = BatchRef::parse(&records) {
-        let attributes = batch.attributes();
-        if version < ZSTD_VERSION_MIN && attributes.codec() == Ok(Codec::Zstd) {
-            return refused(ErrorCode::UnsupportedCompressionType, "zstd needs Produce 7 or later");
-        }
-        if attributes.is_transactional() {
-            return refused(
-                ErrorCode::InvalidTxnState,
-                "this broker does not coordinate transactions",
-            );
-        }
+    let partition = found.map_err(|error| by_engine(error.into(), NO_LOG_START))?;
+    let Ok((batch, _)) = BatchRef::parse(records) else { return Ok((partition, Kind::Plain)) };
+    let attributes = batch.attributes();
+    if version < ZSTD_VERSION_MIN && attributes.codec() == Ok(Codec::Zstd) {
+        return Err(Refusal::Here(
+            ErrorCode::UnsupportedCompressionType,
+            "zstd needs Produce 7 or later",
+        ));
     }
-    match partition.produce(records, acks) {
+    let kind = if attributes.is_transactional() { Kind::Transactional } else { Kind::Plain };
+    Ok((partition, kind))
+}
+
+fn outcome<E: Env>(produce: Produce<E>, log_start: impl FnOnce() -> Offset) -> Outcome<E> {
+    match produce {
         Produce::Waiting(future) => Outcome::Waiting(future),
         Produce::Done(Ok(produced)) => Outcome::Settled(Ok(produced)),
-        Produce::Done(Err(error)) => Outcome::Settled(Err(told(error, || {
-            partition.log_start_offset().unwrap_or(NO_LOG_START)
-        }))),
+        Produce::Done(Err(error)) => Outcome::Settled(Err(told(error, log_start))),
     }
 }
 
@@ -284,7 +418,10 @@ fn write(request: &Request, results: &[Result<Produced, Refusal>]) -> Result<Ans
         for partition in topic.partitions() {
             match results.next() {
                 Some(Ok(produced)) => writer.partition(&written(partition.index, produced))?,
-                Some(Err(refusal)) => write_refusal(&mut writer, partition.index, refusal)?,
+                Some(Err(refusal)) => {
+                    let at = (partition.index, request.reply_to.version);
+                    write_refusal(&mut writer, at, refusal)?;
+                }
                 None => writer.partition(&ProduceResult::refused(
                     partition.index,
                     ErrorCode::UnknownServerError,
@@ -307,7 +444,7 @@ const fn written<'a>(index: i32, produced: &Produced) -> ProduceResult<'a> {
 
 fn write_refusal(
     writer: &mut ProduceWriter<'_>,
-    index: i32,
+    (index, version): (i32, i16),
     refusal: &Refusal,
 ) -> Result<(), WireError> {
     match refusal {
@@ -327,13 +464,30 @@ fn write_refusal(
                 .zip(&texts)
                 .map(|(fault, text)| BadRecord { index: fault.batch_index, message: Some(text) })
                 .collect();
-            let mut result = ProduceResult::refused(index, error.code(), Some(&text));
+            let code = code_in(version, error);
+            let mut result = ProduceResult::refused(index, code, Some(&text));
             result.log_start_offset = *log_start;
             result.bad_records = &bad_records;
             log_refusal(error);
             writer.partition(&result)
         }
     }
+}
+
+/// What the coordinator said, in a code that this version of the request knows.
+fn code_in(version: i16, error: &ProduceError) -> ErrorCode {
+    let code = error.code();
+    if !matches!(error, ProduceError::Transaction(_)) {
+        return code;
+    }
+    if code == ErrorCode::TransactionAbortable && version < ABORTABLE_VERSION_MIN {
+        return ErrorCode::InvalidTxnState;
+    }
+    // An older client retries NOT_ENOUGH_REPLICAS without looking for another leader.
+    if code == ErrorCode::ConcurrentTransactions && version < ENROLS_VERSION_MIN {
+        return ErrorCode::NotEnoughReplicas;
+    }
+    code
 }
 
 /// A client's mistake is the client's business; a failing disk is the operator's.

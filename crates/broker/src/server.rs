@@ -102,8 +102,8 @@ async fn serve<S: Service>(
     }
     let shared = &*seat.shared;
     let ended = Connection::new(
-        &shared.service,
-        &shared.advertised,
+        (&shared.service, &shared.advertised),
+        peer,
         shared.limits,
         shared.intake.clone(),
         stream,

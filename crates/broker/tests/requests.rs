@@ -38,6 +38,40 @@ async fn five_produces_in_flight_are_answered_in_order() {
     broker.stop().await;
 }
 
+/// P1, P2, P3: what arrives together is judged one behind the other; a refusal is nobody else's.
+#[tokio::test]
+async fn requests_that_arrive_together_are_answered_each_for_itself() {
+    const OUT_OF_ORDER: i16 = 45;
+    const UNKNOWN_TOPIC: i16 = 3;
+    let broker = Running::standard().await;
+    broker.topic("t");
+    broker.topic("other");
+    let producer = broker.engine.init_producer_id().unwrap();
+    let (id, epoch) = (producer.id.get(), producer.epoch.get());
+    let of = |sequence: i32| batch_of((id, epoch, sequence), &["v"]);
+    let mut client = broker.client().await;
+    let turn = [
+        (-1, "t", of(0), (0, 0)),
+        (1, "t", of(1), (0, 1)),
+        (-1, "t", of(1), (0, 1)),
+        (-1, "other", of(0), (0, 0)),
+        (-1, "t", of(3), (OUT_OF_ORDER, -1)),
+        (1, "nowhere", of(0), (UNKNOWN_TOPIC, -1)),
+        (-1, "t", of(2), (0, 2)),
+        (-1, "t", batch(&["of nobody"]), (0, 3)),
+        (-1, "t", of(3), (0, 4)),
+        (-1, "other", of(1), (0, 1)),
+    ];
+    let frames = (0..)
+        .zip(&turn)
+        .map(|(n, (acks, topic, batch, _))| request(PRODUCE, 3, n, &produce(*acks, topic, batch)));
+    client.raw(&frames.collect::<Vec<_>>().concat()).await;
+    for (n, (_, _, _, expected)) in (0..).zip(turn) {
+        assert_eq!(produced(client.answer(n).await), expected, "request {n}");
+    }
+    broker.stop().await;
+}
+
 #[tokio::test]
 async fn p2_a_retry_is_answered_with_the_original_offset() {
     let broker = Running::standard().await;

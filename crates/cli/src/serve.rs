@@ -22,8 +22,10 @@ use crate::{complain, properties};
 const DATA_DIR: &str = "./hanbeon-data";
 /// Where the broker listens when nobody says otherwise.
 const LISTEN: &str = "127.0.0.1:9092";
-/// Where the page for Prometheus is, `HOST:PORT`, or `:PORT` on this machine only; none when it is not given. The one key that Kafka does not have.
+/// Where the page for Prometheus is, `HOST:PORT`, or `:PORT` on this machine only; none when it is not given. Kafka does not have this key, nor the next.
 const METRICS_LISTENER: &str = "hanbeon.metrics.listener";
+/// Client ids, separated by commas, that get committed data only, with aborted data left out: for clients that cannot sort it out.
+const FILTER_ABORTED: &str = "hanbeon.filter.aborted.clients";
 
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
@@ -91,6 +93,7 @@ struct Plan {
     listen: SocketAddr,
     advertised: Option<Endpoint>,
     metrics: Option<SocketAddr>,
+    filtered_clients: Vec<String>,
     options: Options,
 }
 
@@ -118,6 +121,7 @@ impl Serve {
             listen: address("--listen", LISTEN)?,
             advertised: None,
             metrics: None,
+            filtered_clients: Vec::new(),
             options: Options::broker().helpers(1),
         };
         for (key, value) in self.settings()? {
@@ -155,6 +159,11 @@ impl Plan {
     fn with(mut self, key: &str, value: String) -> Result<Self, ServeError> {
         if key == METRICS_LISTENER {
             self.metrics = Some(metrics_listener(value.trim())?);
+            return Ok(self);
+        }
+        if key == FILTER_ABORTED {
+            let clients = value.split(',').map(str::trim).filter(|client| !client.is_empty());
+            self.filtered_clients = clients.map(str::to_owned).collect();
             return Ok(self);
         }
         // Known keys only, whoever reads them.
@@ -232,7 +241,7 @@ fn endpoint(key: &'static str, text: &str) -> Result<Endpoint, ServeError> {
 }
 
 fn serve(plan: Plan) -> Result<(), ServeError> {
-    let Plan { data_dir, listen, advertised, metrics, options } = plan;
+    let Plan { data_dir, listen, advertised, metrics, filtered_clients, options } = plan;
     if !listen.ip().is_loopback() {
         tracing::warn!(
             %listen,
@@ -247,6 +256,7 @@ fn serve(plan: Plan) -> Result<(), ServeError> {
         if let Some(endpoint) = advertised {
             options = options.advertised(endpoint);
         }
+        options = options.filter_aborted_for(filtered_clients);
         if let Some(address) = metrics {
             if !address.ip().is_loopback() {
                 tracing::warn!(%address, "the metrics page is open to anyone who can reach the port");

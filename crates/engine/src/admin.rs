@@ -93,10 +93,16 @@ impl<E: Env> Admin<E> {
         config::log_config(&self.layers, overrides, &self.settings())
     }
 
+    /// The version of the topics as they are in the rows. It rises with each change, also over restarts.
+    pub(crate) fn version(&self) -> i64 {
+        i64::try_from(self.rows.revision().get()).unwrap_or(i64::MAX)
+    }
+
     /// The image of all topics, with handles that were not there before.
     pub(crate) fn image(&self) -> Image<E> {
         let ground = &self.ground;
         let mut image = Image::new(ground.data.identity.node_id, ground.hash_seed);
+        image.version = self.version();
         for row in self.rows.topics() {
             image.insert(Arc::new(self.topic(row, None)));
         }
@@ -144,7 +150,7 @@ impl<E: Env> Admin<E> {
 }
 
 /// Rows as a layer. A key that is no longer known is left out with a warning, so that an older release opens a newer directory.
-fn known(
+pub(crate) fn known(
     rows: Option<&BTreeMap<String, String>>,
     key: impl Fn(&str) -> Result<&'static registry::ConfigKey, ConfigError>,
 ) -> Overrides {

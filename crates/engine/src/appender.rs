@@ -6,7 +6,7 @@
 use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
-use hanbeon_log::{FirstBatch, Isolation, Placed};
+use hanbeon_log::{FirstBatch, Isolation, Placed, Source};
 use hanbeon_meta::{Key, StoreError, Txn, TxnResult};
 use hanbeon_records::{
     BatchBuilder, BatchKind, BatchRef, BatchSettings, Codec, CompressionLevel, LeaderEpoch, Millis,
@@ -132,7 +132,7 @@ impl<E: Env> Appender<E> {
     /// again, and [`Appender::next`] tells.
     pub fn append(&mut self, key: Option<&[u8]>, value: &[u8]) -> Result<Offset, ClientError> {
         let batch = self.batch(key, value)?;
-        let (appended, now) = self.handle.append_now(&batch)?;
+        let (appended, now) = self.handle.append_now(&batch, Source::CLIENT)?;
         // A place that was wrong shows here: a record of this number is in the log.
         debug_assert_eq!(appended.placed, Placed::Written, "two appenders of one name");
         self.next = self.next.saturating_add(1);

@@ -36,7 +36,20 @@ pub enum SettingError {
         /// Why.
         why: &'static str,
     },
-    /// A setting without a meaning where there is no network and no group.
+    /// A name that belongs to one producer, and not into settings that many may share.
+    #[error(
+        "transactional.id is not set here: name it in Engine::transactional_producer, it makes the producer a transactional one"
+    )]
+    NamedElsewhere,
+    /// A name that belongs to one consumer, and not into settings that many may share.
+    #[error(
+        "{key} is not set here: name it where the consumer is made, with Engine::group_consumer"
+    )]
+    NamedByConsumer {
+        /// The key.
+        key: &'static str,
+    },
+    /// A setting without a meaning where there is no network.
     #[error("{key} has no meaning in one process: leave it out")]
     NoMeaning {
         /// The key.
@@ -63,6 +76,8 @@ pub struct ProducerSettings {
     /// Levels given, by the codec they are for.
     levels: [Option<i32>; 3],
     pub(crate) ignore_keys: IgnoreKeys,
+    pub(crate) transaction_timeout_ms: i32,
+    pub(crate) max_block_ms: u64,
 }
 
 /// Whether records go to partitions by their keys.
@@ -90,6 +105,8 @@ impl ProducerSettings {
             codec: Codec::None,
             levels: [None; 3],
             ignore_keys: IgnoreKeys::No,
+            transaction_timeout_ms: 60_000,
+            max_block_ms: 60_000,
         }
     }
 
@@ -163,12 +180,18 @@ impl ProducerSettings {
             "partitioner.ignore.keys" => {
                 self.ignore_keys = if flag(key, value)? { IgnoreKeys::Yes } else { IgnoreKeys::No };
             }
+            // A plain producer has no transactions; that the broker's transaction.max.timeout.ms allows it is checked when one that has begins.
+            "transaction.timeout.ms" => match i32::try_from(number(key, value)?) {
+                Ok(ms) if ms > 0 => self.transaction_timeout_ms = ms,
+                Ok(_) | Err(_) => return refused(key, "1 to 2147483647 milliseconds", value),
+            },
+            "transactional.id" => return Err(SettingError::NamedElsewhere),
+            "max.block.ms" => self.max_block_ms = number(key, value)?,
             // Without a network nothing is gained by waiting, and nothing waits: any value is kept.
             "linger.ms"
             | "delivery.timeout.ms"
             | "request.timeout.ms"
             | "buffer.memory"
-            | "max.block.ms"
             | "max.request.size"
             | "client.id"
             | "retry.backoff.ms"
@@ -190,7 +213,7 @@ pub enum Reset {
     Fail,
 }
 
-/// What a [`crate::Consumer`] is told.
+/// What a [`crate::Consumer`] or a [`crate::GroupConsumer`] is told.
 ///
 /// ```
 /// use hanbeon::{ConsumerSettings, Reset};
@@ -205,6 +228,7 @@ pub struct ConsumerSettings {
     pub(crate) reset: Reset,
     pub(crate) max_partition_fetch_bytes: usize,
     pub(crate) max_poll_records: usize,
+    pub(crate) max_poll_interval_ms: i32,
 }
 
 impl Default for ConsumerSettings {
@@ -221,6 +245,7 @@ impl ConsumerSettings {
             reset: Reset::Earliest,
             max_partition_fetch_bytes: 1 << 20,
             max_poll_records: 500,
+            max_poll_interval_ms: 300_000,
         }
     }
 
@@ -260,6 +285,12 @@ impl ConsumerSettings {
                 0 => return refused(key, "1 or more", value),
                 records => self.max_poll_records = usize::try_from(records).unwrap_or(usize::MAX),
             },
+            // A consumer without a group keeps what it assigned to itself.
+            "max.poll.interval.ms" => match i32::try_from(number(key, value)?) {
+                Ok(ms) if ms > 0 => self.max_poll_interval_ms = ms,
+                Ok(_) | Err(_) => return refused(key, "1 to 2147483647 milliseconds", value),
+            },
+            "group.id" | "group.instance.id" => return Err(SettingError::NamedByConsumer { key }),
             "fetch.min.bytes" | "fetch.max.wait.ms" | "client.id" | "check.crcs" => {}
             _ => return Err(SettingError::NoMeaning { key }),
         }
@@ -327,6 +358,16 @@ mod tests {
             let refused = set(key, bad).unwrap_err();
             assert!(matches!(refused, SettingError::UndoesIdempotence { .. }), "{refused}");
         }
+    }
+
+    #[test]
+    fn a_transaction_has_a_timeout_and_its_producer_a_name_elsewhere() {
+        assert_eq!(set("transaction.timeout.ms", "5000").unwrap().transaction_timeout_ms, 5000);
+        for value in ["0", "-1", "2147483648", "soon"] {
+            let refused = set("transaction.timeout.ms", value).unwrap_err();
+            assert!(matches!(refused, SettingError::Value { .. }), "{value}: {refused}");
+        }
+        assert_eq!(set("transactional.id", "tx-1").unwrap_err(), SettingError::NamedElsewhere);
     }
 
     #[test]

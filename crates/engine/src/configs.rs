@@ -37,7 +37,7 @@ impl<E: Env> Engine<E> {
             (key.default_value().is_some() || topic.overrides.contains_key(key.name()))
                 && keys.is_none_or(|keys| keys.contains(&key.name()))
         });
-        Ok(shown.map(|key| settings.0.describe_topic(key, &topic.overrides)).collect())
+        Ok(shown.map(|key| settings.0.describe_owned(key, &topic.overrides)).collect())
     }
 
     /// Changes single settings of a topic.
@@ -53,7 +53,7 @@ impl<E: Env> Engine<E> {
         let mut admin = self.admin()?;
         let topic = self.named(topic)?;
         let layers = Arc::clone(&admin.layers);
-        let effective = |key: &'static ConfigKey| layers.topic_value(key, &topic.overrides);
+        let effective = |key: &'static ConfigKey| layers.owned_value(key, &topic.overrides);
         let changed = config::apply_changes(Owner::Topic, &topic.overrides, changes, effective)?;
         let result = self.set_topic_config(&mut admin, topic.name(), &changed, mode);
         drop(admin);

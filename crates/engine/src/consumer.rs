@@ -1,7 +1,7 @@
 //! A reader by assignment: partitions, positions, and records of both isolation levels.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     future::Future,
     pin::Pin,
     task::{Context, Poll},
@@ -9,15 +9,15 @@ use std::{
 };
 
 use bytes::Bytes;
-use hanbeon_log::{AbortedTxn, FirstBatch, Isolation, TimeQuery};
+use hanbeon_log::{FirstBatch, Isolation, TimeQuery};
 use hanbeon_records::{
-    BatchRef, Codec, ErrorCode, Millis, Offset, OutputLimit, ProducerId, Records, TopicName,
-    TopicPartition, decompress, read_control,
+    BatchRef, Codec, ErrorCode, Millis, Offset, OutputLimit, Records, TopicName, TopicPartition,
+    decompress,
 };
 
 use crate::{
     ClientError, ConsumerSettings, DataFuture, Engine, Env, FetchSpec, PartitionHandle, Reset,
-    System, produce::block_on_until,
+    System, aborted::Aborted, produce::block_on_until,
 };
 
 /// Bytes that one batch may become when it is decompressed.
@@ -42,7 +42,8 @@ pub struct Received {
     pub headers: Vec<(String, Option<Bytes>)>,
 }
 
-/// Reads assigned partitions, each from its own position on. Positions are the caller's to keep: there is no group here.
+/// Reads assigned partitions, each from its own position on. Positions are the caller's to keep: a
+/// [`crate::GroupConsumer`] leaves them to a group.
 ///
 /// Records of aborted transactions are left out for [`ConsumerSettings::new`]'s `read_committed`, and with them everything
 /// behind an open transaction until that is decided.
@@ -141,11 +142,20 @@ impl<E: Env> Consumer<E> {
         start(self.find(topic, partition)?, isolation, reset)
     }
 
+    /// The next offset of every partition that was read or sought, as [`crate::Transaction::send_offsets`] takes them.
+    #[must_use]
+    pub fn positions(&self) -> Vec<(TopicPartition, Offset)> {
+        let known = |(name, assigned): (&TopicPartition, &Assigned<E>)| {
+            Some((name.clone(), assigned.position?))
+        };
+        self.assigned.iter().filter_map(known).collect()
+    }
+
     /// What is there now, at most `max.poll.records` of it; nothing when there is nothing new.
     ///
     /// # Errors
     /// A position outside the log with [`Reset::Fail`], a partition that fails, or a batch that does not read. Positions of
-    /// what was not returned have not moved.
+    /// what was not returned have not moved, and the next poll begins with another partition.
     pub fn poll(&mut self) -> Result<Vec<Received>, ClientError> {
         let mut received = Vec::new();
         let mut names: Vec<TopicPartition> = self.assigned.keys().cloned().collect();
@@ -158,10 +168,16 @@ impl<E: Env> Consumer<E> {
             if room == 0 {
                 break;
             }
-            if let Some(assigned) = self.assigned.get_mut(&name) {
-                read(assigned, &self.settings, room, &mut received)?;
+            let read = match self.assigned.get_mut(&name) {
+                Some(assigned) => read(assigned, &self.settings, room, &mut received),
+                None => Ok(()),
+            };
+            if read.is_err() && !received.is_empty() {
+                // What was read goes first; this one has the next turn, and says what is wrong with it then.
+                break;
             }
             self.turn = Some(name);
+            read?;
         }
         Ok(received)
     }
@@ -194,6 +210,25 @@ impl<E: Env> Consumer<E> {
             Ok(assigned.handle.data_beyond(position, isolation)?)
         });
         Ok(AnyData(futures.collect::<Result<_, ClientError>>()?))
+    }
+
+    /// Adds a partition that a group gives.
+    pub(crate) fn adopt(&mut self, handle: PartitionHandle<E>, position: Option<Offset>) {
+        self.assigned.insert(handle.0.name.clone(), Assigned { handle, position });
+    }
+
+    /// Takes one away; nothing when it is not assigned.
+    pub(crate) fn let_go(&mut self, name: &TopicPartition) -> Option<PartitionHandle<E>> {
+        self.assigned.remove(name).map(|assigned| assigned.handle)
+    }
+
+    /// The next offset, where it was read or sought.
+    pub(crate) fn position_of(&self, name: &TopicPartition) -> Option<Offset> {
+        self.assigned.get(name)?.position
+    }
+
+    pub(crate) const fn reset(&self) -> Reset {
+        self.settings.reset
     }
 
     fn find(&mut self, topic: &str, partition: i32) -> Result<&mut Assigned<E>, ClientError> {
@@ -290,12 +325,22 @@ fn read<E: Env>(
         && let Ok((batch, behind)) = BatchRef::parse(rest)
     {
         rest = behind;
-        if aborted.hides(batch)? {
+        if aborted.hides(batch) {
             position = position.max(batch.next_offset());
             continue;
         }
         let before = into.len();
-        let done = take(&assigned.handle, batch, &fetched.records, (position, left), into)?;
+        let done = match take(&assigned.handle, batch, &fetched.records, (position, left), into) {
+            Ok(done) => done,
+            Err(error) => {
+                into.truncate(before);
+                if left == room {
+                    return Err(error);
+                }
+                // What is good goes first.
+                break;
+            }
+        };
         left = left.saturating_sub(into.len().saturating_sub(before));
         position = match (done, into.last()) {
             (Whole::Yes, _) => position.max(batch.next_offset()),
@@ -366,36 +411,4 @@ fn take<E: Env>(
         taken += 1;
     }
     Ok(Whole::Yes)
-}
-
-/// Which producers' transactions are aborted at the place a reader is at (`CompletedFetch` of Kafka's consumer).
-struct Aborted {
-    /// Not begun yet, by first offset, the first one last.
-    coming: Vec<AbortedTxn>,
-    open: BTreeSet<ProducerId>,
-}
-
-impl Aborted {
-    fn new(mut coming: Vec<AbortedTxn>) -> Self {
-        coming.sort_unstable_by_key(|txn| std::cmp::Reverse(txn.first_offset));
-        Self { coming, open: BTreeSet::new() }
-    }
-
-    /// Whether nothing of this batch is shown: a marker, or data of an aborted transaction.
-    fn hides(&mut self, batch: BatchRef<'_>) -> Result<bool, ClientError> {
-        while self.coming.last().is_some_and(|txn| txn.first_offset <= batch.last_offset()) {
-            if let Some(txn) = self.coming.pop() {
-                self.open.insert(txn.producer_id);
-            }
-        }
-        let attributes = batch.attributes();
-        if attributes.is_control() {
-            // The end of a transaction, however it went: the producer's next one counts for itself.
-            if attributes.is_transactional() && read_control(batch).is_ok() {
-                self.open.remove(&batch.producer_id());
-            }
-            return Ok(true);
-        }
-        Ok(attributes.is_transactional() && self.open.contains(&batch.producer_id()))
-    }
 }

@@ -5,6 +5,7 @@
 //!   meta.properties                    cluster.id, node.id, directory.id
 //!   .kafka_cleanshutdown               read and removed first, written last
 //!   recovery-point-offset-checkpoint   log-start-offset-checkpoint   replication-offset-checkpoint
+//!   hanbeon.boot                       what has kept the pages of all that is in here (ours; see `page_cache`)
 //!   hanbeon.meta                       topics, settings, producer ids, openings (ours; Kafka ignores it)
 //!   <topic>-<partition>/               one directory a partition
 //!   <topic>-<partition>.<tag>-delete/  on its way out
@@ -23,8 +24,10 @@ use hanbeon_log::{
 use hanbeon_records::{NodeId, Offset, TopicPartition};
 
 use crate::{
+    PageCache,
     error::OpenError,
     meta_properties::{self, Identity, random_id},
+    page_cache,
 };
 
 const LOCK: &str = ".lock";
@@ -39,7 +42,20 @@ const LEFT_ALONE: [&str; 3] = ["remote-log-index-cache", "__cluster_metadata-0",
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LastStop {
     Clean,
+    /// Not closed, and no page was lost since.
+    Killed,
+    /// Not closed, and pages may have been lost, or nobody knows.
     Unclean,
+}
+
+/// Whether the directory says that its pages were kept since all that is in it was on the disk or checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kept {
+    Said,
+    /// Not yet.
+    Unsaid,
+    /// And will not before the directory is opened again: nobody knows, or it could not be said, or pages are in doubt.
+    Never,
 }
 
 /// Offsets by partition, of one checkpoint file.
@@ -60,6 +76,9 @@ pub(crate) struct DataDir<D: Dir> {
     pub(crate) poison: Poison,
     pub(crate) identity: Identity,
     pub(crate) last_stop: LastStop,
+    page_cache: Option<PageCache>,
+    /// What `hanbeon.boot` says of `page_cache`.
+    kept: Mutex<Kept>,
     /// Partition directories that were there when it was opened.
     pub(crate) partitions: BTreeSet<TopicPartition>,
     /// As they were read; a partition that is not opened keeps its entries.
@@ -80,13 +99,27 @@ impl<D: Dir> DataDir<D> {
     pub(crate) fn open(
         dir: D,
         node: Option<NodeId>,
+        page_cache: Option<PageCache>,
         random: impl Fn() -> u64,
     ) -> Result<Self, OpenError> {
         let at = Place(&dir);
         let lock = at.lock()?;
         let identity = at.identity(node, random)?;
-        // Gone before anything is touched, so that a crash from here on is seen as one.
-        let last_stop = at.take_clean_marker()?;
+        // Gone before anything is touched, so that a crash from here on is seen as one. Opening the metadata, which comes before
+        // any partition is opened, syncs the directory.
+        let last_stop = match at.take_clean_marker()? {
+            LastStop::Unclean if at.kept_pages(page_cache.as_ref())? => LastStop::Killed,
+            last_stop @ (LastStop::Clean | LastStop::Killed | LastStop::Unclean) => last_stop,
+        };
+        // Before anything is written that a kill could leave in the cache. Where pages were lost it must wait: a partition that nobody
+        // has checked since would be taken for a kept one by the opening after the next kill.
+        let kept = match last_stop {
+            LastStop::Clean | LastStop::Killed => at.say_kept(page_cache.as_ref()),
+            LastStop::Unclean => {
+                at.say_nothing();
+                Kept::Unsaid
+            }
+        };
         let partitions = at.partitions()?;
         let found = Checkpoints {
             recovery_points: at.offsets(checkpoint::RECOVERY_POINTS)?,
@@ -97,12 +130,31 @@ impl<D: Dir> DataDir<D> {
             poison: Poison::new(),
             identity,
             last_stop,
+            page_cache,
+            kept: Mutex::new(kept),
             partitions,
             recovery_points: Mutex::new(found.recovery_points.clone()),
             found,
             lock: Mutex::new(Some(lock)),
             dir,
         })
+    }
+
+    /// Everything in the directory was checked in this boot, or is on the disk.
+    pub(crate) fn all_checked(&self) {
+        let mut kept = self.kept.lock();
+        if *kept == Kept::Unsaid && self.page_cache.is_some() && !self.poison.is_set() {
+            *kept = Place(&self.dir).say_kept(self.page_cache.as_ref());
+        }
+    }
+
+    /// A write or a sync failed: the kernel may have dropped pages that it could not write, and told it to us alone.
+    pub(crate) fn pages_in_doubt(&self) {
+        let mut kept = self.kept.lock();
+        if *kept == Kept::Said {
+            Place(&self.dir).say_nothing();
+        }
+        *kept = Kept::Never;
     }
 
     /// Writes recovery points and log starts.
@@ -271,12 +323,41 @@ impl<D: Dir> Place<'_, D> {
 
     fn take_clean_marker(&self) -> Result<LastStop, OpenError> {
         match self.0.remove(&self.name(CLEAN_MARKER)?) {
-            Ok(()) => {
-                self.0.sync().map_err(self.failed("sync it"))?;
-                Ok(LastStop::Clean)
-            }
+            Ok(()) => Ok(LastStop::Clean),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(LastStop::Unclean),
             Err(error) => Err(self.failed("remove the clean-shutdown marker")(error)),
+        }
+    }
+
+    fn kept_pages(&self, cache: Option<&PageCache>) -> Result<bool, OpenError> {
+        let file = self.name(page_cache::FILE_NAME)?;
+        let kept = cache.map_or(Ok(false), |cache| cache.has_kept(self.0, &file));
+        kept.map_err(self.failed("read what has kept its pages"))
+    }
+
+    /// What is not said costs time at the next opening, and nothing else: failures are no reason not to start.
+    fn say_kept(&self, cache: Option<&PageCache>) -> Kept {
+        let Some(cache) = cache else {
+            self.say_nothing();
+            return Kept::Never;
+        };
+        let written = name(page_cache::FILE_NAME).and_then(|file| cache.write(self.0, &file));
+        if let Err(error) = written {
+            tracing::warn!(%error, "hanbeon.boot is not written: the opening after a kill checks everything");
+            self.say_nothing();
+            return Kept::Never;
+        }
+        Kept::Said
+    }
+
+    /// Takes the file away. Where that fails it is of another boot, or of this one and true.
+    fn say_nothing(&self) {
+        let gone = name(page_cache::FILE_NAME).and_then(|file| self.0.remove(&file));
+        match gone {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(%error, "hanbeon.boot is not removed");
+            }
+            Ok(()) | Err(_) => {}
         }
     }
 
@@ -349,8 +430,12 @@ mod tests {
     use super::*;
 
     fn open(dir: &MemDir) -> Result<DataDir<MemDir>, OpenError> {
+        open_in(dir, None)
+    }
+
+    fn open_in(dir: &MemDir, page_cache: Option<PageCache>) -> Result<DataDir<MemDir>, OpenError> {
         let state = std::cell::Cell::new(1_u64);
-        DataDir::open(dir.clone(), None, || {
+        DataDir::open(dir.clone(), None, page_cache, || {
             state.set(state.get().wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));
             state.get()
         })
@@ -395,6 +480,65 @@ mod tests {
         assert_eq!(second.last_stop, LastStop::Clean);
         second.release();
         assert_eq!(open(&dir).unwrap().last_stop, LastStop::Unclean);
+    }
+
+    /// How the next opening in `boot` takes the last stop.
+    fn stop_in(dir: &MemDir, boot: Option<&str>) -> (LastStop, DataDir<MemDir>) {
+        let opened = open_in(dir, boot.map(|boot| PageCache::new(boot, 1, 2))).unwrap();
+        (opened.last_stop, opened)
+    }
+
+    #[test]
+    fn a_kill_is_known_by_the_boot_and_nothing_else() {
+        let dir = MemDir::new();
+        let (stop, opened) = stop_in(&dir, Some("a"));
+        assert_eq!(stop, LastStop::Unclean, "nobody knows who made it");
+        opened.all_checked();
+        opened.release();
+        for boot in [Some("a"), Some("a")] {
+            let (stop, opened) = stop_in(&dir, boot);
+            assert_eq!(stop, LastStop::Killed);
+            opened.release();
+        }
+        for boot in [Some("b"), None, Some("b"), Some("a")] {
+            let (stop, opened) = stop_in(&dir, boot);
+            assert_eq!(stop, LastStop::Unclean, "{boot:?}");
+            opened.release();
+        }
+    }
+
+    #[test]
+    fn a_kill_before_all_was_checked_after_a_power_cut_is_none() {
+        let dir = MemDir::new();
+        let (_, opened) = stop_in(&dir, Some("a"));
+        opened.write_clean_marker().unwrap();
+        opened.release();
+        let (stop, opened) = stop_in(&dir, Some("a"));
+        assert_eq!(stop, LastStop::Clean);
+        opened.release();
+        // The power goes. The next one is killed while it checks, and so is the one after it.
+        for _ in 0..2 {
+            let (stop, opened) = stop_in(&dir, Some("b"));
+            assert_eq!(stop, LastStop::Unclean);
+            opened.release();
+        }
+        let (_, opened) = stop_in(&dir, Some("b"));
+        opened.all_checked();
+        opened.release();
+        assert_eq!(stop_in(&dir, Some("b")).0, LastStop::Killed);
+    }
+
+    #[test]
+    fn l9_a_failed_sync_puts_the_pages_in_doubt() {
+        let dir = MemDir::new();
+        let (_, opened) = stop_in(&dir, Some("a"));
+        opened.all_checked();
+        let error = LogError::Poisoned { dir: "x".to_owned() };
+        let LogError::Poisoned { .. } = opened.poison.set(error) else { unreachable!() };
+        opened.pages_in_doubt();
+        opened.all_checked();
+        opened.release();
+        assert_eq!(stop_in(&dir, Some("a")).0, LastStop::Unclean);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fmt, path::Path, sync::Arc};
 use hanbeon_idempotence::{FirstWrite, Verification};
 use hanbeon_log::{
     FsDir, LogError, ReadMode,
-    sync::{AtomicBool, Mutex, MutexGuard, Ordering, RwLock, thread::JoinHandle},
+    sync::{AtomicBool, AtomicI64, Mutex, MutexGuard, Ordering, RwLock, thread::JoinHandle},
 };
 use hanbeon_meta::{
     ClusterRow, Image as Rows, LoggedSettings, LoggedStore, MetadataStore, StoreError, TxnResult,
@@ -14,14 +14,20 @@ use hanbeon_meta::{
 use hanbeon_records::{Millis, NodeId, ProducerEpoch, ProducerId, TopicId, TopicPartition};
 
 use crate::{
-    Env, Image, Metrics, OpenError, Options, PartitionError, PartitionHandle, ProducerIdError,
-    Settings, System, Topic, TopicError,
+    Env, GroupSettings, Image, Metrics, OpenError, Options, PartitionError, PartitionHandle,
+    ProducerIdError, Settings, System, Topic, TopicError,
     admin::Admin,
     adopt,
+    config::Overrides,
     data_dir::{DataDir, holds_data},
+    features,
     ground::{DueSyncs, Ground, Helpers},
+    group_configs::Cluster,
+    group_consumer::Seats,
+    groups::{self, GroupShards},
     maintenance::{Upkeep, start_helpers},
     producer_ids::ProducerIds,
+    transactions::{self, TxnShards},
 };
 
 /// An open data directory. Clones are the same engine; the last one to go shuts it down as [`Engine::shutdown`] does.
@@ -37,13 +43,24 @@ pub(crate) struct Owner<E: Env> {
 pub(crate) struct Shared<E: Env> {
     pub(crate) ground: Arc<Ground<E>>,
     pub(crate) image: RwLock<Arc<Image<E>>>,
-    settings: RwLock<Settings>,
+    pub(crate) settings: RwLock<Settings>,
+    pub(crate) cluster: RwLock<Cluster>,
     admin: Mutex<Admin<E>>,
     pub(crate) upkeep: Mutex<Upkeep>,
     pub(crate) closed: AtomicBool,
     pub(crate) store: Arc<dyn MetadataStore>,
     /// Names of the appenders that are open.
     pub(crate) appenders: Mutex<BTreeSet<String>>,
+    pub(crate) groups: GroupShards,
+    /// The group consumers of this process.
+    pub(crate) members: Seats,
+    pub(crate) group_settings: hanbeon_group::Settings,
+    /// For groups of the newer protocol without settings of their own.
+    pub(crate) consumer_settings: Arc<hanbeon_group::consumer::ConsumerSettings>,
+    /// When upkeep looks at groups again; `i64::MAX` for when it likes.
+    pub(crate) wake_at: AtomicI64,
+    pub(crate) txn: TxnShards,
+    pub(crate) txn_settings: RwLock<hanbeon_txn::Settings>,
 }
 
 /// A producer's identity.
@@ -89,11 +106,13 @@ impl<E: Env> Engine<E> {
     pub fn open_in(env: E, dir: E::Dir, options: Options) -> Result<Self, OpenError> {
         let hash_seed = env.random();
         let node = options.node()?;
-        let data = DataDir::open(dir, node, || env.random())?;
+        let page_cache = env.page_cache(&dir);
+        let data = DataDir::open(dir, node, page_cache, || env.random())?;
         let store = LoggedStore::open(data.dir.clone(), LoggedSettings::STANDARD)
             .map_err(|error| metadata(&data, error))?;
         let store: Arc<dyn MetadataStore> = Arc::new(store);
         found(&*store, &data, &env)?;
+        features::settle(&*store, &data)?;
         count_opening(&*store, &data)?;
         let verification = match options.flag("transaction.partition.verification.enable") {
             Some(false) => Verification::Off,
@@ -117,10 +136,24 @@ impl<E: Env> Engine<E> {
         let shared = Arc::new(Shared {
             image: RwLock::new(Arc::new(admin.image())),
             settings: RwLock::new(admin.settings()),
+            cluster: RwLock::new(admin.cluster()),
             upkeep: Mutex::new(upkeep),
             closed: AtomicBool::new(false),
             store,
             appenders: Mutex::new(BTreeSet::new()),
+            members: Seats::default(),
+            groups: groups::shards(options.state_logs.as_ref(), &admin.settings())?,
+            group_settings: groups::settings(&admin.settings()),
+            consumer_settings: Arc::new(groups::consumer_settings(
+                &admin.settings(),
+                GroupSettings::of(&admin.settings(), &Overrides::default()),
+            )),
+            wake_at: AtomicI64::new(i64::MAX),
+            txn: transactions::shards(options.state_logs.as_ref(), &admin.settings())?,
+            txn_settings: RwLock::new(transactions::settings(
+                &admin.settings(),
+                admin.cluster().features,
+            )),
             admin: Mutex::new(admin),
             ground,
         });
@@ -243,9 +276,10 @@ impl<E: Env> Engine<E> {
     }
 
     /// Replaces the image by a changed one. Called by holders of the admin lock only, so that no change is lost.
-    pub(crate) fn change_image(&self, change: impl FnOnce(&mut Image<E>)) {
+    pub(crate) fn change_image(&self, admin: &Admin<E>, change: impl FnOnce(&mut Image<E>)) {
         let mut image = Image::clone(&self.image());
         change(&mut image);
+        image.version = admin.version();
         *self.shared().image.write() = Arc::new(image);
     }
 
@@ -254,7 +288,7 @@ impl<E: Env> Engine<E> {
     }
 }
 
-fn metadata<D: hanbeon_log::Dir>(data: &DataDir<D>, error: StoreError) -> OpenError {
+pub(crate) fn metadata<D: hanbeon_log::Dir>(data: &DataDir<D>, error: StoreError) -> OpenError {
     OpenError::Metadata { dir: data.dir.display(), source: Arc::new(error) }
 }
 
@@ -282,7 +316,8 @@ fn found<E: Env>(
         None => {}
     }
     let first_id = adopt::adopt(store, &rows, data, env)?;
-    let txn = changes::found_cluster(&ClusterRow { cluster_id }, first_id);
+    let txn =
+        changes::found_cluster(&ClusterRow { cluster_id }, &features::first_levels(), first_id);
     committed(store.commit(&txn).map_err(failed)?).map_err(failed)
 }
 

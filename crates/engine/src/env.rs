@@ -17,6 +17,8 @@ use hanbeon_log::{
 };
 use hanbeon_records::Millis;
 
+use crate::PageCache;
+
 /// What an engine lives in: storage, two clocks, and chance.
 pub trait Env: fmt::Debug + Send + Sync + 'static {
     /// Where data directories lie.
@@ -30,6 +32,13 @@ pub trait Env: fmt::Debug + Send + Sync + 'static {
 
     /// 64 bits that nobody outside can foretell: hash seeds, topic ids, cluster ids.
     fn random(&self) -> u64;
+
+    /// What keeps the pages that are written into `dir`, where that is known: a directory that its last holder left without closing it
+    /// opens faster when it is still the same. Whoever does not know says `None`: everything is checked then.
+    fn page_cache(&self, dir: &Self::Dir) -> Option<PageCache> {
+        let _ = dir;
+        None
+    }
 }
 
 /// The machine we run on: its file system, its clocks, its randomness.
@@ -70,6 +79,10 @@ impl Env for System {
         // Keyed by the operating system's randomness once per thread and stepped for each hasher.
         RandomState::new().hash_one(0_u8)
     }
+
+    fn page_cache(&self, dir: &FsDir) -> Option<PageCache> {
+        PageCache::of(dir.path())
+    }
 }
 
 /// A clock that stands still until it is moved, chance from a seed, and any storage: for tests and simulations.
@@ -87,6 +100,7 @@ impl Env for System {
 /// ```
 pub struct Manual<D> {
     state: Arc<ManualState>,
+    page_cache: Option<PageCache>,
     dir: PhantomData<fn() -> D>,
 }
 
@@ -105,7 +119,14 @@ impl<D> Manual<D> {
             start: now.get(),
             chance: AtomicU64::new(seed),
         };
-        Self { state: Arc::new(state), dir: PhantomData }
+        Self { state: Arc::new(state), page_cache: None, dir: PhantomData }
+    }
+
+    /// The same in a machine that tells what keeps its pages; any directory is taken for that one.
+    #[must_use]
+    pub fn with_page_cache(mut self, page_cache: PageCache) -> Self {
+        self.page_cache = Some(page_cache);
+        self
     }
 
     /// Moves the clock `ms` milliseconds on.
@@ -117,7 +138,8 @@ impl<D> Manual<D> {
 
 impl<D> Clone for Manual<D> {
     fn clone(&self) -> Self {
-        Self { state: Arc::clone(&self.state), dir: PhantomData }
+        let page_cache = self.page_cache.clone();
+        Self { state: Arc::clone(&self.state), page_cache, dir: PhantomData }
     }
 }
 
@@ -146,6 +168,10 @@ impl<D: Dir> Env for Manual<D> {
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
+    }
+
+    fn page_cache(&self, _: &D) -> Option<PageCache> {
+        self.page_cache.clone()
     }
 }
 

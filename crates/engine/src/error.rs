@@ -3,10 +3,10 @@
 use std::{io, sync::Arc};
 
 use hanbeon_log::{Abandoned, AppendError, LogError, ReadError};
-use hanbeon_records::{ErrorCode, LeaderEpoch, Offset, TopicId, TopicNameError};
+use hanbeon_records::{BuildError, ErrorCode, LeaderEpoch, Offset, TopicId, TopicNameError};
 use hanbeon_replica::ReplicaError;
 
-use crate::config::ConfigError;
+use crate::{TransactionError, config::ConfigError};
 
 /// Why a data directory was not opened.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -56,6 +56,24 @@ pub enum OpenError {
         /// What the store said.
         source: Arc<dyn std::error::Error + Send + Sync>,
     },
+    /// A feature that the cluster works with and this release does not know, or not at that level.
+    #[error(
+        "{dir} works at {name} = {found}, this release at 0 to {max}: open it with the later release that raised the level, \
+         or lower it there first"
+    )]
+    Feature {
+        /// The directory.
+        dir: String,
+        /// The feature.
+        name: String,
+        /// The highest level known here.
+        max: i16,
+        /// The level of the cluster.
+        found: i16,
+    },
+    /// A state log elsewhere could not be opened.
+    #[error("a state log cannot be opened: {0}")]
+    StateLog(Arc<ProduceError>),
     /// A setting that cannot be taken.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -121,7 +139,7 @@ pub enum TopicError {
         other: String,
     },
     /// The name is taken.
-    #[error("topic {name:?} exists already")]
+    #[error("topic {name:?} already exists")]
     Exists {
         /// The name.
         name: String,
@@ -267,6 +285,18 @@ pub enum PartitionError {
         /// The offset asked for.
         found: Offset,
     },
+    /// A batch of the server's own that does not read.
+    #[error(
+        "{topic}-{partition}: the batch at offset {offset} does not read; `hanbeon dump` shows it"
+    )]
+    Unreadable {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: i32,
+        /// Where the batch begins.
+        offset: Offset,
+    },
     /// The topic was deleted, or the engine shut down.
     #[error("the partition is closed")]
     Closed,
@@ -285,6 +315,7 @@ impl PartitionError {
             Self::UnknownFetchedEpoch { .. } | Self::DeleteBeyondEnd { .. } => {
                 ErrorCode::OffsetOutOfRange
             }
+            Self::Unreadable { .. } => ErrorCode::CorruptMessage,
             Self::Closed => ErrorCode::NotLeaderOrFollower,
         }
     }
@@ -317,6 +348,22 @@ pub enum ProduceError {
     /// Whoever was to write it is gone. Whether it was written is unknown; an idempotent producer sends it again.
     #[error(transparent)]
     Abandoned(#[from] Abandoned),
+    /// The transaction coordinator does not let it in.
+    #[error(transparent)]
+    Transaction(Arc<TransactionError>),
+    /// A record of the server's own that has no form.
+    #[error("a record for {topic} is longer than its form allows")]
+    Unencodable {
+        /// The topic it was for.
+        topic: &'static str,
+    },
+    /// A state log in sled failed.
+    #[cfg(feature = "sled")]
+    #[error(transparent)]
+    Sled(#[from] crate::SledError),
+    /// Records of the server's own that no batch can hold.
+    #[error(transparent)]
+    Build(#[from] BuildError),
 }
 
 impl ProduceError {
@@ -330,6 +377,11 @@ impl ProduceError {
             Self::Append(error) => error.code(),
             Self::Log(error) => error.code(),
             Self::Abandoned(_) => ErrorCode::KafkaStorageError,
+            Self::Transaction(error) => leader_code(error.code()),
+            #[cfg(feature = "sled")]
+            Self::Sled(_) => ErrorCode::KafkaStorageError,
+            Self::Unencodable { .. } => ErrorCode::UnknownServerError,
+            Self::Build(error) => error.code(),
         }
     }
 }
@@ -357,5 +409,25 @@ impl ProducerIdError {
             Self::Storage { .. } => ErrorCode::CoordinatorLoadInProgress,
             Self::Exhausted => ErrorCode::UnknownServerError,
         }
+    }
+}
+
+/// What a partition's leader tells a producer of what the coordinator said to it (`AddPartitionsToTxnManager`, KIP-890). The version of
+/// the request decides further: see the broker.
+#[expect(clippy::wildcard_enum_match_arm, reason = "every other code is passed on as it is")]
+const fn leader_code(code: ErrorCode) -> ErrorCode {
+    match code {
+        ErrorCode::ProducerFenced => ErrorCode::InvalidProducerEpoch,
+        ErrorCode::NetworkException
+        | ErrorCode::CoordinatorLoadInProgress
+        | ErrorCode::CoordinatorNotAvailable
+        | ErrorCode::NotCoordinator => ErrorCode::NotEnoughReplicas,
+        code => code,
+    }
+}
+
+impl From<ProduceError> for OpenError {
+    fn from(error: ProduceError) -> Self {
+        Self::StateLog(Arc::new(error))
     }
 }

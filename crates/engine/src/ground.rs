@@ -94,6 +94,19 @@ impl<E: Env> DueSyncs<E> {
         Due::Nothing
     }
 
+    /// A sync that is asked for, for somebody who has to wait in any case.
+    pub(crate) fn take_sync(&self) -> Option<PartitionHandle<E>> {
+        self.0.lock().partitions.pop_front()
+    }
+
+    /// Lets a helper look at once what is due.
+    pub(crate) fn nudge(&self) {
+        let idle = self.0.lock().idle.pop();
+        if let Some(helper) = idle {
+            helper.unpark();
+        }
+    }
+
     /// Tells the helpers to finish what is asked for and to stop.
     pub(crate) fn stop(&self) {
         let idle = {

@@ -83,6 +83,8 @@ impl<E: Env> fmt::Debug for Topic<E> {
 /// All topics at one moment. Never changes: an engine replaces its image by another one.
 pub struct Image<E: Env = System> {
     pub(crate) node: NodeId,
+    /// Another number for each change, for who remembers what was looked up.
+    pub(crate) version: i64,
     pub(crate) by_name: HashMap<Arc<str>, Arc<Topic<E>>, foldhash::fast::FixedState>,
     pub(crate) by_id: HashMap<TopicId, Arc<Topic<E>>, foldhash::fast::FixedState>,
 }
@@ -92,6 +94,7 @@ impl<E: Env> Image<E> {
         let hasher = foldhash::fast::FixedState::with_seed(seed);
         Self {
             node,
+            version: 0,
             by_name: HashMap::with_hasher(hasher.clone()),
             by_id: HashMap::with_hasher(hasher),
         }
@@ -148,8 +151,8 @@ impl<E: Env> Image<E> {
 
 impl<E: Env> Clone for Image<E> {
     fn clone(&self) -> Self {
-        let Self { node, by_name, by_id } = self;
-        Self { node: *node, by_name: by_name.clone(), by_id: by_id.clone() }
+        let Self { node, version, by_name, by_id } = self;
+        Self { node: *node, version: *version, by_name: by_name.clone(), by_id: by_id.clone() }
     }
 }
 

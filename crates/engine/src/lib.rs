@@ -4,9 +4,9 @@
 //! (those are the machines it stands on), and starts no thread that was not asked for.
 //!
 //! ```text
-//!   Producer  Appender  Consumer          broker (elsewhere)
-//!        \        |        /                    |
-//!         +-------+-------+--------------------+
+//!   Producer  Appender  Consumer  GroupConsumer    broker (elsewhere)
+//!        \        |        /          /                |
+//!         +-------+-------+----------+----------------+
 //!                 |
 //!              Engine ---- Image: topics at one moment, replaced as a whole
 //!                 |
@@ -45,35 +45,56 @@
 //! - After a failed write or sync nothing is acknowledged until the directory is opened again (L9).
 //! - Readers of a topic with `flush.messages` = 1 see nothing that a power cut can take back.
 //! - Producer ids are never given out twice.
+//! - A transaction's records, and the positions of the group consumer they were made from, count together or not at all (T1, T8); a
+//!   consumer that its group has put out is refused (C2).
 #![forbid(unsafe_code)]
 #![cfg(not(hanbeon_loom))]
 
+mod aborted;
 mod admin;
 mod adopt;
+mod append;
 mod appender;
 mod client_error;
 mod client_settings;
 mod config;
 mod configs;
 mod consumer;
+mod coordinators;
 mod data_dir;
 mod engine;
 mod env;
 mod error;
+#[cfg(feature = "planted-faults")]
+mod faults;
+mod features;
 mod ground;
+mod group_configs;
+mod group_consumer;
+mod groups;
 mod image;
+mod lag;
+mod lane;
 mod maintenance;
 mod meta_properties;
 mod metrics;
 mod options;
+mod page_cache;
 mod partition;
 mod partitioner;
+mod pins;
 mod produce;
 mod producer;
 mod producer_ids;
+mod record;
+mod state_log;
+mod timer;
 mod topics;
+mod transactional_producer;
+mod transactions;
 mod waiters;
 
+pub use aborted::AbortedData;
 pub use appender::Appender;
 pub use client_error::ClientError;
 pub use client_settings::{ConsumerSettings, ProducerSettings, Reset, SettingError};
@@ -88,17 +109,42 @@ pub use env::{Env, Manual, System};
 pub use error::{
     MetaPropertiesError, OpenError, PartitionError, ProduceError, ProducerIdError, TopicError,
 };
+pub use features::{Feature, FeatureError, FeatureUpdate, Features, LevelChange};
+pub use group_configs::GroupSettings;
+pub use group_consumer::{GroupConsumer, GroupConsumerBuilder, GroupData};
+pub use groups::{CommitResults, Groups, GroupsError};
+pub use hanbeon_group as group;
 pub use hanbeon_idempotence::ProducerView;
 pub use hanbeon_log::{
     AbortedTxn, AppendError, EpochEnd, FirstBatch, FoundOffset, Isolation, LogError, Placed,
     ReadError, SegmentView, TimeQuery,
 };
-pub use hanbeon_records::ErrorCode;
+pub use hanbeon_records::{ErrorCode, Millis, Offset, TopicName, TopicPartition};
 pub use hanbeon_replica::Acks;
+pub use hanbeon_txn as txn;
 pub use image::{INTERNAL_TOPICS, Image, Topic};
+pub use lag::{GroupLag, Lag};
+pub use lane::Delivery;
 pub use metrics::{Counter, Metrics, TopicMetrics};
 pub use options::Options;
+pub use page_cache::PageCache;
 pub use partition::{DataFuture, FetchSpec, Fetched, PartitionHandle};
+pub use pins::Pin;
 pub use produce::{Produce, ProduceFuture, Produced};
-pub use producer::{Delivery, Producer, Record, Sent};
+pub use producer::Producer;
+pub use record::{Record, Sent};
+#[cfg(feature = "testing")]
+pub use state_log::conformance as state_log_conformance;
+pub use state_log::{
+    DurableFuture, Enrolment, InTransaction, MemoryStateLog, MemoryStateLogs, StateEntry, StateLog,
+    StateLogs, StateRecord, Written,
+};
+#[cfg(feature = "sled")]
+pub use state_log::{SledError, SledStateLogs};
 pub use topics::{CreatedTopic, NewTopic, PARTITIONS_MAX, TopicRef};
+pub use transactional_producer::{
+    Committed, DeliveryInTransaction, Transaction, TransactionalProducer,
+};
+pub use transactions::{
+    DescribedTxn, Enrol, MarkerRequest, TransactionError, TransactionalProduce, Transactions,
+};

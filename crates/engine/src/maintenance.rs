@@ -3,9 +3,15 @@
 //!
 //! Who does it: [`crate::Options::helpers`] threads where they were asked for, otherwise whoever calls [`Engine::maintain`].
 
-use std::{sync::Arc, thread, time::Duration};
+use std::{
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    thread,
+    time::Duration,
+};
 
-use hanbeon_log::{Durability, LogError, sync::Ordering};
+use hanbeon_log::{Checked, Durability, LogError, sync::Ordering};
 use hanbeon_records::Millis;
 
 use crate::{
@@ -14,10 +20,15 @@ use crate::{
     engine::{Owner, Shared},
     ground::Due,
     partition::Opened,
+    produce::Unpark,
+    timer::Timer,
+    transactions::TxnUpkeep,
 };
 
 /// Bytes written since the recovery point moved after which it is moved again, so that a restart checks no more than that.
 const UNSYNCED_BYTES_MAX: u64 = 64 << 20;
+/// Bytes whose checksums are looked at in one go: some ten milliseconds, so that what is due meanwhile does not wait long.
+const UNREAD_BYTES_STEP: u64 = 32 << 20;
 /// The longest sleep of a helper, milliseconds.
 const PAUSE_MS_MAX: u64 = 1000;
 
@@ -27,35 +38,9 @@ pub(crate) struct Upkeep {
     positions: Timer,
     high_watermarks: Timer,
     expiry: Timer,
+    transactions: TxnUpkeep,
     /// As last written, so that an idle engine writes nothing.
     written: Checkpoints,
-}
-
-#[derive(Debug)]
-struct Timer {
-    every_ms: i64,
-    next: Millis,
-}
-
-impl Timer {
-    fn new(settings: &Settings, key: &str, otherwise: i64, now: Millis) -> Self {
-        // A pause of 0 would never sleep.
-        let every_ms = settings.long(key).unwrap_or(otherwise).max(1);
-        Self { every_ms, next: now.saturating_add(every_ms) }
-    }
-
-    fn due(&mut self, now: Millis) -> bool {
-        // A clock that was put back must not stop the timer for long.
-        let due = now >= self.next || self.next.since(now) > self.every_ms;
-        if due {
-            self.next = now.saturating_add(self.every_ms);
-        }
-        due
-    }
-
-    fn left(&self, now: Millis) -> u64 {
-        u64::try_from(self.next.since(now)).unwrap_or(0)
-    }
 }
 
 impl Upkeep {
@@ -65,6 +50,7 @@ impl Upkeep {
             positions: timer("log.flush.offset.checkpoint.interval.ms", 60_000),
             high_watermarks: timer("replica.high.watermark.checkpoint.interval.ms", 5000),
             expiry: timer("producer.id.expiration.check.interval.ms", 600_000),
+            transactions: TxnUpkeep::new(settings, now),
             written: Checkpoints::default(),
         }
     }
@@ -106,6 +92,7 @@ impl<E: Env> Owner<E> {
             }
         }
         let result = self.shared.close();
+        self.shared.wake_members();
         self.shared.ground.data.release();
         result
     }
@@ -119,6 +106,13 @@ impl<E: Env> Drop for Owner<E> {
     }
 }
 
+/// Whether logs are left that must be opened because the last holder of the directory did not close them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Recovering {
+    Some,
+    Nothing,
+}
+
 /// How far a background sync has moved a recovery point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Moved {
@@ -129,7 +123,7 @@ enum Moved {
 }
 
 impl<E: Env> Shared<E> {
-    fn partitions(&self) -> Vec<PartitionHandle<E>> {
+    pub(crate) fn partitions(&self) -> Vec<PartitionHandle<E>> {
         let image = Arc::clone(&self.image.read());
         image.topics().into_iter().flat_map(|topic| topic.partitions().iter().cloned()).collect()
     }
@@ -138,12 +132,24 @@ impl<E: Env> Shared<E> {
         if self.closed.load(Ordering::Acquire) {
             return Ok(PAUSE_MS_MAX);
         }
+        if self.ground.data.poison.is_set() {
+            self.ground.data.pages_in_doubt();
+        }
         let partitions = self.partitions();
+        let recovering = self.recovering(&partitions);
         let mut pause = PAUSE_MS_MAX;
         let mut moved = Moved::Little;
         for partition in &partitions {
             if let Some(opened) = partition.if_open() {
-                let (left, how_far) = self.sync_if_due(partition, opened, now)?;
+                let unread = match recovering {
+                    // Somebody may wait for those that are not open.
+                    Recovering::Some => Checked::Part,
+                    Recovering::Nothing => opened.check_unread(partition, UNREAD_BYTES_STEP),
+                };
+                if unread == Checked::Part {
+                    pause = 0;
+                }
+                let (left, how_far) = self.sync_if_due(partition, opened, unread, now)?;
                 pause = pause.min(left);
                 moved = moved.max(how_far);
             }
@@ -178,22 +184,41 @@ impl<E: Env> Shared<E> {
         for timer in [&upkeep.positions, &upkeep.high_watermarks, &upkeep.expiry] {
             pause = pause.min(timer.left(now));
         }
+        pause = pause.min(self.tend_transactions(&mut upkeep.transactions, now));
+        pause = pause.min(self.tend_groups(now));
+        pause = pause.min(self.tend_members());
         drop(upkeep);
-        if self.recover_one(&partitions) { Ok(0) } else { Ok(pause) }
+        match recovering {
+            Recovering::Some => {
+                self.recover_one(&partitions);
+                Ok(0)
+            }
+            Recovering::Nothing => Ok(pause),
+        }
     }
 
-    /// Opens one partition that nobody has touched since an unclean stop. Whether there may be more.
-    fn recover_one(&self, partitions: &[PartitionHandle<E>]) -> bool {
-        if self.ground.data.last_stop == LastStop::Clean {
-            return false;
+    /// Whether there are partitions that nobody has touched since an unclean stop.
+    fn recovering(&self, partitions: &[PartitionHandle<E>]) -> Recovering {
+        let data = &self.ground.data;
+        if data.last_stop == LastStop::Clean {
+            return Recovering::Nothing;
         }
-        let Some(next) = partitions.iter().find(|partition| !partition.is_open()) else {
-            return false;
-        };
+        if partitions.iter().any(|partition| !partition.is_open()) {
+            return Recovering::Some;
+        }
+        // Not where one is offline: its pages are as the power cut left them.
+        if partitions.iter().all(|partition| partition.if_open().is_some()) {
+            data.all_checked();
+        }
+        Recovering::Nothing
+    }
+
+    /// Opens one partition that nobody has touched since an unclean stop.
+    fn recover_one(&self, partitions: &[PartitionHandle<E>]) {
+        let Some(next) = partitions.iter().find(|partition| !partition.is_open()) else { return };
         if let Err(error) = next.open() {
             tracing::error!(partition = ?next, %error, "offline");
         }
-        true
     }
 
     /// Syncs a partition in the background when its time has come; milliseconds until then otherwise, and whether its recovery
@@ -202,10 +227,11 @@ impl<E: Env> Shared<E> {
         &self,
         partition: &PartitionHandle<E>,
         opened: &Opened<E>,
+        unread: Checked,
         now: Millis,
     ) -> Result<(u64, Moved), LogError> {
         const NOTHING_DUE: (u64, Moved) = (PAUSE_MS_MAX, Moved::Little);
-        if opened.log.unsynced_bytes() >= UNSYNCED_BYTES_MAX {
+        if unread == Checked::All && opened.log.unsynced_bytes() >= UNSYNCED_BYTES_MAX {
             self.ground.metrics.background_syncs.add(1);
             let end = opened.log.log_end_offset();
             opened.log.sync_written()?;
@@ -275,6 +301,9 @@ impl<E: Env> Shared<E> {
         let current = self.checkpoints(&partitions);
         data.write_high_watermarks(&current.high_watermarks)?;
         data.write_positions(&current)?;
+        if data.poison.is_set() {
+            data.pages_in_doubt();
+        }
         if let Some(error) = failed {
             return Err(error);
         }
@@ -284,6 +313,82 @@ impl<E: Env> Shared<E> {
             data.write_clean_marker()?;
         }
         Ok(())
+    }
+}
+
+impl<E: Env> Shared<E> {
+    /// Polls a future and leads the syncs that anybody waits for, which may be its own. `None` when the engine stops first.
+    pub(crate) fn help_until<F: Future>(&self, future: F) -> Option<F::Output> {
+        let waker = Waker::from(Arc::new(Unpark(thread::current())));
+        let mut cx = Context::from_waker(&waker);
+        let mut future = pin!(future);
+        loop {
+            if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
+                return Some(output);
+            }
+            match self.ground.due.take() {
+                Due::Sync(partition) => lead(&partition),
+                Due::Nothing => thread::park(),
+                Due::Stop => return None,
+            }
+        }
+    }
+}
+
+impl<E: Env> Shared<E> {
+    /// Blocks until a future is ready. The syncs that it waits for, and others that come before them, this thread leads itself
+    /// unless a helper is quicker: it depends on nobody, so that it ends also while the engine stops.
+    pub(crate) fn drive<F: Future>(&self, future: F) -> F::Output {
+        let mut future = pin!(future);
+        loop {
+            // No deadline: it always ends with an output.
+            if let Some(output) = self.drive_on(future.as_mut(), None) {
+                return output;
+            }
+        }
+    }
+
+    /// The same, until the environment's clock has reached `deadline`.
+    pub(crate) fn drive_until<F: Future>(
+        &self,
+        future: F,
+        deadline: Duration,
+    ) -> Option<F::Output> {
+        self.drive_on(pin!(future), Some(deadline))
+    }
+
+    fn drive_on<F: Future>(
+        &self,
+        mut future: Pin<&mut F>,
+        deadline: Option<Duration>,
+    ) -> Option<F::Output> {
+        let waker = Waker::from(Arc::new(Unpark(thread::current())));
+        let mut cx = Context::from_waker(&waker);
+        loop {
+            if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
+                return Some(output);
+            }
+            if let Some(partition) = self.ground.due.take_sync() {
+                lead(&partition);
+                continue;
+            }
+            let Some(deadline) = deadline else {
+                thread::park();
+                continue;
+            };
+            let left = deadline.saturating_sub(self.ground.env.monotonic());
+            if left.is_zero() {
+                return None;
+            }
+            thread::park_timeout(left);
+        }
+    }
+}
+
+/// Leads a sync that somebody waits for.
+fn lead<E: Env>(partition: &PartitionHandle<E>) {
+    if let Err(error) = partition.sync_all() {
+        tracing::error!(?partition, %error, "the sync failed: nothing is taken until the directory is opened again");
     }
 }
 
@@ -306,11 +411,7 @@ pub(crate) fn start_helpers<E: Env>(owner: &Owner<E>, count: usize) -> Result<()
 fn help<E: Env>(shared: &Shared<E>) {
     loop {
         match shared.ground.due.take() {
-            Due::Sync(partition) => {
-                if let Err(error) = partition.sync_all() {
-                    tracing::error!(?partition, %error, "the sync failed: nothing is taken until the directory is opened again");
-                }
-            }
+            Due::Sync(partition) => lead(&partition),
             Due::Stop => return,
             Due::Nothing => {
                 let pause = shared.maintain(shared.ground.env.now()).unwrap_or_else(|error| {

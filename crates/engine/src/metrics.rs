@@ -62,8 +62,12 @@ pub struct Metrics {
     pub synced_batches: Counter,
     /// Syncs in the background.
     pub background_syncs: Counter,
+    /// Markers written, each the end of a transaction on one partition.
+    pub markers: Counter,
     /// Partitions opened.
     pub partitions_opened: Counter,
+    /// Places in logs that were found damaged behind an opening.
+    pub damage_found: Counter,
     /// Producer ids handed out.
     pub producer_ids: Counter,
     /// Producers forgotten after a time without a write.

@@ -1,10 +1,13 @@
 //! How an engine is opened.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use hanbeon_records::NodeId;
 
-use crate::config::{ConfigError, registry};
+use crate::{
+    StateLogs,
+    config::{ConfigError, registry},
+};
 
 /// What an engine is told when it opens a data directory.
 ///
@@ -23,6 +26,7 @@ pub struct Options {
     pub(crate) helpers: usize,
     pub(crate) node_id: Option<NodeId>,
     pub(crate) settings: BTreeMap<&'static str, String>,
+    pub(crate) state_logs: Option<Arc<dyn StateLogs>>,
 }
 
 impl Default for Options {
@@ -32,22 +36,31 @@ impl Default for Options {
 }
 
 impl Options {
-    /// For use in one process: `sync` durability unless a topic says otherwise.
+    /// For use in one process: `sync` durability unless a topic says otherwise, and groups that are assigned anew as soon as something
+    /// changes (`group.consumer.assignment.interval.ms` = 0).
     pub fn embedded() -> Self {
         let mut options = Self::broker();
         options.settings.insert("log.flush.interval.messages", "1".to_owned());
+        // A few members that start one after the other cost nothing here, and who was killed goes on at once.
+        options.settings.insert("group.consumer.assignment.interval.ms", "0".to_owned());
         options
     }
 
     /// Kafka's defaults.
     pub const fn broker() -> Self {
-        Self { helpers: 0, node_id: None, settings: BTreeMap::new() }
+        Self { helpers: 0, node_id: None, settings: BTreeMap::new(), state_logs: None }
     }
 
     /// How many threads the engine starts for syncs, checkpoints and recovery in the background. They are named
     /// `hanbeon-helper-N` and joined when the engine shuts down. Without any, the calling threads do it.
     pub const fn helpers(mut self, count: usize) -> Self {
         self.helpers = count;
+        self
+    }
+
+    /// Keeps what coordinators decide elsewhere than in internal partitions. A data directory keeps to one way for its life.
+    pub fn state_logs(mut self, logs: impl StateLogs) -> Self {
+        self.state_logs = Some(Arc::new(logs));
         self
     }
 

@@ -11,8 +11,8 @@ use std::{
 use bytes::Bytes;
 use hanbeon_idempotence::ProducerView;
 use hanbeon_log::{
-    AbortedTxn, Appended, Durability, EpochEnd, FirstBatch, FoundOffset, Isolation, Joined,
-    LogConfig, LogError, OpenPartition, Partition, SegmentView, Shutdown, TimeQuery,
+    AbortedTxn, Checked, Durability, EpochEnd, FirstBatch, FoundOffset, Isolation, LogConfig,
+    LogError, OpenPartition, Partition, SegmentView, Shutdown, TimeQuery,
     sync::{AtomicBool, AtomicI64, AtomicU8, Mutex, Ordering},
 };
 use hanbeon_records::{LeaderEpoch, Millis, Offset, TopicId, TopicName, TopicPartition};
@@ -21,10 +21,10 @@ use hanbeon_replica::{
 };
 
 use crate::{
-    Env, PartitionError, Produce, ProduceError, ProduceFuture, System,
+    AbortedData, Env, PartitionError, System,
+    aborted::leave_out,
     data_dir::LastStop,
     ground::{Ground, Helpers},
-    image::is_internal,
     metrics::TopicMetrics,
     waiters::{End, Ends, Parking},
 };
@@ -43,7 +43,10 @@ pub(crate) struct Inner<E: Env> {
     pub(crate) metrics: Arc<TopicMetrics>,
     pub(crate) parking: Parking,
     config: Mutex<LogConfig>,
-    opened: OnceLock<Result<Opened<E>, LogError>>,
+    opened: OnceLock<Opened<E>>,
+    /// Why the log could not be opened; it stays offline until somebody tries again.
+    failed: Mutex<Option<LogError>>,
+    offline: AtomicBool,
     life: AtomicU8,
 }
 
@@ -73,6 +76,8 @@ pub struct FetchSpec {
     pub from: Offset,
     /// What the reader may see.
     pub isolation: Isolation,
+    /// What becomes of aborted data, for a reader of committed data.
+    pub aborted_data: AbortedData,
     /// Bytes at most.
     pub max_bytes: usize,
     /// Whether a first batch larger than `max_bytes` comes whole.
@@ -90,6 +95,7 @@ impl FetchSpec {
         Self {
             from,
             isolation: Isolation::Uncommitted,
+            aborted_data: AbortedData::Listed,
             max_bytes: 1 << 20,
             first_batch: FirstBatch::Whole,
             current_leader_epoch: None,
@@ -148,6 +154,8 @@ impl<E: Env> PartitionHandle<E> {
             parking: Parking::default(),
             config: Mutex::new(new.config),
             opened: OnceLock::new(),
+            failed: Mutex::new(None),
+            offline: AtomicBool::new(false),
             life: AtomicU8::new(LIVE),
         }))
     }
@@ -179,7 +187,25 @@ impl<E: Env> PartitionHandle<E> {
     /// Whether the log is open already, so that no call has to recover it first.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        self.0.opened.get().is_some()
+        self.0.opened.get().is_some() || self.is_offline()
+    }
+
+    /// Whether the log could not be opened, so that every call says so.
+    #[must_use]
+    pub fn is_offline(&self) -> bool {
+        self.0.offline.load(Ordering::Acquire)
+    }
+
+    /// Opens an offline log once more: what kept it closed may be mended.
+    ///
+    /// # Errors
+    /// As [`PartitionHandle::open`].
+    pub fn reopen(&self) -> Result<(), PartitionError> {
+        if self.is_offline() {
+            self.0.failed.lock().take();
+            self.0.offline.store(false, Ordering::Release);
+        }
+        self.open()
     }
 
     /// Opens the log if it is not open.
@@ -188,62 +214,6 @@ impl<E: Env> PartitionHandle<E> {
     /// The log cannot be opened; the partition stays offline and says so at every call.
     pub fn open(&self) -> Result<(), PartitionError> {
         self.opened().map(drop)
-    }
-
-    /// Appends one batch of a client, and answers when it is as safe as the topic's `flush.messages` and `acks` ask.
-    ///
-    /// # Errors
-    /// In the answer: see [`ProduceError`].
-    pub fn produce(&self, records: Bytes, acks: Acks) -> Produce<E> {
-        if is_internal(self.topic().as_str()) {
-            return self.refused(ProduceError::InternalTopic { topic: self.topic().to_string() });
-        }
-        self.produce_as_server(records, acks)
-    }
-
-    /// The same for the server's own records, which may go to [`crate::INTERNAL_TOPICS`].
-    ///
-    /// # Errors
-    /// In the answer: see [`ProduceError`].
-    pub fn produce_as_server(&self, records: Bytes, acks: Acks) -> Produce<E> {
-        self.append(records, acks).unwrap_or_else(|error| self.refused(error))
-    }
-
-    fn refused(&self, error: ProduceError) -> Produce<E> {
-        self.0.metrics.produce_requests.add(1);
-        self.0.metrics.failed_produce_requests.add(1);
-        Produce::Done(Err(error))
-    }
-
-    fn append(&self, records: Bytes, acks: Acks) -> Result<Produce<E>, ProduceError> {
-        let opened = self.opened()?;
-        if acks == Acks::All {
-            opened.leader.lock().admit(acks)?;
-        }
-        let (bytes, now) = (records.len(), self.0.ground.env.now());
-        Ok(match opened.log.append(records, now) {
-            Joined::Done(result) => {
-                self.0.ground.metrics.judged(&self.0.metrics, bytes, &result);
-                match result {
-                    Ok(appended) => ProduceFuture::written(self, acks, appended, now),
-                    // Counted already.
-                    Err(error) => Produce::Done(Err(error.into())),
-                }
-            }
-            Joined::Waiting(completion) => {
-                Produce::Waiting(ProduceFuture::appending(self.clone(), acks, completion, bytes))
-            }
-        })
-    }
-
-    /// Appends one batch, waiting for the thread that writes it if that is another one; not synced. With the time it was
-    /// written at.
-    pub(crate) fn append_now(&self, records: &Bytes) -> Result<(Appended, Millis), ProduceError> {
-        let opened = self.opened()?;
-        let now = self.0.ground.env.now();
-        let result = opened.log.append(records.clone(), now).wait()?;
-        self.0.ground.metrics.judged(&self.0.metrics, records.len(), &result);
-        Ok((result?, now))
     }
 
     /// Reads.
@@ -283,12 +253,27 @@ impl<E: Env> PartitionHandle<E> {
             });
         }
         let read = log.read(spec.from, spec.isolation, spec.max_bytes, spec.first_batch)?;
+        #[cfg(feature = "planted-faults")]
+        let read = {
+            let mut read = read;
+            let planted = crate::faults::planted() == Some(crate::faults::Fault::DroppedAbortEntry);
+            if let Some(aborted) = read.aborted.as_mut().filter(|a| planted && !a.is_empty()) {
+                aborted.remove(0);
+            }
+            read
+        };
+        let (records, aborted) = match (spec.aborted_data, read.aborted) {
+            (AbortedData::LeftOut, Some(listed)) => {
+                (leave_out(&read.records, listed), Some(Vec::new()))
+            }
+            (AbortedData::Listed | AbortedData::LeftOut, listed) => (read.records, listed),
+        };
         Ok(Fetched {
-            records: read.records,
+            records,
             high_watermark: read.high_watermark,
             last_stable_offset: read.last_stable_offset,
             log_start_offset: read.log_start_offset,
-            aborted: read.aborted,
+            aborted,
             diverging: None,
         })
     }
@@ -451,15 +436,34 @@ impl<E: Env> PartitionHandle<E> {
             }
             _ => return Err(PartitionError::Closed),
         }
-        match inner.opened.get_or_init(|| inner.recover()) {
-            Ok(opened) => Ok(opened),
-            Err(error) => Err(PartitionError::Log(error.clone())),
+        if let Some(opened) = inner.opened.get() {
+            return Ok(opened);
         }
+        // One opens, the others wait for it.
+        let mut failed = inner.failed.lock();
+        if let Some(opened) = inner.opened.get() {
+            return Ok(opened);
+        }
+        if let Some(error) = &*failed {
+            return Err(PartitionError::Log(error.clone()));
+        }
+        let recovered = inner.recover().map(|opened| inner.opened.get_or_init(|| opened));
+        if let Err(error) = &recovered {
+            *failed = Some(error.clone());
+            inner.offline.store(true, Ordering::Release);
+        }
+        drop(failed);
+        recovered.map_err(PartitionError::Log)
     }
 
     /// The open log, if it is open.
     pub(crate) fn if_open(&self) -> Option<&Opened<E>> {
-        self.0.opened.get()?.as_ref().ok()
+        self.0.opened.get()
+    }
+
+    /// The durability that its settings ask for; does not open the log.
+    pub(crate) fn config_durability(&self) -> Durability {
+        self.0.config.lock().durability()
     }
 
     /// Lets a helper know that a sync is due.
@@ -508,9 +512,13 @@ impl<E: Env> PartitionHandle<E> {
     /// The engine shuts down. Whether anything is left that was not made durable comes from closing the log.
     pub(crate) fn shut(&self) -> Option<Result<hanbeon_log::Closed, LogError>> {
         self.end(SHUT);
-        match self.0.opened.get()? {
-            Ok(opened) => Some(opened.log.close()),
-            Err(error) => Some(Err(error.clone())),
+        match self.0.opened.get() {
+            Some(opened) => {
+                let closed = opened.log.close();
+                opened.tell_damage(self);
+                Some(closed)
+            }
+            None => self.0.failed.lock().clone().map(Err),
         }
     }
 
@@ -545,6 +553,7 @@ impl<E: Env> Inner<E> {
             config: config.clone(),
             shutdown: match ground.data.last_stop {
                 LastStop::Clean => Shutdown::Clean,
+                LastStop::Killed => Shutdown::Killed,
                 LastStop::Unclean => Shutdown::Unclean,
             },
             recovery_point: found.recovery_points.get(&self.name).copied().unwrap_or(Offset::ZERO),
@@ -569,7 +578,7 @@ impl<E: Env> Inner<E> {
         ground.data.lower_recovery_point(&self.name, log.recovery_point())?;
         ground.metrics.partitions_opened.add(1);
         let opened = Opened::new(log, &config, self.leader_epoch, ground.data.identity.node_id);
-        if config.durability() == Durability::Sync && ground.data.last_stop == LastStop::Unclean {
+        if config.durability() == Durability::Sync && ground.data.last_stop != LastStop::Clean {
             // What a killed process wrote is in the page cache and may not be on the disk: readers get it only once it is.
             opened.log.sync(opened.log.log_end_offset())?;
         }
@@ -628,6 +637,11 @@ impl<E: Env> Opened<E> {
         Offset::new(self.durable.load(Ordering::Acquire))
     }
 
+    /// Whether a write with these acknowledgements may begin.
+    pub(crate) fn admit(&self, acks: Acks) -> Result<(), ReplicaError> {
+        self.leader.lock().admit(acks)
+    }
+
     pub(crate) fn settle(&self, acks: Acks, end: Offset) -> Result<Settled, ReplicaError> {
         if acks.waits_for(end).is_none() {
             return Ok(Settled::Done);
@@ -666,6 +680,24 @@ impl<E: Env> Opened<E> {
     pub(crate) fn dirty_since(&self) -> Option<Millis> {
         let since = Millis::new(self.dirty_since.load(Ordering::Relaxed));
         (since != Millis::NONE).then_some(since)
+    }
+
+    /// Looks at some of the checksums that the opening left out.
+    pub(crate) fn check_unread(&self, partition: &PartitionHandle<E>, bytes_max: u64) -> Checked {
+        let checked = self.log.check_unread(bytes_max);
+        self.tell_damage(partition);
+        checked
+    }
+
+    /// Says what was found damaged behind the opening.
+    fn tell_damage(&self, partition: &PartitionHandle<E>) {
+        for damage in self.log.take_damage() {
+            partition.0.ground.metrics.damage_found.add(1);
+            tracing::error!(
+                partition = %partition.0.name, %damage,
+                "damaged, and left as it is: what is behind it can be read"
+            );
+        }
     }
 
     /// Everything below `end` is durable.

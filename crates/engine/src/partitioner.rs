@@ -1,7 +1,45 @@
 //! Which partition a record goes to: that of its key as Kafka's clients compute it, or for a while the same one at random.
 
+use std::collections::BTreeMap;
+
+use hanbeon_records::TopicId;
+
+use crate::{Env, Record, Topic, client_settings::IgnoreKeys};
+
+/// Chooses partitions for the records of one producer.
+#[derive(Debug)]
+pub(crate) struct Partitioner {
+    ignore_keys: IgnoreKeys,
+    /// The partition that records without a key stay on, by topic.
+    sticky: BTreeMap<TopicId, i32>,
+}
+
+impl Partitioner {
+    pub(crate) const fn new(ignore_keys: IgnoreKeys) -> Self {
+        Self { ignore_keys, sticky: BTreeMap::new() }
+    }
+
+    pub(crate) fn choose<E: Env>(&mut self, env: &E, topic: &Topic<E>, record: &Record) -> i32 {
+        if let Some(partition) = record.partition {
+            return partition;
+        }
+        let count = i32::try_from(topic.partitions().len()).unwrap_or(i32::MAX);
+        match &record.key {
+            Some(key) if self.ignore_keys == IgnoreKeys::No => of_key(key, count),
+            Some(_) | None => {
+                *self.sticky.entry(topic.id()).or_insert_with(|| at_random(env.random(), count))
+            }
+        }
+    }
+
+    /// A batch of the topic was written: the next one goes elsewhere.
+    pub(crate) fn written(&mut self, topic: TopicId) {
+        self.sticky.remove(&topic);
+    }
+}
+
 /// Kafka's murmur2 (`org.apache.kafka.common.utils.Utils.murmur2`).
-pub(crate) fn murmur2(data: &[u8]) -> u32 {
+fn murmur2(data: &[u8]) -> u32 {
     const M: u32 = 0x5bd1_e995;
     const SEED: u32 = 0x9747_b28c;
     // Java takes the length as an int; a key is never longer.
@@ -27,13 +65,13 @@ pub(crate) fn murmur2(data: &[u8]) -> u32 {
 }
 
 /// The partition of a key among `count` (`BuiltInPartitioner.partitionForKey`); 0 when there are none.
-pub(crate) fn of_key(key: &[u8], count: i32) -> i32 {
+fn of_key(key: &[u8], count: i32) -> i32 {
     let positive = (murmur2(key) & 0x7fff_ffff).cast_signed();
     positive.checked_rem(count).unwrap_or(0)
 }
 
 /// The partition that records without a key stay on for one batch.
-pub(crate) fn at_random(random: u64, count: i32) -> i32 {
+fn at_random(random: u64, count: i32) -> i32 {
     let count = u64::try_from(count).unwrap_or(0);
     let chosen = random.checked_rem(count).unwrap_or(0);
     i32::try_from(chosen).unwrap_or(0)

@@ -288,7 +288,8 @@ impl<E: Env> Drop for ProduceFuture<E> {
     }
 }
 
-struct Unpark(Thread);
+/// Wakes a thread that parks.
+pub(crate) struct Unpark(pub(crate) Thread);
 
 impl Wake for Unpark {
     fn wake(self: Arc<Self>) {

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use hanbeon_group::Name;
 use hanbeon_log::{LogError, partition_metadata};
 use hanbeon_meta::{NewTopic as NewRows, changes};
 use hanbeon_records::{NodeId, TopicId, TopicName, TopicPartition};
@@ -160,7 +161,7 @@ impl<E: Env> Engine<E> {
             replication_factor: i16::try_from(replicas).unwrap_or(i16::MAX),
             configs: registry::topic_keys()
                 .iter()
-                .map(|key| admin.layers.describe_topic(key, &overrides))
+                .map(|key| admin.layers.describe_owned(key, &overrides))
                 .collect(),
         })
     }
@@ -187,7 +188,7 @@ impl<E: Env> Engine<E> {
         let row = row.ok_or_else(|| TopicError::Unknown { name: topic.name().to_string() })?;
         let gone = || TopicError::Unknown { name: topic.name().to_string() };
         admin.commit(&changes::delete_topic(&row), gone)?;
-        self.change_image(|image| image.remove(&topic));
+        self.change_image(&admin, |image| image.remove(&topic));
         for partition in topic.partitions() {
             partition.delete();
             let tag = u128::from(admin.ground.env.random());
@@ -196,6 +197,15 @@ impl<E: Env> Engine<E> {
                 tracing::warn!(partition = %partition.0.name, %error, "not removed yet");
             }
         }
+        drop(admin);
+        let gone: Vec<_> = topic
+            .partitions()
+            .iter()
+            .filter_map(|partition| {
+                Some((Name::new(topic.name().as_str()).ok()?, partition.number()))
+            })
+            .collect();
+        self.groups().forget_partitions(&gone);
         Ok(topic)
     }
 
@@ -249,7 +259,7 @@ impl<E: Env> Engine<E> {
         let before = self.topic(name.as_str());
         if let Some(row) = admin.rows.topic(name) {
             let topic = Arc::new(admin.topic(row, before.as_deref()));
-            self.change_image(|image| image.insert(topic));
+            self.change_image(admin, |image| image.insert(topic));
         }
     }
 }

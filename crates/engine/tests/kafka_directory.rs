@@ -5,9 +5,18 @@ mod support;
 
 use std::{fs, path::Path};
 
-use hanbeon::{Acks, Engine, OpenError, Options};
-use hanbeon_records::{Offset, ProducerId};
-use support::{batch, idempotent};
+use hanbeon::{Acks, Engine, Env, Manual, OpenError, Options};
+use hanbeon_log::{FsDir, ReadMode};
+use hanbeon_records::{Millis, Offset, ProducerId};
+use support::{batch, idempotent_at};
+
+/// Some seconds after Kafka wrote its directories: a day later their producers would have expired.
+const NOW: Millis = Millis::new(1_795_234_420_000);
+
+fn open_then(home: &Path) -> Engine<Manual<FsDir>> {
+    let dir = FsDir::create(home, ReadMode::Map).unwrap();
+    Engine::open_in(Manual::new(NOW, 1), dir, Options::embedded()).unwrap()
+}
 
 /// Puts two golden partitions and the files beside them into one data directory.
 fn kafkas_directory(home: &Path) {
@@ -39,7 +48,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-fn count(engine: &Engine, number: i32) -> usize {
+fn count<E: Env>(engine: &Engine<E>, number: i32) -> usize {
     let mut consumer = engine.consumer();
     consumer.assign("idem", number).unwrap();
     let mut records = 0;
@@ -55,7 +64,7 @@ fn count(engine: &Engine, number: i32) -> usize {
 fn names_ids_records_and_producers_are_kafkas() {
     let home = tempfile::tempdir().unwrap();
     kafkas_directory(home.path());
-    let engine = Engine::open(home.path()).unwrap();
+    let engine = open_then(home.path());
     assert_eq!(engine.cluster_id(), "MkU3OEVBNTcwNTJENDM2Qg", "meta.properties is kept");
     let topic = engine.topic("idem").unwrap();
     let metadata = fs::read_to_string(home.path().join("idem-0/partition.metadata")).unwrap();
@@ -75,15 +84,17 @@ fn names_ids_records_and_producers_are_kafkas() {
     let known = producers[0];
     let who = hanbeon::ProducerIdentity { id: known.producer_id, epoch: known.producer_epoch };
     let next = known.last_sequence.unwrap().advance(1).get();
-    let produced = partition.produce(idempotent(who, next, &["on"]), Acks::All).wait().unwrap();
+    let produced =
+        partition.produce(idempotent_at(NOW.get(), who, next, &["on"]), Acks::All).wait().unwrap();
     assert_eq!(produced.base_offset, Offset::new(37));
-    let gap = partition.produce(idempotent(who, next + 5, &["gap"]), Acks::All).wait();
+    let gap =
+        partition.produce(idempotent_at(NOW.get(), who, next + 5, &["gap"]), Acks::All).wait();
     assert_eq!(gap.unwrap_err().code(), hanbeon::ErrorCode::OutOfOrderSequenceNumber);
     engine.shutdown().unwrap();
 
     let own = home.path().join("__cluster_metadata-0/quorum-state");
     assert_eq!(fs::read_to_string(own).unwrap(), "Kafka's own", "left alone");
-    let engine = Engine::open(home.path()).unwrap();
+    let engine = open_then(home.path());
     assert_eq!([count(&engine, 0), count(&engine, 1)], [38, 44]);
     assert!(engine.init_producer_id().unwrap().id > fresh.id);
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs the loom model of the engine's waiters, then once more with its second look taken away: that run must fail, and by the
-# assertion that guards it.
+# Runs the loom models of the engine's waiters and of its group members' seats, then each once more with what it rests on taken
+# away: that run must fail, and by the assertion that guards it.
 #   crates/engine/tests/loom.sh
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
@@ -14,16 +14,19 @@ export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_DEBUG=none CARGO_PROF
 run() { cargo test -q -p hanbeon --test loom --release -- --nocapture "$@"; }
 
 run
-wrapper=$target/weak/waiters.sh log=$target/weak/waiters.log
-printf '#!/bin/sh\nexec "$@" --cfg '"'"'hanbeon_weak="waiters"'"'"'\n' > "$wrapper"
-chmod +x "$wrapper"
-if RUSTC_WORKSPACE_WRAPPER=$wrapper run > "$log" 2>&1; then
-    echo "twin 'waiters' passed: the model does not see what was taken away" >&2
-    exit 1
-fi
-if ! grep -qF 'lost wake-up' "$log"; then
-    echo "twin 'waiters' failed otherwise:" >&2
-    cat "$log" >&2
-    exit 1
-fi
-echo "twin 'waiters' fails as it must: lost wake-up"
+for twin in waiters seats; do
+    wrapper=$target/weak/$twin.sh log=$target/weak/$twin.log
+    printf '#!/bin/sh\nexec "$@" --cfg '"'"'hanbeon_weak="%s"'"'"'\n' "$twin" > "$wrapper"
+    chmod +x "$wrapper"
+    if RUSTC_WORKSPACE_WRAPPER=$wrapper run > "$log" 2>&1; then
+        echo "twin '$twin' passed: the model does not see what was taken away" >&2
+        exit 1
+    fi
+    case $twin in waiters) says='lost wake-up' ;; seats) says='lost nudge' ;; esac
+    if ! grep -qF "$says" "$log"; then
+        echo "twin '$twin' failed otherwise:" >&2
+        cat "$log" >&2
+        exit 1
+    fi
+    echo "twin '$twin' fails as it must: $says"
+done

@@ -102,3 +102,38 @@ fn offsets_are_found_by_time_and_at_the_ends() {
         "the batch comes whole"
     );
 }
+
+#[test]
+fn batches_that_come_together_are_answered_as_if_each_had_come_alone() {
+    let home = tempfile::tempdir().unwrap();
+    let engine = Engine::open(home.path()).unwrap();
+    let producer = engine.init_producer_id().unwrap();
+    let sent = |sequence, acks| (idempotent(producer, sequence, &["x"]), acks);
+    let run = [
+        sent(0, Acks::All),
+        sent(1, Acks::Leader),
+        sent(3, Acks::All),
+        sent(1, Acks::All),
+        (bytes::Bytes::from_static(b"no batch"), Acks::Leader),
+        sent(2, Acks::Leader),
+    ];
+    let answers = ["together", "alone"].map(|name| {
+        engine.ensure_topic(name, 1).unwrap();
+        let partition = engine.partition(name, 0).unwrap();
+        let produced = match name {
+            "together" => partition.produce_all(run.to_vec()),
+            _ => run.iter().map(|(sent, acks)| partition.produce(sent.clone(), *acks)).collect(),
+        };
+        let answer = |produced: hanbeon::Produce| match produced.wait() {
+            Ok(produced) => Ok((produced.base_offset.get(), produced.placed)),
+            Err(error) => Err(error.code()),
+        };
+        produced.into_iter().map(answer).collect::<Vec<_>>()
+    });
+    let written = |offset| Ok((offset, Placed::Written));
+    let [together, alone] = answers;
+    assert_eq!(together, alone);
+    assert_eq!(together[..2], [written(0), written(1)]);
+    assert!(together[2].is_err() && together[4].is_err());
+    assert_eq!((together[3], together[5]), (Ok((1, Placed::Duplicate)), written(2)));
+}

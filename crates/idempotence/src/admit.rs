@@ -4,7 +4,9 @@ use hanbeon_records::{BatchRef, Millis, Offset, ProducerEpoch, ProducerId, Seque
 
 use crate::{
     BatchKind, ExpectedSequence, FirstWrite, IdempotenceError, MarkerProtocol, ProducerStates,
-    Verification, VerificationGuard, producer::Producer, verification::Pending,
+    Verification, VerificationGuard,
+    producer::{Producer, keeps_unbroken},
+    verification::Pending,
 };
 
 /// Who asks for an append. What was appended elsewhere (replication, recovery) is not judged but replayed:
@@ -74,40 +76,26 @@ pub struct Ticket {
     pub(crate) kind: BatchKind,
     /// Where the entry was found; only a hint, `record` looks again when it is stale. `usize::MAX` when it was not.
     pub(crate) slot: usize,
-    known: Known,
-    cached: Cached,
+    behind: Behind,
+}
+
+/// Whether the next batch of the producer can be judged before this one is recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Behind {
+    /// All rules held trivially, and will for whatever goes on in the same way.
+    Judged,
+    /// It needs the entry as this batch leaves it.
+    AfterRecord,
 }
 
 /// What is known of a producer when one of its batches is judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Before {
-    /// Epoch of the entry, or of the batch before this one in the same append.
     epoch: Option<ProducerEpoch>,
     last: Option<Sequence>,
-    /// An entry existed when the append began.
-    known: Known,
-    /// The entry held a batch when the append began.
-    cached: Cached,
-    txn: Option<OpenAt>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Known {
-    Yes,
-    No,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Cached {
-    Some,
-    Nothing,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum OpenAt {
-    Offset(Offset),
-    /// By a batch of the same append, whose offset is not known yet.
-    ThisAppend,
+    /// The entry holds a batch.
+    is_cached: bool,
+    txn_first_offset: Option<Offset>,
 }
 
 impl Claim {
@@ -175,7 +163,7 @@ impl Ticket {
         self.producer_id
     }
 
-    const fn new(claim: &Claim, slot: usize, known: Known, cached: Cached) -> Self {
+    const fn new(claim: &Claim, slot: usize, behind: Behind) -> Self {
         Self {
             producer_id: claim.producer_id,
             epoch: claim.producer_epoch,
@@ -184,9 +172,18 @@ impl Ticket {
             timestamp: claim.max_timestamp,
             kind: claim.kind,
             slot,
-            known,
-            cached,
+            behind,
         }
+    }
+
+    /// The ticket of a batch that goes on with a window that is one unbroken run of sequences.
+    const fn going_on(claim: &Claim, slot: usize) -> Self {
+        let behind = if keeps_unbroken(claim.last_offset_delta) {
+            Behind::Judged
+        } else {
+            Behind::AfterRecord
+        };
+        Self::new(claim, slot, behind)
     }
 }
 
@@ -194,25 +191,15 @@ impl Before {
     /// Whether the claim goes on with a transaction that is open: of the same epoch, else it needs a verification of
     /// its own.
     fn is_ongoing(&self, claim: &Claim) -> bool {
-        self.txn.is_some() && self.epoch == Some(claim.producer_epoch)
+        self.txn_first_offset.is_some() && self.epoch == Some(claim.producer_epoch)
     }
 
     fn of(existing: Option<&Producer>) -> Self {
-        match existing {
-            Some(producer) => Self {
-                epoch: Some(producer.epoch()),
-                last: producer.last_sequence(),
-                known: Known::Yes,
-                cached: if producer.last().is_some() { Cached::Some } else { Cached::Nothing },
-                txn: producer.txn_first_offset().map(OpenAt::Offset),
-            },
-            None => Self {
-                epoch: None,
-                last: None,
-                known: Known::No,
-                cached: Cached::Nothing,
-                txn: None,
-            },
+        Self {
+            epoch: existing.map(Producer::epoch),
+            last: existing.and_then(Producer::last_sequence),
+            is_cached: existing.is_some_and(|producer| producer.last().is_some()),
+            txn_first_offset: existing.and_then(Producer::txn_first_offset),
         }
     }
 }
@@ -233,8 +220,7 @@ impl ProducerStates {
         if let (Some(slot), Some(producer)) = (slot, existing)
             && self.goes_on(producer, claim)
         {
-            let ticket = Ticket::new(claim, slot, Known::Yes, Cached::Some);
-            return Ok(Admission::Append(ticket));
+            return Ok(Admission::Append(Ticket::going_on(claim, slot)));
         }
         self.judge(claim, slot.unwrap_or(usize::MAX), existing)
     }
@@ -262,41 +248,26 @@ impl ProducerStates {
         }
         let before = Before::of(existing);
         self.check(claim, &before)?;
-        Ok(Admission::Append(Ticket::new(claim, slot, before.known, before.cached)))
+        Ok(Admission::Append(Ticket::new(claim, slot, Behind::AfterRecord)))
     }
 
-    /// Judges a further batch of one append, behind another of the same producer that is admitted but not recorded yet.
+    /// Judges the batch right behind `earlier`, another of the same producer that is admitted but not recorded yet.
     ///
-    /// Produce requests carry one batch per partition since version 3; only older shapes need this. A producer without
-    /// an entry may then go on with any sequence, because the entry did not exist when the append began.
-    ///
-    /// # Errors
-    /// The first rule that the claim breaks.
-    pub fn admit_behind(
-        &self,
-        earlier: &Ticket,
-        claim: &Claim,
-    ) -> Result<Admission, IdempotenceError> {
-        if earlier.producer_id != claim.producer_id {
-            return self.admit(claim);
-        }
-        let existing = self.find(claim.producer_id);
-        if let Some(copy) = existing.and_then(|producer| duplicate_of(producer, claim)) {
-            return Ok(Admission::Duplicate(copy));
-        }
-        let opened = match earlier.kind {
-            BatchKind::Transactional => Some(OpenAt::ThisAppend),
-            BatchKind::Plain => None,
-        };
-        let before = Before {
-            epoch: Some(earlier.epoch),
-            last: Sequence::new(earlier.last_sequence),
-            known: earlier.known,
-            cached: earlier.cached,
-            txn: Before::of(existing).txn.or(opened),
-        };
-        self.check(claim, &before)?;
-        Ok(Admission::Append(Ticket::new(claim, earlier.slot, earlier.known, earlier.cached)))
+    /// A ticket comes back where [`Self::admit`] would give the same one once `earlier` is recorded: for the next sequence of a
+    /// producer that simply goes on, in the same epoch and inside or outside of a transaction as before. `None` says nothing
+    /// about the batch: record `earlier`, then ask [`Self::admit`]. So retries, gaps, bumped epochs, first batches of producers
+    /// and of transactions are always judged by what is recorded.
+    #[must_use]
+    pub fn admit_behind(&self, earlier: &Ticket, claim: &Claim) -> Option<Ticket> {
+        let goes_on = matches!(earlier.behind, Behind::Judged)
+            && earlier.producer_id == claim.producer_id
+            && earlier.epoch == claim.producer_epoch
+            && earlier.kind == claim.kind
+            && Sequence::new(earlier.last_sequence).map(|last| last.advance(1))
+                == Some(claim.base_sequence)
+            && matches!(claim.origin, Origin::Client)
+            && self.verifications.is_empty();
+        goes_on.then(|| Ticket::going_on(claim, earlier.slot))
     }
 
     /// Steps 2 to 8 of the order: epoch of a transaction, its verification, epoch, sequence, plain inside a transaction.
@@ -331,9 +302,8 @@ impl ProducerStates {
                 found: claim.base_sequence,
             });
         }
-        match (before.txn, claim.kind) {
-            (Some(at), BatchKind::Plain) => {
-                let first_offset = at.offset().unwrap_or(self.end);
+        match (before.txn_first_offset, claim.kind) {
+            (Some(first_offset), BatchKind::Plain) => {
                 Err(IdempotenceError::PlainInTransaction { producer_id, first_offset })
             }
             (Some(_) | None, BatchKind::Transactional) | (None, BatchKind::Plain) => Ok(()),
@@ -351,7 +321,7 @@ impl ProducerStates {
         if let Some(pending) = pending {
             let v2 = matches!(pending.protocol, MarkerProtocol::V2);
             // KAFKA-18202: no batch is known, so the one before this was lost.
-            if v2 && matches!(before.cached, Cached::Nothing) && first != Sequence::ZERO {
+            if v2 && !before.is_cached && first != Sequence::ZERO {
                 return Some(ExpectedSequence::FirstOfTransaction);
             }
             // KAFKA-14920: the batch that made us ask failed and will be retried; nothing may overtake it.
@@ -365,7 +335,6 @@ impl ProducerStates {
             Some(current) if current != claim.producer_epoch => {
                 (first != Sequence::ZERO).then_some(ExpectedSequence::FirstOfEpoch { current })
             }
-            Some(_) if matches!(before.known, Known::No) => None,
             Some(_) => match before.last.map(|last| last.advance(1)) {
                 Some(next) => (first != next).then_some(ExpectedSequence::Next(next)),
                 None => (first != Sequence::ZERO).then_some(ExpectedSequence::FirstAfterMarker),
@@ -379,15 +348,6 @@ impl ProducerStates {
         let strict =
             matches!(self.settings.first_write, FirstWrite::FromZero) && self.end == Offset::ZERO;
         (strict && first != Sequence::ZERO).then_some(ExpectedSequence::FirstOnPartition)
-    }
-}
-
-impl OpenAt {
-    const fn offset(self) -> Option<Offset> {
-        match self {
-            Self::Offset(offset) => Some(offset),
-            Self::ThisAppend => None,
-        }
     }
 }
 

@@ -165,7 +165,7 @@ impl Producer {
             Some(last) => batch.first_sequence() == last.last_sequence().map(|s| s.advance(1)),
             None => true,
         };
-        let doubt = if follows && (0..RUN_MAX).contains(&batch.offset_delta) {
+        let doubt = if follows && keeps_unbroken(batch.offset_delta) {
             (self.fill & !LEN).saturating_sub(DOUBT)
         } else {
             DOUBT * DEPTH
@@ -240,3 +240,8 @@ const DOUBT: u8 = 0x10;
 
 /// A batch with more records than this is doubted: five of them could close the ring of sequences.
 const RUN_MAX: i32 = 1 << 24;
+
+/// Whether a batch of this last offset delta leaves an unbroken window unbroken when it follows on it.
+pub(crate) const fn keeps_unbroken(offset_delta: i32) -> bool {
+    0 <= offset_delta && offset_delta < RUN_MAX
+}

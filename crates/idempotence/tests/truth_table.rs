@@ -5,7 +5,8 @@ mod fixture;
 
 use fixture::{Log, MAX, NOW, Placed, claim, in_txn, marker, request, settings};
 use hanbeon_idempotence::{
-    Admission, FirstWrite, ProducerStates, Settings, Verification, VerificationNeed, read_snapshot,
+    Admission, Claim, FirstWrite, Origin, Settings, Ticket, Verification, VerificationNeed,
+    read_snapshot,
 };
 use hanbeon_records::{Millis, Offset, ProducerId};
 
@@ -285,22 +286,47 @@ fn row_24b_an_id_without_epoch_is_a_producer() {
     log.put(&claim(2, i16::MAX, 1, 1));
 }
 
-/// Two batches of one append, the second admitted behind the first.
-fn two(states: &ProducerStates, second: i32) -> Result<Admission, i16> {
-    let Ok(Admission::Append(ticket)) = states.admit(&claim(9, 0, 4, 1)) else {
+/// What the second of two batches is told before the first is recorded.
+fn behind(log: &Log, first: &Claim, second: &Claim) -> Option<Ticket> {
+    let Ok(Admission::Append(ticket)) = log.states.admit(first) else {
         panic!("the first batch was to be admitted");
     };
-    states.admit_behind(&ticket, &claim(9, 0, second, 1)).map_err(|error| error.code().number())
+    log.states.admit_behind(&ticket, second)
 }
 
 #[test]
-fn row_25_the_second_batch_of_an_unknown_producer_may_have_any_sequence() {
-    let log = Log::new();
-    assert!(two(&log.states, 5).is_ok());
-    assert!(two(&log.states, 77).is_ok());
+fn row_25_behind_a_batch_that_is_not_recorded_only_the_next_in_kind_is_admitted() {
+    let known = log_with(3);
+    let first = claim(1, 3, 3, 2);
+    assert!(behind(&known, &first, &claim(1, 3, 5, 1)).is_some());
+    for other in [
+        claim(1, 3, 3, 2),
+        claim(1, 3, 6, 1),
+        claim(1, 3, 2, 1),
+        claim(1, 4, 0, 1),
+        claim(1, 4, 5, 1),
+        claim(1, 2, 5, 1),
+        claim(2, 3, 5, 1),
+        in_txn(claim(1, 3, 5, 1)),
+        Claim { origin: Origin::Coordinator, ..claim(1, 3, 5, 1) },
+    ] {
+        assert_eq!(behind(&known, &first, &other), None, "{other:?}");
+    }
 
-    let mut known = Log::new();
-    known.put(&claim(9, 0, 3, 1));
-    assert!(two(&known.states, 5).is_ok());
-    assert_eq!(two(&known.states, 77).unwrap_err(), OUT_OF_ORDER);
+    let txn = log_with_an_open_txn();
+    assert!(behind(&txn, &in_txn(claim(1, 3, 1, 1)), &in_txn(claim(1, 3, 2, 1))).is_some());
+    assert_eq!(behind(&txn, &in_txn(claim(1, 3, 1, 1)), &claim(1, 3, 2, 1)), None);
+}
+
+#[test]
+fn row_25_first_batches_are_recorded_before_the_next_is_judged() {
+    let unknown = Log::new();
+    assert_eq!(behind(&unknown, &claim(9, 0, 0, 1), &claim(9, 0, 1, 1)), None);
+    let known = log_with(3);
+    let opens = in_txn(claim(1, 3, 3, 1));
+    assert_eq!(behind(&known, &opens, &in_txn(claim(1, 3, 4, 1))), None);
+    assert_eq!(behind(&known, &claim(1, 4, 0, 1), &claim(1, 4, 1, 1)), None);
+    let mut asked = log_with(3);
+    asked.ask(&request(2, 0, 0));
+    assert_eq!(behind(&asked, &claim(1, 3, 3, 1), &claim(1, 3, 4, 1)), None);
 }

@@ -1,7 +1,8 @@
 //! Appending a group of batches with one write.
 //!
-//! Each batch is judged before anything changes, so a refused one leaves everything as it was. A group is written before a second batch
-//! of a producer that is already in it, so each is judged against what is recorded, and nothing is ever taken back.
+//! Each batch is judged before anything changes, so a refused one leaves everything as it was. A second batch of a producer that is in
+//! the group already joins it only where it simply goes on with the first; in every other case the group is written before, so that it
+//! is judged against what is recorded. Nothing is ever taken back, and a batch is answered as if it had come alone.
 
 use std::io::IoSlice;
 
@@ -11,7 +12,8 @@ use hanbeon_idempotence::{
 use hanbeon_records::{MARKER_LEN, Marker, Millis, Offset, ProducerId, write_marker};
 
 use crate::{
-    AbortedTxn, AppendError, Appended, Dir, GROUP_ITEMS_MAX, LogError, Placed, Slot, Validated,
+    AbortedTxn, AppendError, Appended, Dir, GROUP_BYTES_MAX, GROUP_ITEMS_MAX, LogError, Placed,
+    Slot, Validated,
     active::Entry,
     partition_log::PartitionLog,
     segment::{End, Indexes},
@@ -40,6 +42,33 @@ struct Plan {
     base_offset: Offset,
     entry: Entry,
     right: Right,
+}
+
+impl Plan {
+    /// Where the next batch goes.
+    const fn end(&self) -> End {
+        End {
+            offset: self.entry.last_offset.saturating_add(1),
+            bytes: self.entry.position.saturating_add(self.entry.len),
+        }
+    }
+}
+
+/// How a batch is judged beside those of its group.
+enum Beside {
+    /// As if it were alone.
+    Alone,
+    /// It goes on with one of them, and has its right already.
+    GoesOn(Ticket),
+    /// By what is recorded, so the group must be written first.
+    Behind,
+}
+
+/// What the rules say of a batch that breaks none.
+enum Judged {
+    May(Right),
+    /// It is in the log already.
+    Written(Appended),
 }
 
 enum Right {
@@ -113,10 +142,7 @@ fn split(
 /// Where the next batch of a group goes.
 fn end_of(slots: &[Slot<Item, Done>], written: End) -> End {
     let last = slots.iter().rev().find_map(|slot| slot.item().plan.as_ref());
-    last.map_or(written, |plan| End {
-        offset: plan.entry.last_offset.saturating_add(1),
-        bytes: plan.entry.position.saturating_add(plan.entry.len),
-    })
+    last.map_or(written, Plan::end)
 }
 
 impl<D: Dir> PartitionLog<D> {
@@ -125,13 +151,18 @@ impl<D: Dir> PartitionLog<D> {
         let mut first = 0;
         for place in 0..slots.len() {
             let Some((group, slot)) = split(slots, first, place) else { continue };
-            if self.must_write_before(group, slot.item()) {
-                self.write(group);
-                first = place;
-            }
+            let right = match self.beside(group, slot.item()) {
+                Beside::Alone => None,
+                Beside::GoesOn(ticket) => Some(Right::Data(ticket)),
+                Beside::Behind => {
+                    self.write(group);
+                    first = place;
+                    None
+                }
+            };
             let Some((group, slot)) = split(slots, first, place) else { continue };
             let end = end_of(group, self.active.end);
-            match self.admit(slot.item_mut(), end) {
+            match self.admit(slot.item_mut(), end, right) {
                 Ok(None) => {}
                 Ok(Some(appended)) => slot.finish(Ok(appended)),
                 Err(error) => slot.finish(Err(error)),
@@ -142,45 +173,50 @@ impl<D: Dir> PartitionLog<D> {
         }
     }
 
-    /// Whether `group` must be in the log before `item` can be judged.
-    fn must_write_before(&self, group: &[Slot<Item, Done>], item: &Item) -> bool {
-        let planned = || group.iter().map(Slot::item).filter(|item| item.plan.is_some());
-        if planned().next().is_none() {
-            return false;
+    /// How `item` is judged beside `group`.
+    fn beside(&self, group: &[Slot<Item, Done>], item: &Item) -> Beside {
+        let mut planned =
+            group.iter().rev().map(Slot::item).filter_map(|item| Some((item, item.plan.as_ref()?)));
+        let Some((_, last)) = planned.clone().next() else { return Beside::Alone };
+        let end = last.end();
+        // What follows a segment's first batch is judged by that one's time, and by the log not being new any more.
+        let is_first = self.active.end.bytes == 0;
+        let is_full = end.bytes.saturating_sub(self.active.end.bytes) >= length(GROUP_BYTES_MAX);
+        if is_first
+            || is_full
+            || self.active.must_roll(end, item.entry_at(end), &self.config, item.now)
+        {
+            return Beside::Behind;
         }
-        let producer = item.producer();
-        let same = producer.is_some() && planned().any(|planned| planned.producer() == producer);
-        let end = end_of(group, self.active.end);
-        same || self.active.must_roll(end, item.entry_at(end), &self.config, item.now)
+        let Some(producer) = item.producer() else { return Beside::Alone };
+        let Some((_, earlier)) = planned.find(|(item, _)| item.producer() == Some(producer)) else {
+            return Beside::Alone;
+        };
+        match (&earlier.right, &item.what) {
+            (Right::Data(earlier), What::Data { claim: Some(claim), .. }) => {
+                self.states.admit_behind(earlier, claim).map_or(Beside::Behind, Beside::GoesOn)
+            }
+            _ => Beside::Behind,
+        }
     }
 
-    /// Judges `item`, and finds its place when it may be written. `Some` when it is in the log already.
-    fn admit(&mut self, item: &mut Item, end: End) -> Result<Option<Appended>, AppendError> {
+    /// Judges `item` unless it has its right, and finds its place when it may be written. `Some` when it is in the log already.
+    fn admit(
+        &mut self,
+        item: &mut Item,
+        end: End,
+        right: Option<Right>,
+    ) -> Result<Option<Appended>, AppendError> {
         self.check()?;
         let (found, limit) = (item.len(), self.config.segment_bytes());
         if length(found) > limit {
             return Err(AppendError::LargerThanSegment { limit, found });
         }
-        let right = match &item.what {
-            What::Data { claim: None, .. } => Right::Plain,
-            What::Data { claim: Some(claim), .. } => match self.states.admit(claim)? {
-                Admission::Append(ticket) => Right::Data(ticket),
-                Admission::Duplicate(copy) => {
-                    return Ok(Some(self.duplicate(
-                        copy.base_offset,
-                        copy.last_offset,
-                        item.log_append_time().map(|_| copy.timestamp),
-                    )));
-                }
-            },
-            What::Marker { claim, .. } => match self.states.admit_marker(claim)? {
-                MarkerAdmission::Append(ticket) => Right::Marker(ticket),
-                MarkerAdmission::Repeated => {
-                    let last = Offset::new(end.offset.get().saturating_sub(1));
-                    return Ok(Some(self.duplicate(last, last, None)));
-                }
-            },
-        };
+        let right =
+            match right.map_or_else(|| self.judge(item, end), |right| Ok(Judged::May(right)))? {
+                Judged::May(right) => right,
+                Judged::Written(appended) => return Ok(Some(appended)),
+            };
         // From here on the batch will be written, unless the storage fails.
         if self.active.must_roll(end, item.entry_at(end), &self.config, item.now) {
             self.roll(item.now)?;
@@ -208,6 +244,27 @@ impl<D: Dir> PartitionLog<D> {
         }
         item.plan = Some(Plan { base_offset: end.offset, entry: item.entry_at(end), right });
         Ok(None)
+    }
+
+    fn judge(&self, item: &Item, end: End) -> Result<Judged, AppendError> {
+        Ok(match &item.what {
+            What::Data { claim: None, .. } => Judged::May(Right::Plain),
+            What::Data { claim: Some(claim), .. } => match self.states.admit(claim)? {
+                Admission::Append(ticket) => Judged::May(Right::Data(ticket)),
+                Admission::Duplicate(copy) => Judged::Written(self.duplicate(
+                    copy.base_offset,
+                    copy.last_offset,
+                    item.log_append_time().map(|_| copy.timestamp),
+                )),
+            },
+            What::Marker { claim, .. } => match self.states.admit_marker(claim)? {
+                MarkerAdmission::Append(ticket) => Judged::May(Right::Marker(ticket)),
+                MarkerAdmission::Repeated => {
+                    let last = Offset::new(end.offset.get().saturating_sub(1));
+                    Judged::Written(self.duplicate(last, last, None))
+                }
+            },
+        })
     }
 
     fn duplicate(&self, base: Offset, last: Offset, log_append_time: Option<Millis>) -> Appended {

@@ -1,7 +1,8 @@
 //! Reading a directory to find out what its log holds. Nothing is changed here: a log that must not be repaired is left as it was.
 //!
 //! Every segment is walked from its last trusted index entry to its end, so that a torn or padded tail is seen even after
-//! a clean stop. What lies above the recovery point after an unclean one is read whole and summed.
+//! a clean stop. What lies above the recovery point after an unclean one is read whole and summed; after a kill only headers are
+//! followed there, and the end is summed.
 
 use bytes::Bytes;
 use hanbeon_idempotence::{CompletedTxn, Outcome, ProducerStates, Settings};
@@ -15,11 +16,13 @@ use crate::{
     active::{Entry, Progress, open, path},
     append::aborted,
     head::Head,
+    last_write::{LastWrite, last_write_from},
     listing::Listing,
     segment::{End, Indexes, SEGMENT_BYTES_MAX, none},
     snapshot_file,
     torn::{is_padding, is_torn},
-    walk::{Fault, Scanner, Walker},
+    unread::Unread,
+    walk::{Fault, Scanner, Walker, Want},
 };
 
 /// One segment as it was found.
@@ -69,6 +72,8 @@ pub(crate) struct Examined<F> {
     pub(crate) cut: Option<(Corruption, u64)>,
     /// Base offsets of segments behind the cut.
     pub(crate) dropped: Vec<Offset>,
+    /// Batches whose checksums nobody has looked at.
+    pub(crate) unread: Option<Unread>,
 }
 
 /// A walk through all segments.
@@ -91,6 +96,7 @@ struct Course {
     /// Where the next batch may begin.
     expected: Offset,
     epoch: LeaderEpoch,
+    unread: Option<Unread>,
 }
 
 impl<D: Dir> Examination<'_, D> {
@@ -104,14 +110,25 @@ impl<D: Dir> Examination<'_, D> {
         let (states, replay_from) = self.snapshot(&parts)?;
         let first = parts.first().map_or(Offset::ZERO, |part| part.base);
         let epoch = LeaderEpoch::UNKNOWN;
-        let mut course =
-            Course { states, replay_from, epochs, epochs_from, expected: first, epoch };
+        let mut course = Course {
+            states,
+            replay_from,
+            epochs,
+            epochs_from,
+            expected: first,
+            epoch,
+            unread: None,
+        };
         let mut cut = None;
         for place in 0..parts.len() {
             let Some(part) = parts.get(place) else { break };
             if let Some(cause) = self.join(part, &course)?
                 && !self.is_compacted(&cause, &parts)?
             {
+                if self.options.shutdown == Shutdown::Killed {
+                    // No kill takes a file away.
+                    return Err(cause.into());
+                }
                 let bytes = parts.iter().skip(place).map(|part| part.len).sum();
                 cut = Some((cause, bytes, place));
                 break;
@@ -143,8 +160,8 @@ impl<D: Dir> Examination<'_, D> {
         }
         course.states.advance_end(course.expected);
         let cut = cut.map(|(cause, bytes, _)| (cause, bytes));
-        let Course { states, epochs, expected: end, .. } = course;
-        Ok(Examined { parts, states, epochs, end, cut, dropped })
+        let Course { states, epochs, expected: end, unread, .. } = course;
+        Ok(Examined { parts, states, epochs, end, cut, dropped, unread })
     }
 
     fn open_parts(&mut self) -> Result<Vec<Part<D::File>>, LogError> {
@@ -191,7 +208,9 @@ impl<D: Dir> Examination<'_, D> {
         match (place, self.options.shutdown) {
             (Place::Last, _) => false,
             (Place::Before(_), Shutdown::Clean) => true,
-            (Place::Before(next), Shutdown::Unclean) => next <= self.options.recovery_point,
+            (Place::Before(next), Shutdown::Killed | Shutdown::Unclean) => {
+                next <= self.options.recovery_point
+            }
         }
     }
 
@@ -311,7 +330,7 @@ impl<D: Dir> Examination<'_, D> {
     fn epochs(&mut self) -> Result<(LeaderEpochs, Offset), LogError> {
         let from = match self.options.shutdown {
             Shutdown::Clean => Offset::new(i64::MAX),
-            Shutdown::Unclean => self.options.recovery_point,
+            Shutdown::Killed | Shutdown::Unclean => self.options.recovery_point,
         };
         match LeaderEpochs::read(self.dir) {
             Ok(Some(epochs)) => Ok((epochs, from)),
@@ -334,12 +353,12 @@ impl<D: Dir> Examination<'_, D> {
             .map_or(Offset::new(i64::MAX), |part| part.base);
         let newest = match self.options.shutdown {
             Shutdown::Clean => self.log_end(parts),
-            Shutdown::Unclean => self.options.recovery_point,
+            Shutdown::Killed | Shutdown::Unclean => self.options.recovery_point,
         };
         let limit = newest.min(doubtful);
         // A crash may have left a snapshot without its sidecar, or with a torn one. After a kill an older whole pair is better:
         // the batches behind it tell the windows that the newer snapshot alone does not know.
-        let wants_window = self.options.shutdown == Shutdown::Unclean;
+        let wants_window = self.options.shutdown != Shutdown::Clean;
         let mut fallback = None;
         for offset in self.listing.snapshots().filter(|offset| (first..=limit).contains(offset)) {
             let now = self.options.now;
@@ -387,7 +406,7 @@ impl<D: Dir> Examination<'_, D> {
     fn join(&self, part: &Part<D::File>, course: &Course) -> Result<Option<Corruption>, LogError> {
         let (expected, found) = (course.expected, part.base);
         let unflushed =
-            self.options.shutdown == Shutdown::Unclean && expected >= self.options.recovery_point;
+            self.options.shutdown != Shutdown::Clean && expected >= self.options.recovery_point;
         // Below the recovery point compaction leaves gaps; above it a file in between was lost.
         let damage = if found < expected {
             Damage::OffsetBack { expected, found }
@@ -444,7 +463,10 @@ impl<D: Dir> Examination<'_, D> {
         course.expected = course.expected.max(part.base);
         let mut inside = start == 0;
         let mut scanner = Scanner::new(&part.file, start, part.len);
-        while let Some((at, head, batch)) = scanner.next()? {
+        let sums = self.sums(part);
+        while let Some((at, head, batch)) = scanner
+            .next_as(|at, head| if sums.of(at, head) { Want::Whole } else { Want::Header })?
+        {
             let fault = |damage| Fault::Damage { at, damage };
             if !inside {
                 // The first batch behind a trusted entry says where the walk begins.
@@ -453,9 +475,11 @@ impl<D: Dir> Examination<'_, D> {
             }
             course.check(part.base, &head).map_err(fault)?;
             part.place.check(&head).map_err(fault)?;
-            if self.must_sum(part, at, &head) {
+            if sums.of(at, &head) {
                 batch.verify().map_err(|error| fault(error.into()))?;
                 self.report.bytes_checked = self.report.bytes_checked.saturating_add(head.len);
+            } else if head.next_offset() > self.options.recovery_point {
+                course.unread = Some(Unread::and(course.unread, &head));
             }
             if head.base_offset >= course.replay_from {
                 let completed = course.replay(&batch, self.options.now).map_err(fault)?;
@@ -511,12 +535,28 @@ impl<D: Dir> Examination<'_, D> {
         start
     }
 
-    /// Whether a batch's checksum is looked at: what may never have been written whole, and the end of the log always.
-    fn must_sum(&self, part: &Part<D::File>, at: u64, head: &Head) -> bool {
-        let unflushed = self.options.shutdown == Shutdown::Unclean
-            && head.next_offset() > self.options.recovery_point;
-        let tail = part.place == Place::Last && at >= part.from;
-        unflushed || tail || !part.doubtful.is_empty()
+    /// Which batches' checksums are looked at: of what may never have been written whole, and of the end of the log always.
+    fn sums(&self, part: &Part<D::File>) -> Sums {
+        let last = part.place == Place::Last;
+        let (above, bytes) = match self.options.shutdown {
+            _ if !part.doubtful.is_empty() => (Offset::new(i64::MIN), 0),
+            Shutdown::Clean => (Offset::new(i64::MAX), part.from),
+            Shutdown::Killed => (Offset::new(i64::MAX), last_write_from(self.options, part.len)),
+            Shutdown::Unclean => (self.options.recovery_point, part.from),
+        };
+        Sums { above, behind: if last { bytes } else { u64::MAX } }
+    }
+
+    /// Whether the write that a kill cut short can have begun in front of byte `at` or there.
+    fn may_be_last_write(&self, part: &Part<D::File>, at: u64) -> std::io::Result<LastWrite> {
+        // A roll comes after the write before it.
+        if part.place != Place::Last {
+            return Ok(LastWrite::Excluded);
+        }
+        if at >= last_write_from(self.options, part.len) || is_padding(&part.file, at, part.len)? {
+            return Ok(LastWrite::Possible);
+        }
+        Ok(LastWrite::Excluded)
     }
 
     /// Fails unless what is wrong is the unflushed end of the log.
@@ -531,10 +571,31 @@ impl<D: Dir> Examination<'_, D> {
         let torn = match self.options.shutdown {
             // After a clean stop nothing is unflushed; but room that was never written to is not data.
             Shutdown::Clean => is_padding(&part.file, cause.at, part.len),
+            Shutdown::Killed => {
+                self.may_be_last_write(part, cause.at).and_then(|may_be| match may_be {
+                    LastWrite::Possible => is_torn(&part.file, cause, part.len),
+                    LastWrite::Excluded => Ok(false),
+                })
+            }
             Shutdown::Unclean => is_torn(&part.file, cause, part.len),
         };
         let failed = |error| LogError::io(Action::Read, &cause.file, error);
         if unflushed && torn.map_err(failed)? { Ok(()) } else { Err(cause.clone().into()) }
+    }
+}
+
+/// Which checksums of one segment are looked at.
+#[derive(Clone, Copy, Debug)]
+struct Sums {
+    /// Those of batches that reach beyond this offset,
+    above: Offset,
+    /// and those of batches that begin at this byte or behind it.
+    behind: u64,
+}
+
+impl Sums {
+    fn of(self, at: u64, head: &Head) -> bool {
+        head.next_offset() > self.above || at >= self.behind
     }
 }
 

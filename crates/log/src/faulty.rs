@@ -80,6 +80,17 @@ impl CrashDir {
         Self { disk: Arc::new(Mutex::new(crashed)), id: self.id, path: self.path.clone() }
     }
 
+    /// The medium as a kill of the process at this moment leaves it, seen from this directory: with everything that was written. This one
+    /// stays as it is. Faults are not taken over, a broken rule is.
+    #[must_use]
+    pub fn killed(&self) -> Self {
+        let disk = self.disk.lock();
+        let mut killed = disk.killed();
+        killed.broken = disk.broken;
+        drop(disk);
+        Self { disk: Arc::new(Mutex::new(killed)), id: self.id, path: self.path.clone() }
+    }
+
     /// What the crash that made this medium did.
     #[must_use]
     pub fn report(&self) -> CrashReport {
@@ -312,6 +323,10 @@ impl LogFile for CrashFile {
             Some(fault @ (FaultKind::ShortWrite | FaultKind::NoSpace)) => {
                 (total / 2, Err(fault.error()))
             }
+            Some(fault @ FaultKind::Kill { bytes }) if disk.faults.fired == 1 => {
+                let front = bytes.checked_rem(length(total).saturating_add(1)).unwrap_or(0);
+                (usize::try_from(front).unwrap_or(total), Err(fault.error()))
+            }
             Some(fault) => (0, Err(fault.error())),
             None if disk.broken == Some(Broken::WritesShort) => (total.saturating_sub(1), Ok(())),
             None => (total, Ok(())),
@@ -423,6 +438,19 @@ mod tests {
             );
             assert_eq!(image.list().unwrap(), dir.crash(seed).list().unwrap(), "seed {seed}");
         }
+    }
+
+    #[test]
+    fn a_kill_loses_nothing_and_holds_no_lock() {
+        let dir = half_synced();
+        let lock = dir.lock(&name(".lock")).unwrap();
+        let left = dir.killed();
+        assert_eq!(left.list().unwrap(), dir.list().unwrap());
+        let all_of = |dir: &CrashDir| all(&dir.open(&name("log"), Open::Read).unwrap());
+        assert_eq!(all_of(&left), all_of(&dir));
+        drop(left.lock(&name(".lock")).unwrap());
+        assert_eq!(all_of(&left.crash(3)), all_of(&dir), "and it is on the medium");
+        drop(lock);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::{
     partition_log::{Behind, Life},
     snapshot_file::{self, Persist},
     sync::{Arc, Ordering},
+    unread::Checked,
 };
 
 impl<D: Dir> Inner<D> {
@@ -70,6 +71,7 @@ impl<D: Dir> Inner<D> {
 
     fn move_recovery_point(&self) -> Result<Offset, LogError> {
         let visible = &self.visible;
+        let (Checked::All | Checked::Part) = self.check_left(u64::MAX);
         let mut log = self.log.lock();
         log.check()?;
         let end = log.active.end.offset;

@@ -1,10 +1,10 @@
 //! The append group: items that arrive while one is being written are written together, by one thread.
 
-use std::fmt;
+use std::{collections::VecDeque, fmt};
 
 use crate::{
     completion::{Completer, Completion},
-    sync::{AtomicU8, Mutex, Ordering},
+    sync::{AtomicU8, Mutex, MutexGuard, Ordering},
 };
 
 /// Items that one lead takes at most.
@@ -52,6 +52,15 @@ pub struct Slot<T, R> {
 }
 
 impl<T, R> Slot<T, R> {
+    const fn new(item: T, bytes: usize) -> Self {
+        Self { item, bytes, result: None, completer: None }
+    }
+
+    /// The result that this thread's own lead has set.
+    fn into_joined(self) -> Joined<R> {
+        self.result.map_or_else(|| Joined::Waiting(Completion::abandoned()), Joined::Done)
+    }
+
     /// What was joined with.
     #[must_use]
     pub const fn item(&self) -> &T {
@@ -96,14 +105,24 @@ const POISONED: u8 = 3;
 /// bounded by the callers (each waits for a result or keeps to a budget of its own).
 pub struct Group<T, R> {
     state: AtomicU8,
-    queue: Mutex<std::collections::VecDeque<Slot<T, R>>>,
+    queue: Mutex<VecDeque<Slot<T, R>>>,
+}
+
+/// What somebody becomes who brings items.
+enum Entered<'a, T, R> {
+    /// The leader.
+    Leads,
+    /// One of those whom the leader takes along.
+    Queues(MutexGuard<'a, VecDeque<Slot<T, R>>>),
+    /// Nobody leads any more.
+    Poisoned,
 }
 
 impl<T, R> Group<T, R> {
     /// An idle group.
     #[must_use]
     pub fn new() -> Self {
-        Self { state: AtomicU8::new(IDLE), queue: Mutex::new(std::collections::VecDeque::new()) }
+        Self { state: AtomicU8::new(IDLE), queue: Mutex::new(VecDeque::new()) }
     }
 
     /// Brings `item` of `bytes` bytes in. When nobody leads, `lead` is called with it at once, on this thread, and then with whatever
@@ -118,43 +137,74 @@ impl<T, R> Group<T, R> {
         bytes: usize,
         mut lead: impl FnMut(&mut [Slot<T, R>]),
     ) -> Joined<R> {
-        let slot = Slot { item, bytes, result: None, completer: None };
-        if self.take(IDLE, LED) {
-            return self.lead_with(slot, &mut lead);
+        let slot = Slot::new(item, bytes);
+        match self.enter() {
+            Entered::Leads => {
+                let mut own = [slot];
+                self.lead_own(&mut own, &mut lead);
+                let [own] = own;
+                own.into_joined()
+            }
+            Entered::Queues(mut queue) => Self::push(&mut queue, slot),
+            Entered::Poisoned => Joined::Waiting(Completion::abandoned()),
         }
-        self.queue_or_lead(slot, &mut lead)
     }
 
-    fn queue_or_lead(
+    /// Brings several items in, each with its bytes: next to each other, in their order. Results come back in that order, all of them
+    /// by this thread or all by another, as in [`Group::join`].
+    pub fn join_all(
         &self,
-        slot: Slot<T, R>,
-        lead: &mut impl FnMut(&mut [Slot<T, R>]),
-    ) -> Joined<R> {
-        let mut queue = self.queue.lock();
+        items: impl IntoIterator<Item = (T, usize)>,
+        mut lead: impl FnMut(&mut [Slot<T, R>]),
+    ) -> Vec<Joined<R>> {
+        let slots = items.into_iter().map(|(item, bytes)| Slot::new(item, bytes));
+        let mut slots: Vec<_> = slots.collect();
+        if slots.is_empty() {
+            return Vec::new();
+        }
+        match self.enter() {
+            Entered::Leads => {
+                self.lead_own(&mut slots, &mut lead);
+                slots.into_iter().map(Slot::into_joined).collect()
+            }
+            Entered::Queues(mut queue) => {
+                slots.into_iter().map(|slot| Self::push(&mut queue, slot)).collect()
+            }
+            Entered::Poisoned => {
+                let abandoned = |_| Joined::Waiting(Completion::abandoned());
+                slots.into_iter().map(abandoned).collect()
+            }
+        }
+    }
+
+    /// Takes the lead of an idle group, else a place in the queue of the one that leads.
+    fn enter(&self) -> Entered<'_, T, R> {
+        if self.take(IDLE, LED) {
+            return Entered::Leads;
+        }
+        let queue = self.queue.lock();
         loop {
             // Under the lock of the queue only leaders move the state, and only between IDLE and LED.
             match self.state.load(Ordering::Acquire) {
-                IDLE if self.take(IDLE, LED) => {
-                    drop(queue);
-                    return self.lead_with(slot, lead);
-                }
-                LED if self.take(LED, QUEUED) => break,
-                QUEUED => break,
-                POISONED => return Joined::Waiting(Completion::abandoned()),
+                IDLE if self.take(IDLE, LED) => return Entered::Leads,
+                LED if self.take(LED, QUEUED) => return Entered::Queues(queue),
+                QUEUED => return Entered::Queues(queue),
+                POISONED => return Entered::Poisoned,
                 _ => {}
             }
         }
+    }
+
+    fn push(queue: &mut VecDeque<Slot<T, R>>, slot: Slot<T, R>) -> Joined<R> {
         let (completer, completion) = Completion::pair();
         queue.push_back(Slot { completer: Some(completer), ..slot });
-        drop(queue);
         Joined::Waiting(completion)
     }
 
-    fn lead_with(&self, slot: Slot<T, R>, lead: &mut impl FnMut(&mut [Slot<T, R>])) -> Joined<R> {
+    /// Leads with the caller's own items, and then with what others queue.
+    fn lead_own(&self, own: &mut [Slot<T, R>], lead: &mut impl FnMut(&mut [Slot<T, R>])) {
         let poison = PoisonOnUnwind(self);
-        let mut own = [slot];
-        lead(&mut own);
-        let [own] = own;
+        lead(own);
         let mut batch = Vec::new();
         while !self.leave() {
             self.next_batch(&mut batch);
@@ -166,7 +216,6 @@ impl<T, R> Group<T, R> {
             }
         }
         std::mem::forget(poison);
-        own.result.map_or_else(|| Joined::Waiting(Completion::abandoned()), Joined::Done)
     }
 
     /// Gives the lead up; `false` when something is queued.

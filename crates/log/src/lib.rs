@@ -111,6 +111,8 @@ mod index;
 #[cfg(not(hanbeon_loom))]
 pub mod inspect;
 mod io;
+#[cfg(not(hanbeon_loom))]
+mod last_write;
 mod leader_epochs;
 #[cfg(not(hanbeon_loom))]
 mod listing;
@@ -144,6 +146,8 @@ pub mod sync;
 mod torn;
 #[cfg(not(hanbeon_loom))]
 mod truncate;
+#[cfg(not(hanbeon_loom))]
+mod unread;
 mod validate;
 #[cfg(not(hanbeon_loom))]
 mod visible;
@@ -183,4 +187,6 @@ pub use partition::{
 };
 pub use poison::Poison;
 pub use published::Published;
+#[cfg(not(hanbeon_loom))]
+pub use unread::Checked;
 pub use validate::{RECORDS_PER_BATCH_MAX, Scratch, Validated, one_batch, validate};

@@ -11,7 +11,15 @@ pub enum Shutdown {
     /// It closed every log and said so (`.kafka_cleanshutdown`). What lies below the recovery point is trusted, and so is the
     /// newest producer snapshot; the end of the active segment and all indexes are looked at nevertheless.
     Clean,
-    /// It was killed, or nobody knows: everything from the recovery point on is read and checked.
+    /// It was killed, and the system has run without a break since: whatever was written is there, on the disk or in the page cache, and
+    /// only the last write may have stopped half-way. From the recovery point on headers are followed; checksums are looked at
+    /// where that write can lie, the others by [`crate::Partition::check_unread`] before the recovery point moves over them. Damage that
+    /// the last write cannot have left is refused, never cut.
+    ///
+    /// Only who knows that no page was lost may say so: after a power cut this takes for sound what is not.
+    Killed,
+    /// Anything may be missing that is not below the recovery point, or nobody knows: everything from there on is read and
+    /// checked.
     Unclean,
 }
 

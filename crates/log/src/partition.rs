@@ -11,12 +11,13 @@ use hanbeon_records::{Codec, LeaderEpoch, MARKER_LEN, Millis, Offset};
 
 use crate::{
     AbortedTxn, AppendError, Completion, Dir, EpochEnd, EpochEntry, Group, Joined, LogConfig,
-    LogError, OpenPartition, OpenReport, ReadError, Scratch, SyncGroup, Validated,
+    LogError, OpenPartition, OpenReport, ReadError, Scratch, Slot, SyncGroup, Validated,
     append::{Done, Item, What},
     one_batch,
     partition_log::{Life, PartitionLog},
     recovery::{Recovered, recover},
     sync::{Arc, AtomicU64, Mutex, RwLock},
+    unread::{Checked, Reading},
     validate,
     visible::{Opened, Visible},
 };
@@ -171,6 +172,7 @@ pub(crate) struct Inner<D: Dir> {
     pub(crate) shift: AtomicU64,
     /// Held by what takes long and must not meet its like: moving the recovery point, cutting, closing.
     pub(crate) upkeep: Mutex<()>,
+    pub(crate) reading: Mutex<Reading>,
     config: RwLock<Arc<LogConfig>>,
     /// Buffers for batches that must be decompressed to be checked.
     scratch: Mutex<Vec<Scratch>>,
@@ -187,6 +189,7 @@ impl<D: Dir> Inner<D> {
             log_end,
             high_watermark: high_watermark.max(log_start).min(log_end),
             recovery_point: found.recovery_point,
+            unsynced_bytes: found.unsynced_bytes,
         };
         let visible = Arc::new(Visible::new(dir, found.segments, opened, options.poison));
         let mut states = found.states;
@@ -212,6 +215,7 @@ impl<D: Dir> Inner<D> {
             sync: SyncGroup::new(synced),
             shift: AtomicU64::new(0),
             upkeep: Mutex::new(()),
+            reading: Mutex::new(Reading::of(found.unread)),
             config: RwLock::new(config),
             scratch: Mutex::new(Vec::new()),
         }
@@ -233,12 +237,22 @@ impl<D: Dir> Inner<D> {
         validated
     }
 
+    fn item(&self, records: &Bytes, source: Source, now: Millis) -> Result<Item, AppendError> {
+        let config = Arc::clone(&self.config.read());
+        let batch = self.validate(records, &config, now)?;
+        let Source { origin, guard } = source;
+        let claim = batch.claim().map(|claim| Claim { origin, guard, ..claim });
+        Ok(Item::new(What::Data { batch, claim }, now))
+    }
+
     fn join(&self, item: Item) -> Joined<Done> {
         let bytes = item.len();
-        self.group.join(item, bytes, |slots| {
-            self.log.lock().append(slots);
-            self.pass_on_poison();
-        })
+        self.group.join(item, bytes, |slots| self.lead(slots))
+    }
+
+    fn lead(&self, slots: &mut [Slot<Item, Done>]) {
+        self.log.lock().append(slots);
+        self.pass_on_poison();
     }
 
     /// After a failed write nobody waits for a sync any more (invariant L9).
@@ -294,14 +308,38 @@ impl<D: Dir> Partition<D> {
         source: Source,
         now: Millis,
     ) -> Joined<Result<Appended, AppendError>> {
-        let config = Arc::clone(&self.0.config.read());
-        let batch = match self.0.validate(&records, &config, now) {
-            Ok(batch) => batch,
-            Err(error) => return Joined::Done(Err(error)),
-        };
-        let Source { origin, guard } = source;
-        let claim = batch.claim().map(|claim| Claim { origin, guard, ..claim });
-        self.0.join(Item::new(What::Data { batch, claim }, now))
+        match self.0.item(&records, source, now) {
+            Ok(item) => self.0.join(item),
+            Err(error) => Joined::Done(Err(error)),
+        }
+    }
+
+    /// Appends batches of clients in this order, with one write where that is possible. Each is judged and answered as if
+    /// [`Partition::append`] had been called with one after the other; the answers come in the same order.
+    ///
+    /// # Errors
+    /// As [`Partition::append`], each batch for itself; a write that fails fails all that were to be written with it.
+    pub fn append_all(
+        &self,
+        records: &[Bytes],
+        now: Millis,
+    ) -> Vec<Joined<Result<Appended, AppendError>>> {
+        let mut items = Vec::with_capacity(records.len());
+        let mut refused = Vec::new();
+        for (place, records) in records.iter().enumerate() {
+            match self.0.item(records, Source::CLIENT, now) {
+                Ok(item) => {
+                    let bytes = item.len();
+                    items.push((item, bytes));
+                }
+                Err(error) => refused.push((place, error)),
+            }
+        }
+        let mut answers = self.0.group.join_all(items, |slots| self.0.lead(slots));
+        for (place, error) in refused {
+            answers.insert(place, Joined::Done(Err(error)));
+        }
+        answers
     }
 
     /// Appends the marker that ends a transaction.
@@ -461,6 +499,12 @@ impl<D: Dir> Partition<D> {
         self.0.log.lock().states.open_transactions().collect()
     }
 
+    /// The transaction that holds readers of committed data back, if one does.
+    #[must_use]
+    pub fn oldest_open_transaction(&self) -> Option<OpenTxn> {
+        self.0.log.lock().states.open_transactions().next()
+    }
+
     /// The leader epochs that wrote this log, and where each begins.
     #[must_use]
     pub fn leader_epochs(&self) -> Vec<EpochEntry> {
@@ -525,12 +569,27 @@ impl<D: Dir> Partition<D> {
         self.0.lead_sync()
     }
 
-    /// Makes everything written durable together with indexes and a producer snapshot, and moves the recovery point there, which it returns. Maintenance calls it when [`Partition::unsynced_bytes`] passes 64 MiB and after a roll.
+    /// Makes everything written durable together with indexes and a producer snapshot, and moves the recovery point there, which it returns. Maintenance calls it when [`Partition::unsynced_bytes`] has grown large.
     ///
     /// # Errors
     /// As [`Partition::sync`].
     pub fn sync_written(&self) -> Result<Offset, LogError> {
         self.0.sync_written()
+    }
+
+    /// Looks at checksums that an opening under [`crate::Shutdown::Killed`] left out, of about `bytes_max` bytes. Maintenance calls it in small steps;
+    /// whatever moves the recovery point does the rest first.
+    ///
+    /// Damage is kept for [`Partition::take_damage`]. It stays where it is, as in a segment that is read long after it was written: the
+    /// records behind it can be read, and a consumer's own look at the checksum finds it.
+    pub fn check_unread(&self, bytes_max: u64) -> Checked {
+        self.0.check_unread(bytes_max)
+    }
+
+    /// What was found damaged since this was asked last: file, byte, and what is wrong there.
+    #[must_use]
+    pub fn take_damage(&self) -> Vec<LogError> {
+        self.0.take_damage()
     }
 
     /// Bytes written since the recovery point moved last.

@@ -3,8 +3,7 @@
 use hanbeon_records::Offset;
 
 use crate::{
-    AbortedTxn, Action, Collected, Dir, FirstBatch, Isolation, LogError, LogFile, OffsetPosition,
-    Read, ReadError,
+    AbortedTxn, Action, Collected, Dir, FirstBatch, Isolation, LogError, LogFile, Read, ReadError,
     segment::Segment,
     segments::{Based, floor},
     sync::Arc,
@@ -20,6 +19,8 @@ struct Run {
     bytes: u64,
     /// Base offset of its first batch.
     first: Offset,
+    /// All its offsets lie below, where that had to be known to choose its bytes.
+    below: Option<Offset>,
 }
 
 impl<D: Dir> Visible<D> {
@@ -95,20 +96,29 @@ fn find_run<F: LogFile>(
         if head.base_offset >= bound {
             return Ok(None);
         }
-        let limit = if end.offset <= bound {
-            end.bytes
+        let wanted = match first {
+            FirstBatch::Whole => max_bytes.max(head.len),
+            FirstBatch::WithinLimit if head.len > max_bytes => return Ok(None),
+            FirstBatch::WithinLimit => max_bytes,
+        };
+        let (limit, below) = if end.offset <= bound {
+            (end.bytes, None)
         } else {
-            segment.seek(bound, end.bytes)?.map_or(end.bytes, |(position, _)| position)
+            // Most reads end far below the bound: then it is not looked for.
+            let below = segment.below(head.base_offset, position, wanted);
+            match below.filter(|below| *below <= bound) {
+                Some(below) => (end.bytes, Some(below)),
+                None => {
+                    let found = segment.seek(bound, end.bytes)?;
+                    (found.map_or(end.bytes, |(position, _)| position), None)
+                }
+            }
         };
         let Some(room) = limit.checked_sub(position).filter(|room| *room > 0) else {
             return Ok(None);
         };
-        let bytes = match first {
-            FirstBatch::Whole => max_bytes.max(head.len).min(room),
-            FirstBatch::WithinLimit if head.len > max_bytes => return Ok(None),
-            FirstBatch::WithinLimit => max_bytes.min(room),
-        };
-        return Ok(Some(Run { place, position, bytes, first: head.base_offset }));
+        let bytes = wanted.min(room);
+        return Ok(Some(Run { place, position, bytes, first: head.base_offset, below }));
     }
     Ok(None)
 }
@@ -122,14 +132,9 @@ fn collect_aborted<F: LogFile>(
     into: &mut Vec<AbortedTxn>,
 ) {
     let Some(segment) = segments.get(run.place) else { return };
-    let base = segment.base_offset();
-    let start = OffsetPosition {
-        offset: run.first,
-        position: u32::try_from(run.position).unwrap_or(u32::MAX),
-    };
-    let end = segment
-        .indexes()
-        .upper_bound(base, start, run.bytes)
+    let end = run
+        .below
+        .or_else(|| segment.below(run.first, run.position, run.bytes))
         .unwrap_or_else(|| segment.end().offset)
         .min(bound);
     for segment in segments.iter().skip(run.place) {

@@ -19,12 +19,14 @@ use crate::{
     active::{Active, IndexFiles, Writing, open, path, remove_if_there},
     checkpoint::write_atomically,
     examine::{Examination, Examined, Part, name_of},
+    last_write,
     listing::{self, Listing},
     partition_log::{Behind, jitter},
     partition_metadata,
     segment::{End, Indexes, Segment},
     snapshot_file,
     sync::Arc,
+    unread::Unread,
 };
 
 /// A log ready for use.
@@ -38,6 +40,9 @@ pub(crate) struct Recovered<D: Dir> {
     pub(crate) behind: Behind<D::File>,
     pub(crate) log_start: Offset,
     pub(crate) recovery_point: Offset,
+    /// Bytes behind it, as far as the indexes tell.
+    pub(crate) unsynced_bytes: u64,
+    pub(crate) unread: Option<Unread>,
 }
 
 /// Opens what lies in `dir`.
@@ -53,6 +58,7 @@ pub(crate) fn recover<D: Dir>(
     if !report.leftovers.is_empty() {
         listing = Listing::read(dir)?;
     }
+    let options = &OpenPartition { shutdown: shown(dir, options, &listing)?, ..options.clone() };
     let settings = settings(options);
     let examination = Examination { dir, options, listing: &listing, settings, report };
     let mut found = examination.run()?;
@@ -74,6 +80,21 @@ pub(crate) fn recover<D: Dir>(
     remove_orphans(dir, &listing, report)?;
     settle_epochs(dir, &mut found.epochs, (log_start, found.end), report)?;
     build(dir, options, found, log_start, report)
+}
+
+/// See [`last_write::shown`].
+fn shown<D: Dir>(
+    dir: &D,
+    options: &OpenPartition,
+    listing: &Listing,
+) -> Result<Shutdown, LogError> {
+    let (Shutdown::Killed, Some((base, _))) = (options.shutdown, listing.logs.last_key_value())
+    else {
+        return Ok(options.shutdown);
+    };
+    let file = open(dir, *base, SegmentFile::Log, Open::Read)?;
+    let failed = |error| LogError::io(Action::Read, path(dir, *base, SegmentFile::Log), error);
+    last_write::shown(&file).map_err(failed)
 }
 
 /// What `partition.metadata` says.
@@ -131,7 +152,9 @@ fn check_reach<D: Dir>(
     let witness = match options.shutdown {
         Shutdown::Clean => true,
         // A cut that was interrupted by a crash removed these first.
-        Shutdown::Unclean => listing.snapshots().any(|offset| offset > end && offset <= expected),
+        Shutdown::Killed | Shutdown::Unclean => {
+            listing.snapshots().any(|offset| offset > end && offset <= expected)
+        }
     };
     let vanished = listing.logs.is_empty() && identity == Identity::Known;
     if !(vanished || witness && !listing.logs.is_empty()) {
@@ -193,6 +216,7 @@ fn nothing<F>(options: &OpenPartition, log_start: Offset) -> Examined<F> {
         end: log_start,
         cut: None,
         dropped: Vec::new(),
+        unread: None,
     }
 }
 
@@ -207,7 +231,7 @@ fn remove_snapshots<D: Dir>(
 ) -> Result<(), LogError> {
     let vouched = match options.shutdown {
         Shutdown::Clean => found.end,
-        Shutdown::Unclean => found.end.min(options.recovery_point),
+        Shutdown::Killed | Shutdown::Unclean => found.end.min(options.recovery_point),
     };
     let mut gone = Vec::new();
     for offset in listing.snapshots() {
@@ -261,7 +285,8 @@ fn build<D: Dir>(
     log_start: Offset,
     report: &mut OpenReport,
 ) -> Result<Recovered<D>, LogError> {
-    let Examined { mut parts, mut states, epochs, end, .. } = found;
+    let unsynced_bytes = unsynced_bytes(options, &found);
+    let Examined { mut parts, mut states, epochs, end, unread, .. } = found;
     let mut behind = Behind::nothing();
     let last = parts.pop();
     let mut segments = Vec::with_capacity(parts.len().saturating_add(1));
@@ -283,11 +308,36 @@ fn build<D: Dir>(
     let recovery_point = match options.shutdown {
         Shutdown::Clean => end,
         // Not raised to the log's start: what lies below is not durable for that, and a torn batch there would end the log.
-        Shutdown::Unclean => options.recovery_point.min(end),
+        Shutdown::Killed | Shutdown::Unclean => options.recovery_point.min(end),
     };
     report.open_transactions = states.open_transactions().count();
     report.producers = states.len();
-    Ok(Recovered { segments, active, states, epochs, snapshots, behind, log_start, recovery_point })
+    Ok(Recovered {
+        segments,
+        active,
+        states,
+        epochs,
+        snapshots,
+        behind,
+        log_start,
+        recovery_point,
+        unsynced_bytes,
+        unread,
+    })
+}
+
+/// Bytes behind the recovery point, so that it moves as early as if this process had written them.
+fn unsynced_bytes<F>(options: &OpenPartition, found: &Examined<F>) -> u64 {
+    let point = options.recovery_point;
+    let behind = |part: &Part<F>| match options.shutdown {
+        Shutdown::Clean => 0,
+        Shutdown::Killed | Shutdown::Unclean if part.end.offset <= point => 0,
+        Shutdown::Killed | Shutdown::Unclean => {
+            let below = part.indexes.offset(part.base).lookup(point.max(part.base)).position;
+            part.end.bytes.saturating_sub(u64::from(below))
+        }
+    };
+    found.parts.iter().map(behind).fold(0, u64::saturating_add)
 }
 
 /// A segment that is only read from now on.

@@ -108,6 +108,14 @@ impl<F: LogFile> Segment<F> {
         .map_err(|fault| self.error(fault))
     }
 
+    /// An offset that all of `bytes` bytes from the batch at `position` on, whose base offset is `first`, lie below. `None` when the
+    /// index ends before them.
+    pub(crate) fn below(&self, first: Offset, position: u64, bytes: u64) -> Option<Offset> {
+        let start =
+            OffsetPosition { offset: first, position: u32::try_from(position).unwrap_or(u32::MAX) };
+        self.indexes.read().upper_bound(self.base, start, bytes)
+    }
+
     fn walk_to(&self, offset: Offset, from: u64, limit: u64) -> Result<Option<(u64, Head)>, Fault> {
         let mut walker = Walker::new(&self.file, from, limit);
         while let Some((position, head)) = walker.next()? {

@@ -48,6 +48,8 @@ pub(crate) struct Opened {
     pub(crate) log_end: Offset,
     pub(crate) high_watermark: Offset,
     pub(crate) recovery_point: Offset,
+    /// Bytes behind the recovery point.
+    pub(crate) unsynced_bytes: u64,
 }
 
 impl<D: Dir> Visible<D> {
@@ -68,7 +70,7 @@ impl<D: Dir> Visible<D> {
             first_unstable: AtomicI64::new(i64::MAX),
             recovery_point: AtomicI64::new(at.recovery_point.get()),
             waits_for_watermark: AtomicBool::new(false),
-            unsynced_bytes: AtomicU64::new(0),
+            unsynced_bytes: AtomicU64::new(at.unsynced_bytes),
             unsynced_names: AtomicBool::new(true),
         }
     }

@@ -8,7 +8,10 @@ use std::io;
 use bytes::Bytes;
 use hanbeon_records::{BatchError, BatchRef, HEADER_LEN};
 
-use crate::{Damage, LogFile, head::Head};
+use crate::{
+    Damage, LogFile,
+    head::{Head, without_records},
+};
 
 /// Why a walk ends before the end.
 #[derive(Debug)]
@@ -82,7 +85,26 @@ pub(crate) struct Scanner<'f, F> {
     start: u64,
     at: u64,
     end: u64,
+    /// Bytes to read at once where only a header is wanted.
+    step: u64,
+    /// A header that stands for its batch.
+    bare: [u8; HEADER_LEN],
 }
+
+/// How much of a batch somebody wants to see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Want {
+    /// All of it.
+    Whole,
+    /// The header, as that of a batch without records. Control batches come whole: their record says what they do.
+    Header,
+}
+
+/// A header, and the record of a marker behind it.
+const HEADER_BYTES: u64 = 128;
+
+/// Batches from this size on are skipped by reading their headers one by one; smaller ones come by the buffer.
+const SKIPPED_BYTES_MIN: u64 = 4096;
 
 /// Small enough to stay in the cache between being read and being summed.
 const SCAN_BYTES: u64 = 256 * 1024;
@@ -90,11 +112,20 @@ const SCAN_BYTES: u64 = 256 * 1024;
 impl<'f, F: LogFile> Scanner<'f, F> {
     /// From byte `at`, where a batch begins, to byte `end`.
     pub(crate) const fn new(file: &'f F, at: u64, end: u64) -> Self {
-        Self { file, buffer: Vec::new(), start: at, at, end }
+        let (step, bare) = (SCAN_BYTES, [0; HEADER_LEN]);
+        Self { file, buffer: Vec::new(), start: at, at, end, step, bare }
     }
 
     /// The next batch and its position; `None` at the end. Its checksum is not looked at.
     pub(crate) fn next(&mut self) -> Result<Option<(u64, Head, BatchRef<'_>)>, Fault> {
+        self.next_as(|_, _| Want::Whole)
+    }
+
+    /// The same, as far as it is wanted.
+    pub(crate) fn next_as(
+        &mut self,
+        want: impl FnOnce(u64, &Head) -> Want,
+    ) -> Result<Option<(u64, Head, BatchRef<'_>)>, Fault> {
         let at = self.at;
         if at >= self.end {
             return Ok(None);
@@ -103,12 +134,19 @@ impl<'f, F: LogFile> Scanner<'f, F> {
         if left < HEADER {
             return Err(truncated(at, HEADER, left));
         }
-        self.fill(HEADER)?;
+        self.fill(HEADER, self.step)?;
         let head = Head::parse(self.here()).map_err(|error| damage(at, error))?;
         if head.len > left {
             return Err(truncated(at, head.len, left));
         }
-        self.fill(head.len)?;
+        if want(at, &head) == Want::Header && !head.control {
+            self.step = if head.len < SKIPPED_BYTES_MIN { SCAN_BYTES } else { HEADER_BYTES };
+            self.bare = without_records(self.here());
+            self.at = at.saturating_add(head.len);
+            let (batch, _) = BatchRef::parse(&self.bare).map_err(|error| damage(at, error))?;
+            return Ok(Some((at, head, batch)));
+        }
+        self.fill(head.len, SCAN_BYTES)?;
         self.at = at.saturating_add(head.len);
         let skip = usize::try_from(at.saturating_sub(self.start)).unwrap_or(usize::MAX);
         let bytes = self.buffer.get(skip..).unwrap_or_default();
@@ -121,12 +159,12 @@ impl<'f, F: LogFile> Scanner<'f, F> {
         self.buffer.get(skip..).unwrap_or_default()
     }
 
-    /// Makes the buffer hold `len` bytes from the current position on; they are in the file.
-    fn fill(&mut self, len: u64) -> Result<(), Fault> {
+    /// Makes the buffer hold `len` bytes from the current position on, and reads `step` where it must read; they are in the file.
+    fn fill(&mut self, len: u64, step: u64) -> Result<(), Fault> {
         if length(self.here().len()) >= len {
             return Ok(());
         }
-        let want = len.max(SCAN_BYTES).min(self.end.saturating_sub(self.at));
+        let want = len.max(step).min(self.end.saturating_sub(self.at));
         let want = usize::try_from(want).map_err(|error| Fault::Io(io::Error::other(error)))?;
         self.buffer.resize(want, 0);
         self.file.read_at(&mut self.buffer, self.at).map_err(Fault::Io)?;

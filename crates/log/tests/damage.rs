@@ -135,9 +135,9 @@ fn check_whole(unit: &Unit, mode: Mode, log: &Partition<FsDir>) {
         [("read_uncommitted", Isolation::Uncommitted), ("read_committed", Isolation::Committed)]
     {
         let (batches, aborted) = read_all(log, start, isolation);
-        let (count, sha256) = consume(&batches, start.get(), &aborted);
-        assert_eq!(count, original[key]["count"].as_u64().unwrap(), "{what}: {key}");
-        assert_eq!(sha256, original[key]["sha256"].as_str().unwrap(), "{what}: {key}");
+        let found = consume(&batches, start.get(), &aborted);
+        assert_eq!(found.count, original[key]["count"].as_u64().unwrap(), "{what}: {key}");
+        assert_eq!(found.sha256, original[key]["sha256"].as_str().unwrap(), "{what}: {key}");
     }
 }
 

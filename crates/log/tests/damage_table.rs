@@ -98,7 +98,8 @@ fn ours(unit: &Unit, mode: &str) -> Outcome {
         if sound < batches.len() && told.last().is_none_or(|last| last != "reader finds it") {
             told.push("reader finds it".to_owned());
         }
-        consume(&batches[..sound], start.get(), &aborted)
+        let consumed = consume(&batches[..sound], start.get(), &aborted);
+        (consumed.count, consumed.sha256)
     };
     let uncommitted = read(Isolation::Uncommitted);
     let committed = read(Isolation::Committed);

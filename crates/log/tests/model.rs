@@ -54,7 +54,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..1000_i64).prop_map(|share| Step::Truncate { share }),
         1 => (0..1000_i64).prop_map(|share| Step::Delete { share }),
         1 => Just(Step::Reopen { shutdown: Shutdown::Clean }),
-        2 => Just(Step::Reopen { shutdown: Shutdown::Unclean }),
+        1 => Just(Step::Reopen { shutdown: Shutdown::Killed }),
+        1 => Just(Step::Reopen { shutdown: Shutdown::Unclean }),
     ]
 }
 
@@ -160,7 +161,7 @@ impl Model {
     fn reopen(&mut self, shutdown: Shutdown) {
         let recovery_point = match shutdown {
             Shutdown::Clean => self.log.close().unwrap().recovery_point,
-            Shutdown::Unclean => self.log.recovery_point(),
+            Shutdown::Killed | Shutdown::Unclean => self.log.recovery_point(),
         };
         let before = (self.log.producers(), self.log.leader_epochs());
         let options = OpenPartition {

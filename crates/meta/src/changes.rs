@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use hanbeon_records::{LeaderEpoch, NodeId, PartitionEpoch, ProducerId, TopicId, TopicName};
 
 use crate::{
-    ClusterRow, ConfigScope, Configs, Image, MetadataStore, OpeningsRow, PartitionRow,
+    ClusterRow, ConfigScope, Configs, FeaturesRow, Image, MetadataStore, OpeningsRow, PartitionRow,
     ProducerIdsRow, Row, RowKey, StoreError, Topic, TopicNameRow, TopicRow, Txn, TxnResult,
 };
 
@@ -34,15 +34,29 @@ pub struct ProducerIdBlock {
     pub len: u32,
 }
 
-/// Writes the cluster's row and the first producer id to hand out (above all that an adopted data directory has seen).
-/// Refused when the cluster is founded already.
-pub fn found_cluster(cluster: &ClusterRow, first_producer_id: ProducerId) -> Txn {
+/// Writes the cluster's row, the levels its features start at, and the first producer id to hand out (above all that an
+/// adopted data directory has seen). Refused when the cluster is founded already.
+pub fn found_cluster(
+    cluster: &ClusterRow,
+    levels: &BTreeMap<String, i16>,
+    first_producer_id: ProducerId,
+) -> Txn {
     let (meta, ids) = (RowKey::Cluster.key(), RowKey::ProducerIds.key());
-    Txn::new()
+    set_features(&Image::default(), levels)
         .unchanged(&meta, None)
         .unchanged(&ids, None)
         .put(meta, cluster.encode())
         .put(ids, ProducerIdsRow { next: first_producer_id }.encode())
+}
+
+/// Replaces the levels of features, under the next epoch. Refused when they have changed.
+pub fn set_features(image: &Image, levels: &BTreeMap<String, i16>) -> Txn {
+    let key = RowKey::Features.key();
+    let before = image.features();
+    let epoch = before.map_or(0, |stored| stored.row.epoch).saturating_add(1);
+    Txn::new()
+        .unchanged(&key, before.map(|stored| stored.modified))
+        .put(key, FeaturesRow { epoch, levels: levels.clone() }.encode())
 }
 
 /// Counts an opening of the data directory: the leader epoch and the partition epoch of every partition go up by one, with
@@ -103,7 +117,7 @@ pub fn delete_topic(topic: &Topic) -> Txn {
     txn
 }
 
-/// Replaces the configs of a topic or of brokers. Refused when they have changed, or when the topic is not there as seen.
+/// Replaces the configs of a topic, of brokers or of a group. Refused when they have changed, or when the topic is not there as seen.
 pub fn set_configs(image: &Image, scope: &ConfigScope, configs: &BTreeMap<String, String>) -> Txn {
     let key = RowKey::Configs(scope.clone()).key();
     let mut txn = Txn::new().unchanged(&key, image.configs_modified(scope));

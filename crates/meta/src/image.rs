@@ -7,8 +7,9 @@ use hanbeon_records::{
 };
 
 use crate::{
-    Change, ClusterRow, ConfigScope, Configs, Entry, Key, MetadataStore, OpeningsRow, PartitionRow,
-    ProducerIdsRow, Range, Revision, Row, RowError, RowKey, StoreError, TopicNameRow, TopicRow,
+    Change, ClusterRow, ConfigScope, Configs, Entry, FeaturesRow, Key, MetadataStore, OpeningsRow,
+    PartitionRow, ProducerIdsRow, Range, Revision, Row, RowError, RowKey, StoreError, TopicNameRow,
+    TopicRow,
 };
 
 /// A row with the revision it was last put at, which guards the next change of it.
@@ -106,6 +107,7 @@ pub struct Image {
     revision: Revision,
     cluster: Option<Stored<ClusterRow>>,
     openings: Option<Stored<OpeningsRow>>,
+    features: Option<Stored<FeaturesRow>>,
     producer_ids: Option<Stored<ProducerIdsRow>>,
     topics: BTreeMap<TopicId, Arc<Topic>>,
     names: BTreeMap<TopicName, TopicId>,
@@ -176,6 +178,12 @@ impl Image {
         self.openings.as_ref()
     }
 
+    /// The levels of features; nothing in a directory that no release with features has opened yet.
+    #[must_use]
+    pub const fn features(&self) -> Option<&Stored<FeaturesRow>> {
+        self.features.as_ref()
+    }
+
     /// The next producer id to hand out, once any was.
     #[must_use]
     pub fn next_producer_id(&self) -> Option<ProducerId> {
@@ -203,6 +211,14 @@ impl Image {
     #[must_use]
     pub fn configs(&self, scope: &ConfigScope) -> Option<&BTreeMap<String, String>> {
         self.configs.get(scope).map(|stored| &stored.row.0)
+    }
+
+    /// All groups that something was configured for, by id.
+    pub fn configured_groups(&self) -> impl Iterator<Item = (&str, &BTreeMap<String, String>)> {
+        self.configs.iter().filter_map(|(scope, stored)| match scope {
+            ConfigScope::Group(id) => Some((id.as_str(), &stored.row.0)),
+            ConfigScope::Topic(_) | ConfigScope::Broker(_) | ConfigScope::Brokers => None,
+        })
     }
 
     /// When configs were last put; the token of a compare.
@@ -253,6 +269,7 @@ impl Image {
         match RowKey::parse(&entry.key) {
             Some(RowKey::Cluster) => self.cluster = Some(stored(entry)?),
             Some(RowKey::Openings) => self.openings = Some(stored(entry)?),
+            Some(RowKey::Features) => self.features = Some(stored(entry)?),
             Some(RowKey::ProducerIds) => self.producer_ids = Some(stored(entry)?),
             Some(RowKey::Topic(id)) => self.put_topic(id, stored(entry)?),
             Some(RowKey::TopicName(name)) => {
@@ -309,6 +326,7 @@ impl Image {
         match RowKey::parse(key) {
             Some(RowKey::Cluster) => self.cluster = None,
             Some(RowKey::Openings) => self.openings = None,
+            Some(RowKey::Features) => self.features = None,
             Some(RowKey::ProducerIds) => self.producer_ids = None,
             Some(RowKey::Topic(id)) => {
                 self.topics.remove(&id);

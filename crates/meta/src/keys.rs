@@ -13,6 +13,8 @@ pub enum ConfigScope {
     Broker(NodeId),
     /// All brokers' (the cluster-wide default).
     Brokers,
+    /// A group's, whether it exists yet or not; its id may be any text but the empty one.
+    Group(String),
 }
 
 /// The place of a row.
@@ -22,6 +24,8 @@ pub enum RowKey {
     Cluster,
     /// [`crate::OpeningsRow`].
     Openings,
+    /// [`crate::FeaturesRow`].
+    Features,
     /// [`crate::TopicRow`].
     Topic(TopicId),
     /// [`crate::TopicNameRow`].
@@ -41,6 +45,7 @@ impl RowKey {
         let text = match self {
             Self::Cluster => "c/meta".to_owned(),
             Self::Openings => "c/openings".to_owned(),
+            Self::Features => "c/features".to_owned(),
             Self::Topic(id) => format!("t/{id}"),
             Self::TopicName(name) => format!("n/{name}"),
             // Ten digits, so that the order of keys is the order of partitions.
@@ -48,6 +53,7 @@ impl RowKey {
             Self::Configs(ConfigScope::Topic(name)) => format!("cfg/topic/{name}"),
             Self::Configs(ConfigScope::Broker(node)) => format!("cfg/broker/{node}"),
             Self::Configs(ConfigScope::Brokers) => "cfg/broker/".to_owned(),
+            Self::Configs(ConfigScope::Group(id)) => format!("cfg/group/{id}"),
             Self::ProducerIds => "pid/next".to_owned(),
         };
         Key::new(&text)
@@ -60,6 +66,7 @@ impl RowKey {
         match (family, rest) {
             ("c", "meta") => Some(Self::Cluster),
             ("c", "openings") => Some(Self::Openings),
+            ("c", "features") => Some(Self::Features),
             ("pid", "next") => Some(Self::ProducerIds),
             ("t", id) => Some(Self::Topic(id.parse().ok()?)),
             ("n", name) => Some(Self::TopicName(TopicName::new(name).ok()?)),
@@ -74,6 +81,9 @@ impl RowKey {
                 }
                 ("broker", node) => {
                     Some(Self::Configs(ConfigScope::Broker(NodeId::new(node.parse().ok()?))))
+                }
+                ("group", id) if !id.is_empty() => {
+                    Some(Self::Configs(ConfigScope::Group(id.to_owned())))
                 }
                 _ => None,
             },
@@ -93,6 +103,7 @@ mod tests {
         for row in [
             RowKey::Cluster,
             RowKey::Openings,
+            RowKey::Features,
             RowKey::Topic(id),
             RowKey::TopicName(name.clone()),
             RowKey::Partition(id, 0),
@@ -100,13 +111,23 @@ mod tests {
             RowKey::Configs(ConfigScope::Topic(name)),
             RowKey::Configs(ConfigScope::Broker(NodeId::new(7))),
             RowKey::Configs(ConfigScope::Brokers),
+            RowKey::Configs(ConfigScope::Group("a/b c".to_owned())),
             RowKey::ProducerIds,
         ] {
             assert_eq!(RowKey::parse(&row.key()), Some(row.clone()), "{}", row.key());
         }
-        for foreign in
-            ["", "c", "c/else", "t/", "n/", "p/x/1", "cfg/user/x", "cfg/topic/", "b/1/reg"]
-        {
+        for foreign in [
+            "",
+            "c",
+            "c/else",
+            "t/",
+            "n/",
+            "p/x/1",
+            "cfg/user/x",
+            "cfg/topic/",
+            "cfg/group/",
+            "b/1/reg",
+        ] {
             assert_eq!(RowKey::parse(&Key::new(foreign)), None, "{foreign}");
         }
     }

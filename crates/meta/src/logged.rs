@@ -80,7 +80,8 @@ mod v1 {
 }
 
 impl<D: Dir> LoggedStore<D> {
-    /// Opens the store in `dir`, or makes an empty one where there is none.
+    /// Opens the store in `dir`, or makes an empty one where there is none. The directory is synced by that, and with it whatever the
+    /// caller made, renamed or removed in it before.
     ///
     /// # Errors
     /// What the storage reports; [`StoreError::Corrupt`] for damage that no interrupted write explains;
@@ -206,7 +207,9 @@ fn write_aside<D: Dir>(dir: &D, snapshot: &Snapshot) -> Result<(D::File, u64), S
     let at = Place(dir);
     let failed = |error| at.failed(ASIDE_NAME, error);
     let file = dir.open(&at.name(ASIDE_NAME)?, Open::Create).map_err(failed)?;
-    file.set_len(0).map_err(failed)?;
+    if file.len().map_err(failed)? > 0 {
+        file.set_len(0).map_err(failed)?;
+    }
     let mut chunk = Vec::new();
     let mut written = 0_u64;
     let entries = u64::try_from(snapshot.entries.len()).unwrap_or(u64::MAX);

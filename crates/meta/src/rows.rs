@@ -48,6 +48,15 @@ pub struct OpeningsRow {
     pub count: i32,
 }
 
+/// The levels the cluster works at (KIP-584): what brokers may rely on all others to understand.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FeaturesRow {
+    /// Number of the last change, from 1 on; it never falls. Clients take the levels with the highest one.
+    pub epoch: i64,
+    /// Levels by Kafka's names; a feature that is not there is off, at level 0.
+    pub levels: BTreeMap<String, i16>,
+}
+
 /// A topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicRow {
@@ -83,7 +92,7 @@ pub struct PartitionRow {
     pub at_opening: i32,
 }
 
-/// Configs of a topic or of brokers: only what was set, in Kafka's keys.
+/// Configs of a topic, of brokers or of a group: only what was set, in Kafka's keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Configs(pub BTreeMap<String, String>);
 
@@ -108,6 +117,12 @@ mod v1 {
     #[derive(Encode, Decode)]
     pub(super) struct Openings {
         pub(super) count: i32,
+    }
+
+    #[derive(Encode, Decode)]
+    pub(super) struct Features {
+        pub(super) epoch: i64,
+        pub(super) levels: BTreeMap<String, i16>,
     }
 
     #[derive(Encode, Decode)]
@@ -205,6 +220,20 @@ impl Row for OpeningsRow {
     fn decode(bytes: &[u8]) -> Result<Self, RowError> {
         let v1::Openings { count } = read(Self::KIND, Self::VERSION, bytes)?;
         Ok(Self { count })
+    }
+}
+
+impl Row for FeaturesRow {
+    const KIND: &'static str = "features";
+
+    fn encode(&self) -> Bytes {
+        let shape = v1::Features { epoch: self.epoch, levels: self.levels.clone() };
+        write(Self::KIND, Self::VERSION, shape)
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, RowError> {
+        let v1::Features { epoch, levels } = read(Self::KIND, Self::VERSION, bytes)?;
+        Ok(Self { epoch, levels })
     }
 }
 
@@ -337,6 +366,11 @@ mod tests {
             "0000000b000148ecb5060300000000000000616263",
         );
         golden(&OpeningsRow { count: 3 }, "000000040001c840d5be03000000");
+        let levels = [("group.version".to_owned(), 1), ("transaction.version".to_owned(), 2)];
+        golden(
+            &FeaturesRow { epoch: 7, levels: levels.into() },
+            "000000440001b923de6c070000000000000002000000000000000d0000000000000067726f75702e76657273696f6e010013000000000000007472616e73616374696f6e2e76657273696f6e0200",
+        );
         let name = TopicName::new("orders").unwrap();
         golden(
             &TopicRow { name, partition_count: 3, replication_factor: 1 },

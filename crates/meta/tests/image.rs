@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use hanbeon_log::MemDir;
 use hanbeon_meta::{
-    ClusterRow, ConfigScope, Image, ImageError, Key, LoggedSettings, LoggedStore, MemoryStore,
-    MetadataStore, NewTopic, PartitionRow, Revision, Row, RowKey, StoreError, TopicNameRow, Txn,
-    TxnResult, Watched, changes,
+    ClusterRow, ConfigScope, FeaturesRow, Image, ImageError, Key, LoggedSettings, LoggedStore,
+    MemoryStore, MetadataStore, NewTopic, PartitionRow, Revision, Row, RowKey, StoreError,
+    TopicNameRow, Txn, TxnResult, Watched, changes,
 };
 use hanbeon_records::{LeaderEpoch, NodeId, PartitionEpoch, ProducerId, TopicId, TopicName};
 
@@ -29,6 +29,10 @@ fn configs(entries: &[(&str, &str)]) -> BTreeMap<String, String> {
     entries.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 
+fn levels(pairs: &[(&str, i16)]) -> BTreeMap<String, i16> {
+    pairs.iter().map(|&(name, level)| (name.to_owned(), level)).collect()
+}
+
 fn done(store: &impl MetadataStore, txn: &Txn) -> Image {
     assert!(matches!(store.commit(txn).unwrap(), TxnResult::Committed(_)), "{txn:?}");
     Image::read(store).unwrap()
@@ -44,9 +48,11 @@ fn a_single_node_keeps_its_cluster_over_restarts() {
     let open = || LoggedStore::open(dir.clone(), LoggedSettings::STANDARD).unwrap();
     let store = open();
     let cluster = ClusterRow { cluster_id: "q1Sh-9_ISia_zwGINzRvyQ".to_owned() };
-    let found = changes::found_cluster(&cluster, ProducerId::new(4000));
+    let levels = levels(&[("transaction.version", 2)]);
+    let found = changes::found_cluster(&cluster, &levels, ProducerId::new(4000));
     let image = done(&store, &found);
     assert_eq!(image.cluster().unwrap().row, cluster);
+    assert_eq!(image.features().unwrap().row, FeaturesRow { epoch: 1, levels });
     assert_eq!(image.next_producer_id(), Some(ProducerId::new(4000)));
     refused(&store, &found);
 
@@ -124,6 +130,36 @@ fn broker_configs_have_two_scopes() {
     image = done(&store, &changes::set_configs(&image, &ConfigScope::Brokers, &configs(&[])));
     assert_eq!(image.configs(&ConfigScope::Brokers), None, "nothing set is no row");
     assert!(image.configs(&ConfigScope::Broker(NodeId::new(1))).is_some());
+}
+
+#[test]
+fn the_epoch_of_features_rises_with_each_change() {
+    let store = MemoryStore::new();
+    let none = Image::read(&store).unwrap();
+    assert_eq!(none.features(), None);
+    let two = levels(&[("group.version", 1), ("transaction.version", 2)]);
+    let first = done(&store, &changes::set_features(&none, &two));
+    assert_eq!(first.features().unwrap().row, FeaturesRow { epoch: 1, levels: two });
+    refused(&store, &changes::set_features(&none, &levels(&[])));
+    let second = done(&store, &changes::set_features(&first, &levels(&[("group.version", 1)])));
+    let row = &second.features().unwrap().row;
+    assert_eq!((row.epoch, row.levels.get("transaction.version")), (2, None));
+    refused(&store, &changes::set_features(&first, &levels(&[])));
+}
+
+#[test]
+fn groups_are_configured_whether_they_exist_or_not() {
+    let store = MemoryStore::new();
+    let mut image = Image::read(&store).unwrap();
+    for id in ["b", "a/b c"] {
+        let scope = ConfigScope::Group(id.to_owned());
+        image = done(&store, &changes::set_configs(&image, &scope, &configs(&[("k", id)])));
+    }
+    let set: Vec<_> = image.configured_groups().map(|(id, row)| (id, row["k"].as_str())).collect();
+    assert_eq!(set, [("a/b c", "a/b c"), ("b", "b")]);
+    let scope = ConfigScope::Group("b".to_owned());
+    image = done(&store, &changes::set_configs(&image, &scope, &configs(&[])));
+    assert_eq!(image.configured_groups().count(), 1, "nothing set is no row");
 }
 
 #[test]

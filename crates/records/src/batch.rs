@@ -146,6 +146,12 @@ impl Attributes {
         Self(self.0 | Self::CONTROL)
     }
 
+    /// The same without compression.
+    #[must_use]
+    pub(crate) const fn uncompressed(self) -> Self {
+        Self(self.0 & !Self::CODEC)
+    }
+
     /// The same with another timestamp type.
     #[must_use]
     pub const fn with_timestamp_type(self, timestamp_type: TimestampType) -> Self {
@@ -240,6 +246,11 @@ impl Codec {
 }
 
 impl<'a> BatchRef<'a> {
+    /// The bytes in front of the records.
+    pub(crate) const fn header(&self) -> &'a [u8; HEADER_LEN] {
+        self.header
+    }
+
     /// Takes one batch off the front of `input` and returns it with what follows.
     ///
     /// # Errors

@@ -115,7 +115,7 @@ pub use ids::{
     TopicPartition,
 };
 pub use record::{Field, Header, Headers, Record, RecordError, Records};
-pub use stamp::{stamp, stamp_times};
+pub use stamp::{stamp, stamp_times, write_emptied};
 pub use varint::{
     VARINT_LEN_MAX, VARLONG_LEN_MAX, read_varint, read_varlong, varint_len, varlong_len,
     write_varint, write_varlong,

@@ -1,7 +1,10 @@
 //! What a leader writes into a batch that it was sent.
 
+use alloc::vec::Vec;
+
 use crate::{
-    Attributes, CRC_START, HEADER_LEN, LeaderEpoch, Millis, Offset, TimestampType, crc::crc32c,
+    Attributes, BatchRef, CRC_START, HEADER_LEN, LeaderEpoch, Millis, Offset, TimestampType,
+    crc::crc32c,
 };
 
 /// Writes base offset and leader epoch into a batch of magic 2. Both lie before the checksummed bytes, so the
@@ -29,6 +32,25 @@ pub fn stamp_times(batch: &mut [u8], timestamp_type: TimestampType, max_timestam
     put::<8, 35>(header, max_timestamp.get().to_be_bytes());
     seal(batch);
 }
+
+/// Appends the header of a batch with nothing behind it: all its records are gone, its offsets, producer and times stay. Readers move over
+/// it; Kafka's cleaner leaves the like where it must not forget a producer.
+pub fn write_emptied(batch: BatchRef<'_>, out: &mut Vec<u8>) {
+    let start = out.len();
+    out.extend_from_slice(batch.header());
+    let Some(Ok(header)) = out.get_mut(start..).map(<&mut [u8; HEADER_LEN]>::try_from) else {
+        return;
+    };
+    // Nothing is left to be compressed.
+    let attributes = Attributes::new(i16::from_be_bytes(get::<2, 21>(header)));
+    put::<4, 8>(header, EMPTY_BATCH_LEN.to_be_bytes());
+    put::<2, 21>(header, attributes.uncompressed().get().to_be_bytes());
+    put::<4, 57>(header, 0_i32.to_be_bytes());
+    seal(header);
+}
+
+/// What the length field of a batch without records says: the header without base offset and length.
+const EMPTY_BATCH_LEN: i32 = 49;
 
 /// Takes the checksum of a whole batch and writes it into the header.
 pub(crate) fn seal(batch: &mut [u8]) {

@@ -103,7 +103,7 @@ api_keys! {
     19 CreateTopics "CreateTopics" 5 2 7
     20 DeleteTopics "DeleteTopics" 4 1 6
     21 DeleteRecords "DeleteRecords" 2 0 2
-    22 InitProducerId "InitProducerId" 2 0 5
+    22 InitProducerId "InitProducerId" 2 0 6
     23 OffsetForLeaderEpoch "OffsetForLeaderEpoch" 4 2 4
     24 AddPartitionsToTxn "AddPartitionsToTxn" 3 0 5
     25 AddOffsetsToTxn "AddOffsetsToTxn" 3 0 4
@@ -160,7 +160,7 @@ impl ApiKey {
         version >= self.flexible_since()
     }
 
-    /// The versions this crate reads and answers, or `None` for an API that it cannot read yet.
+    /// The versions this crate reads and answers, unstable ones included, or `None` for an API that it cannot read yet.
     #[must_use]
     pub const fn readable(self) -> Option<Versions> {
         match self {
@@ -168,22 +168,7 @@ impl ApiKey {
             | Self::Fetch
             | Self::ListOffsets
             | Self::Metadata
-            | Self::ApiVersions
-            | Self::CreateTopics
-            | Self::DeleteTopics
-            | Self::DeleteRecords
-            | Self::InitProducerId
-            | Self::OffsetForLeaderEpoch
-            | Self::DescribeConfigs
-            | Self::AlterConfigs
-            | Self::IncrementalAlterConfigs
-            | Self::CreatePartitions
-            | Self::ElectLeaders
-            | Self::DescribeLogDirs
-            | Self::DescribeCluster
-            | Self::DescribeProducers
-            | Self::DescribeTopicPartitions => Some(self.known()),
-            Self::OffsetCommit
+            | Self::OffsetCommit
             | Self::OffsetFetch
             | Self::FindCoordinator
             | Self::JoinGroup
@@ -192,33 +177,56 @@ impl ApiKey {
             | Self::SyncGroup
             | Self::DescribeGroups
             | Self::ListGroups
-            | Self::SaslHandshake
+            | Self::ApiVersions
+            | Self::CreateTopics
+            | Self::DeleteTopics
+            | Self::DeleteRecords
+            | Self::InitProducerId
+            | Self::OffsetForLeaderEpoch
             | Self::AddPartitionsToTxn
             | Self::AddOffsetsToTxn
             | Self::EndTxn
             | Self::WriteTxnMarkers
             | Self::TxnOffsetCommit
+            | Self::DescribeConfigs
+            | Self::AlterConfigs
+            | Self::DescribeLogDirs
+            | Self::CreatePartitions
+            | Self::DeleteGroups
+            | Self::ElectLeaders
+            | Self::IncrementalAlterConfigs
+            | Self::OffsetDelete
+            | Self::UpdateFeatures
+            | Self::DescribeCluster
+            | Self::DescribeProducers
+            | Self::DescribeTransactions
+            | Self::ListTransactions
+            | Self::ConsumerGroupHeartbeat
+            | Self::ConsumerGroupDescribe
+            | Self::ListConfigResources
+            | Self::DescribeTopicPartitions => Some(self.known()),
+            Self::SaslHandshake
             | Self::DescribeAcls
             | Self::CreateAcls
             | Self::DeleteAcls
             | Self::AlterReplicaLogDirs
             | Self::SaslAuthenticate
-            | Self::DeleteGroups
             | Self::AlterPartitionReassignments
             | Self::ListPartitionReassignments
-            | Self::OffsetDelete
             | Self::DescribeClientQuotas
             | Self::AlterClientQuotas
             | Self::DescribeUserScramCredentials
             | Self::AlterUserScramCredentials
-            | Self::DescribeQuorum
-            | Self::UpdateFeatures
-            | Self::DescribeTransactions
-            | Self::ListTransactions
-            | Self::ConsumerGroupHeartbeat
-            | Self::ConsumerGroupDescribe
-            | Self::ListConfigResources => None,
+            | Self::DescribeQuorum => None,
         }
+    }
+
+    /// The newest version that Kafka 4.3 serves without being told to serve unstable ones.
+    ///
+    /// What is above it may still change its form: only version 6 of `InitProducerId` is (KIP-939, two-phase commit).
+    #[must_use]
+    const fn stable_max(self) -> i16 {
+        if matches!(self, Self::InitProducerId) { 5 } else { self.known().max }
     }
 
     /// Whether a client may send it before it has proven who it is.
@@ -239,7 +247,7 @@ pub struct Advertised {
 }
 
 impl Advertised {
-    /// A broker that answers the APIs of `apis` in every version that this crate reads; others are left out.
+    /// A broker that answers the APIs of `apis` in every stable version that this crate reads; others are left out.
     ///
     /// Produce is advertised from 0 although versions 0 to 2 are refused by closing (KAFKA-18659): librdkafka before 2.11.1 asks for
     /// version 0 to decide whether it may compress, and otherwise sends batches uncompressed without a word.
@@ -250,7 +258,7 @@ impl Advertised {
             .filter_map(|&api| {
                 let versions = api.readable()?;
                 let min = if api == ApiKey::Produce { 0 } else { versions.min };
-                Some((api, Versions::new(min, versions.max)))
+                Some((api, Versions::new(min, versions.max.min(api.stable_max()))))
             })
             .collect();
         ranges.sort_by_key(|&(api, _)| api);
@@ -258,7 +266,18 @@ impl Advertised {
         Self { ranges }
     }
 
-    /// Every API that this crate can read.
+    /// The same APIs with their unstable versions too, as Kafka does under `unstable.api.versions.enable`: `InitProducerId` 6 (KIP-939).
+    ///
+    /// Without this an unstable version is neither listed nor served, and who sends it all the same is cut off.
+    #[must_use]
+    pub fn with_unstable_versions(mut self) -> Self {
+        for (api, versions) in &mut self.ranges {
+            versions.max = api.known().max;
+        }
+        self
+    }
+
+    /// Every API that this crate can read, in its stable versions.
     #[must_use]
     pub fn everything_readable() -> Self {
         Self::new(ApiKey::ALL)
@@ -288,10 +307,10 @@ impl Advertised {
         let (Some(advertised), Some(readable)) = (self.versions(api), api.readable()) else {
             return Err(WireError::UnknownApi { key });
         };
-        let served = advertised.contains(version) && readable.contains(version);
-        if served || api == ApiKey::ApiVersions {
+        let supported = Versions::new(advertised.min.max(readable.min), advertised.max);
+        if supported.contains(version) || api == ApiKey::ApiVersions {
             return Ok(api);
         }
-        Err(WireError::UnsupportedVersion { api, found: version, supported: readable })
+        Err(WireError::UnsupportedVersion { api, found: version, supported })
     }
 }

@@ -130,6 +130,12 @@ impl Connection {
         self.owed.len()
     }
 
+    /// Whether a further request has arrived whole, whatever it is and whether or not it may start.
+    #[must_use]
+    pub fn has_request(&self) -> bool {
+        self.held.is_some() || self.frames.has_frame()
+    }
+
     /// The next request that may start now.
     ///
     /// # Errors

@@ -93,6 +93,11 @@ impl FrameReader {
         Ok(Some(self.buffer.split_to(length).freeze()))
     }
 
+    /// Whether [`FrameReader::next_frame`] has a whole frame to give.
+    pub(crate) fn has_frame(&self) -> bool {
+        self.announced().is_some_and(|announced| self.buffer.len() >= announced)
+    }
+
     fn claimed(&self) -> Option<i32> {
         self.buffer.first_chunk().map(|length| i32::from_be_bytes(*length))
     }

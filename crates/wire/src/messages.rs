@@ -16,7 +16,9 @@
 //! ```
 //!
 //! A response is filled the same way for every version: fields that the asked version lacks are left out on writing. Only a few refuse to
-//! be lost, [`WireError::FieldNotInVersion`] names them then.
+//! be lost, [`WireError::FieldNotInVersion`] names them then: what moved into a list of groups, keys or transactions in a later version
+//! (`FindCoordinator` 4, `OffsetFetch` 8, `AddPartitionsToTxn` 4, `LeaveGroup` 3) stands on one side of it only, and `skip_assignment`
+//! means something only from `JoinGroup` 9 on.
 
 use bytes::{Bytes, BytesMut};
 use hanbeon_records::TopicId;
@@ -235,6 +237,28 @@ messages! {
     DescribeCluster describe_cluster describe_cluster_request::DescribeClusterRequestData describe_cluster_response::DescribeClusterResponseData
     DescribeProducers describe_producers describe_producers_request::DescribeProducersRequestData describe_producers_response::DescribeProducersResponseData
     DescribeTopicPartitions describe_topic_partitions describe_topic_partitions_request::DescribeTopicPartitionsRequestData describe_topic_partitions_response::DescribeTopicPartitionsResponseData
+    OffsetCommit offset_commit offset_commit_request::OffsetCommitRequestData offset_commit_response::OffsetCommitResponseData
+    OffsetFetch offset_fetch offset_fetch_request::OffsetFetchRequestData offset_fetch_response::OffsetFetchResponseData
+    FindCoordinator find_coordinator find_coordinator_request::FindCoordinatorRequestData find_coordinator_response::FindCoordinatorResponseData
+    JoinGroup join_group join_group_request::JoinGroupRequestData join_group_response::JoinGroupResponseData
+    Heartbeat heartbeat heartbeat_request::HeartbeatRequestData heartbeat_response::HeartbeatResponseData
+    LeaveGroup leave_group leave_group_request::LeaveGroupRequestData leave_group_response::LeaveGroupResponseData
+    SyncGroup sync_group sync_group_request::SyncGroupRequestData sync_group_response::SyncGroupResponseData
+    DescribeGroups describe_groups describe_groups_request::DescribeGroupsRequestData describe_groups_response::DescribeGroupsResponseData
+    ListGroups list_groups list_groups_request::ListGroupsRequestData list_groups_response::ListGroupsResponseData
+    DeleteGroups delete_groups delete_groups_request::DeleteGroupsRequestData delete_groups_response::DeleteGroupsResponseData
+    OffsetDelete offset_delete offset_delete_request::OffsetDeleteRequestData offset_delete_response::OffsetDeleteResponseData
+    ConsumerGroupHeartbeat consumer_group_heartbeat consumer_group_heartbeat_request::ConsumerGroupHeartbeatRequestData consumer_group_heartbeat_response::ConsumerGroupHeartbeatResponseData
+    ConsumerGroupDescribe consumer_group_describe consumer_group_describe_request::ConsumerGroupDescribeRequestData consumer_group_describe_response::ConsumerGroupDescribeResponseData
+    AddPartitionsToTxn add_partitions_to_txn add_partitions_to_txn_request::AddPartitionsToTxnRequestData add_partitions_to_txn_response::AddPartitionsToTxnResponseData
+    AddOffsetsToTxn add_offsets_to_txn add_offsets_to_txn_request::AddOffsetsToTxnRequestData add_offsets_to_txn_response::AddOffsetsToTxnResponseData
+    EndTxn end_txn end_txn_request::EndTxnRequestData end_txn_response::EndTxnResponseData
+    WriteTxnMarkers write_txn_markers write_txn_markers_request::WriteTxnMarkersRequestData write_txn_markers_response::WriteTxnMarkersResponseData
+    TxnOffsetCommit txn_offset_commit txn_offset_commit_request::TxnOffsetCommitRequestData txn_offset_commit_response::TxnOffsetCommitResponseData
+    DescribeTransactions describe_transactions describe_transactions_request::DescribeTransactionsRequestData describe_transactions_response::DescribeTransactionsResponseData
+    ListTransactions list_transactions list_transactions_request::ListTransactionsRequestData list_transactions_response::ListTransactionsResponseData
+    UpdateFeatures update_features update_features_request::UpdateFeaturesRequestData update_features_response::UpdateFeaturesResponseData
+    ListConfigResources list_config_resources list_config_resources_request::ListConfigResourcesRequestData list_config_resources_response::ListConfigResourcesResponseData
 }
 
 /// The page mark of `DescribeTopicPartitions`, which has the same name in the request and in the response.
@@ -242,5 +266,13 @@ pub mod page {
     pub use kacrab_protocol::generated::{
         describe_topic_partitions_request::Cursor as From,
         describe_topic_partitions_response::Cursor as Next,
+    };
+}
+
+/// Partitions of a topic in `ConsumerGroupHeartbeat`, which have the same name in the request and in the response.
+pub mod heartbeat_partitions {
+    pub use kacrab_protocol::generated::{
+        consumer_group_heartbeat_request::TopicPartitions as Owned,
+        consumer_group_heartbeat_response::TopicPartitions as Assigned,
     };
 }

@@ -37,7 +37,7 @@ impl Chance {
 fn whatever_comes_is_read_or_refused() {
     let one = std::env::var("WIRE_SEED").ok().map(|seed| seed.parse::<u64>().unwrap());
     let seeds = one.map_or(0..300, |seed| seed..seed + 1);
-    let advertised = Advertised::everything_readable();
+    let advertised = Advertised::everything_readable().with_unstable_versions();
     let mut taken = 0;
     for seed in seeds {
         let mut chance = Chance(seed);

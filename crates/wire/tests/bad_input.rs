@@ -78,8 +78,8 @@ fn unknown_keys_and_the_controllers_close() {
         assert_eq!(refused, WireError::UnknownApi { key });
     }
     // Known to the protocol, but not advertised.
-    let few = Advertised::new(&[ApiKey::Metadata, ApiKey::JoinGroup]);
-    assert_eq!(few.versions(ApiKey::JoinGroup), None);
+    let few = Advertised::new(&[ApiKey::Metadata, ApiKey::SaslHandshake]);
+    assert_eq!(few.versions(ApiKey::SaslHandshake), None);
     let refused = Request::read(frame(0, 9, NO_CLIENT), &few).unwrap_err();
     assert_eq!(refused, WireError::UnknownApi { key: 0 });
 }
@@ -103,6 +103,23 @@ fn unsupported_versions_close_but_for_api_versions() {
         let read = header(0, version, NO_CLIENT);
         assert!(matches!(read, Err(WireError::UnsupportedVersion { .. })), "{version}");
     }
+}
+
+/// KIP-939, as 4.3.1 does it: version 6 closes the connection unless `unstable.api.versions.enable` is set.
+#[test]
+fn unstable_versions_close_unless_they_are_asked_for() {
+    let stable = Advertised::new(&[ApiKey::InitProducerId, ApiKey::Produce]);
+    let sent = frame(22, 6, &[0xff, 0xff, 0, 0, 0, 0, 0, 0]);
+    let refused = Request::read(sent.clone(), &stable).unwrap_err();
+    let said = "InitProducerId is served in versions 0 to 5, found version 6";
+    assert!(refused.to_string().starts_with(said), "{refused}");
+    let unstable = stable.with_unstable_versions();
+    assert_eq!(Request::read(sent, &unstable).unwrap().reply_to.version, 6);
+    let refused = Request::read(frame(22, 7, NO_CLIENT), &unstable).unwrap_err();
+    assert!(matches!(refused, WireError::UnsupportedVersion { found: 7, .. }), "{refused}");
+    // Produce keeps its advertised start, which is not what is served.
+    let ranges: Vec<_> = unstable.ranges().iter().map(|&(_, v)| (v.min, v.max)).collect();
+    assert_eq!(ranges, [(0, 13), (0, 6)]);
 }
 
 #[test]
@@ -188,6 +205,18 @@ fn null_where_none_may_be_closes() {
     assert_eq!(refused(ApiKey::Produce, 3, &[0xff; 12]), null);
     assert_eq!(refused(ApiKey::ListOffsets, 1, &[0xff; 8]), null);
     assert_eq!(refused(ApiKey::ListOffsets, 6, &[0, 0, 0, 0, 0, 0, 0]), null);
+    // The metadata of a member's protocol, in the old form and in the compact one.
+    let join = |version, rest: &[u8]| refused(ApiKey::JoinGroup, version, rest);
+    let plain = [0, 1, b'g', 0, 0, 0, 9, 0, 0, 0, 1, b'c', 0, 0, 0, 1, 0, 1, b'r'];
+    assert_eq!(join(0, &[&plain[..], &[0xff; 4]].concat()), null);
+    assert_eq!(join(0, &[&plain[..], &[0; 4]].concat()), Ok(()));
+    let compact = [2, b'g', 0, 0, 0, 9, 0, 0, 0, 9, 1, 0, 2, b'c', 2, 2, b'r'];
+    assert_eq!(join(6, &[&compact[..], &[0, 0, 0]].concat()), null);
+    assert_eq!(join(6, &[&compact[..], &[1, 0, 0]].concat()), Ok(()));
+    // All offsets of a group are asked for by null from OffsetFetch 2 on, by nothing before.
+    let group = [&[0, 1, b'g'][..], &[0xff; 4]].concat();
+    assert_eq!(refused(ApiKey::OffsetFetch, 1, &group), null);
+    assert_eq!(refused(ApiKey::OffsetFetch, 2, &group), Ok(()));
     // All topics are asked for by null from Metadata 1 on, by nothing before.
     assert_eq!(refused(ApiKey::Metadata, 0, &[0xff; 4]), null);
     assert_eq!(refused(ApiKey::Metadata, 1, &[0xff; 4]), Ok(()));

@@ -1,4 +1,4 @@
-// franz-go; the verbs are explained in ../suite.py.
+// franz-go; the verbs are explained in ../suite.py, ../transactions.py and ../groups.py.
 package main
 
 import (
@@ -109,9 +109,16 @@ func offset(found kadm.ListedOffsets, err error, topic string, partition int32) 
 }
 
 func main() {
+	a := os.Args[1:]
+	switch a[0] {
+	case "copy":
+		copyLoop(context.Background(), a)
+	case "member":
+		member(a)
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), 110*time.Second)
 	defer cancel()
-	a := os.Args[1:]
 	switch a[0] {
 	case "produce":
 		produce(ctx, a[1], a[2], a[3], number(a[4]), a[5])

@@ -15,7 +15,7 @@ import org.apache.kafka.common.header.internals.RecordHeader;
 import org.apache.kafka.common.serialization.StringDeserializer;
 import org.apache.kafka.common.serialization.StringSerializer;
 
-/** The Java client; the verbs are explained in ../suite.py. */
+/** The Java client; the verbs are explained in ../suite.py, ../transactions.py and ../groups.py. */
 public final class Client {
     public static void main(String[] a) throws Exception {
         switch (a[0]) {
@@ -23,8 +23,19 @@ public final class Client {
             case "consume" -> consume(a[1], Arrays.asList(a).subList(2, a.length));
             case "seek" -> seek(a[1], new TopicPartition(a[2], Integer.parseInt(a[3])), Long.parseLong(a[4]));
             case "end" -> end(a[1], new TopicPartition(a[2], Integer.parseInt(a[3])));
+            case "copy" -> new Copier(a).run();
+            case "follow" -> Audit.follow(a[1], a[2], a[3]);
+            case "audit" -> Audit.run(a[1], a[2], a[3], a[4]);
+            case "member" -> Groups.run(a[1], a[2], a[3], a[4], a[5]);
             default -> throw new IllegalArgumentException(a[0]);
         }
+    }
+
+    static synchronized void say(Object... what) {
+        var line = new StringBuilder().append(System.nanoTime());
+        for (var word : what) line.append(' ').append(word);
+        System.out.println(line);
+        System.out.flush();
     }
 
     private static void produce(String bootstrap, String topic, String codec, int count, String prefix) throws Exception {

@@ -1,4 +1,4 @@
-//! `DescribeConfigs`, `AlterConfigs` and `IncrementalAlterConfigs`.
+//! `DescribeConfigs`, `AlterConfigs`, `IncrementalAlterConfigs` and `ListConfigResources`.
 
 use hanbeon::{
     BrokerScope, ConfigChange, ConfigOp, DescribedConfig, Env, Mode, TopicError, Update,
@@ -8,25 +8,31 @@ use hanbeon_wire::{
     Request,
     messages::{
         Text, alter_configs as replace_api, create_topics, describe_configs as describe_api,
-        incremental_alter_configs as alter_api, text,
+        incremental_alter_configs as alter_api, list_config_resources as list_api, text,
     },
 };
 
 use super::{Answered, metadata::no_topic, number, respond, words};
 use crate::dispatch::Node;
 
-/// What settings belong to, by the number on the wire (`org.apache.kafka.common.config.ConfigResource`).
+// What settings belong to, by the number on the wire (`org.apache.kafka.common.config.ConfigResource`).
+const TOPIC: i8 = 2;
+const BROKER: i8 = 4;
+const BROKER_LOGGER: i8 = 8;
+const CLIENT_METRICS: i8 = 16;
+const GROUP: i8 = 32;
+
+/// What settings belong to.
 enum Resource<'a> {
     Topic(&'a str),
     Broker(BrokerScope),
+    Group(&'a str),
 }
 
 /// A refusal with its words.
 type Refused = (ErrorCode, Option<Text>);
 
 fn resource<'a, E: Env>(node: &Node<E>, kind: i8, name: &'a str) -> Result<Resource<'a>, Refused> {
-    const TOPIC: i8 = 2;
-    const BROKER: i8 = 4;
     let refused = |why: &str| Err((ErrorCode::InvalidRequest, Some(text(why))));
     match kind {
         TOPIC => match TopicName::new(name) {
@@ -40,7 +46,8 @@ fn resource<'a, E: Env>(node: &Node<E>, kind: i8, name: &'a str) -> Result<Resou
         BROKER => refused(
             "a broker answers for itself only; its number is the node id of DescribeCluster",
         ),
-        _ => refused("settings belong to a topic (2) or a broker (4) here"),
+        GROUP => Ok(Resource::Group(name)),
+        _ => refused("settings belong to a topic (2), a broker (4) or a group (32) here"),
     }
 }
 
@@ -55,6 +62,8 @@ pub(super) fn describe<E: Env>(node: &Node<E>, request: &Request) -> Answered {
         let keys: Option<Vec<&str>> = wanted
             .configuration_keys
             .as_ref()
+            // No names ask for all of them, as null does.
+            .filter(|keys| !keys.is_empty())
             .map(|keys| keys.iter().map(|key| key.as_str()).collect());
         let found =
             resource(node, wanted.resource_type, name).and_then(|resource| match resource {
@@ -70,6 +79,10 @@ pub(super) fn describe<E: Env>(node: &Node<E>, request: &Request) -> Answered {
                 Resource::Broker(scope) => {
                     Ok(node.engine.describe_broker_config(scope, keys.as_deref()))
                 }
+                Resource::Group(id) => node
+                    .engine
+                    .describe_group_config(id, keys.as_deref())
+                    .map_err(|error| refusal(&error)),
             });
         let mut answer = describe_api::DescribeConfigsResult {
             resource_type: wanted.resource_type,
@@ -151,6 +164,7 @@ pub(super) fn replace<E: Env>(node: &Node<E>, request: &Request) -> Answered {
                     Resource::Broker(scope) => {
                         node.engine.replace_broker_config(scope, &settings, mode)
                     }
+                    Resource::Group(id) => node.engine.replace_group_config(id, &settings, mode),
                 }
                 .map_err(|error| refusal(&error))
             },
@@ -181,6 +195,7 @@ pub(super) fn alter<E: Env>(node: &Node<E>, request: &Request) -> Answered {
                     Resource::Broker(scope) => {
                         node.engine.alter_broker_config(scope, &changes, mode)
                     }
+                    Resource::Group(id) => node.engine.alter_group_config(id, &changes, mode),
                 }
                 .map_err(|error| refusal(&error))
             },
@@ -214,4 +229,44 @@ fn change(asked: &alter_api::AlterableConfig) -> Result<ConfigChange, Refused> {
         _ => return Err((ErrorCode::UnknownServerError, Some(text("an operation is 0 to 3")))),
     };
     Ok(ConfigChange { key: asked.name.as_str().to_owned(), op })
+}
+
+/// Lists what has settings (KIP-1142): topics and brokers always, a group when some were given to it. Version 0 asks about the settings of
+/// client metrics alone, which are not kept here, and neither are those of loggers.
+pub(super) fn list_resources<E: Env>(node: &Node<E>, request: &Request) -> Answered {
+    const KNOWN: [i8; 5] = [TOPIC, BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP];
+    let asked: list_api::Request = request.decode()?;
+    let wanted = match (request.reply_to.version, asked.resource_types.as_slice()) {
+        (0, _) => &[CLIENT_METRICS][..],
+        (_, []) => &KNOWN,
+        (_, some) => some,
+    };
+    let mut response = list_api::Response::default();
+    if wanted.iter().all(|kind| KNOWN.contains(kind)) {
+        response.config_resources = KNOWN
+            .iter()
+            .filter(|kind| wanted.contains(kind))
+            .flat_map(|&kind| named(node, kind))
+            .collect();
+    } else {
+        response.error_code = number(ErrorCode::UnsupportedVersion);
+    }
+    respond::<list_api::Request>(request, &response)
+}
+
+fn named<E: Env>(node: &Node<E>, resource_type: i8) -> Vec<list_api::ConfigResource> {
+    let names: Vec<String> = match resource_type {
+        TOPIC => {
+            node.engine.image().topics().iter().map(|topic| topic.name().to_string()).collect()
+        }
+        BROKER => vec![node.engine.node_id().get().to_string()],
+        GROUP => node.engine.configured_groups(),
+        _ => Vec::new(),
+    };
+    let named = |name: &String| list_api::ConfigResource {
+        resource_name: text(name),
+        resource_type,
+        ..Default::default()
+    };
+    names.iter().map(named).collect()
 }

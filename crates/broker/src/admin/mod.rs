@@ -2,6 +2,7 @@
 
 mod cluster;
 mod configs;
+pub(crate) mod features;
 mod metadata;
 mod partitions;
 mod producers;
@@ -23,7 +24,7 @@ use crate::{
 };
 
 /// What a request is answered with, or why the connection ends.
-type Answered = Result<Answer, WireError>;
+pub(crate) type Answered = Result<Answer, WireError>;
 
 /// Starts a request of any API but the fast ones.
 pub(crate) fn start<E: Env>(node: &Arc<Node<E>>, request: Request) -> Reply {
@@ -41,7 +42,6 @@ pub(crate) fn start<E: Env>(node: &Arc<Node<E>>, request: Request) -> Reply {
         ApiKey::DescribeCluster => finished(api, cluster::describe(node, &request)),
         ApiKey::ElectLeaders => finished(api, cluster::elect_leaders(node, &request)),
         ApiKey::DescribeConfigs => finished(api, configs::describe(node, &request)),
-        ApiKey::InitProducerId => blocking(node, request, producers::init_producer_id),
         ApiKey::DescribeProducers => blocking(node, request, producers::describe),
         ApiKey::ListOffsets => blocking(node, request, partitions::list_offsets),
         ApiKey::DeleteRecords => blocking(node, request, partitions::delete_records),
@@ -54,6 +54,8 @@ pub(crate) fn start<E: Env>(node: &Arc<Node<E>>, request: Request) -> Reply {
         ApiKey::CreatePartitions => blocking(node, request, topics::create_partitions),
         ApiKey::AlterConfigs => blocking(node, request, configs::replace),
         ApiKey::IncrementalAlterConfigs => blocking(node, request, configs::alter),
+        ApiKey::ListConfigResources => finished(api, configs::list_resources(node, &request)),
+        ApiKey::UpdateFeatures => blocking(node, request, features::update),
         _ => {
             tracing::error!(%api, "an API is advertised and has no answer");
             Reply::Close("an API without an answer")
@@ -81,17 +83,17 @@ fn blocking<E: Env>(
 }
 
 /// Writes a response.
-fn respond<M: RequestMessage>(request: &Request, response: &M::Response) -> Answered {
+pub(crate) fn respond<M: RequestMessage>(request: &Request, response: &M::Response) -> Answered {
     let mut out = BytesMut::with_capacity(256);
     request.reply_to.answer(response, &mut out)
 }
 
 /// A code as it stands in a response.
-const fn number(code: ErrorCode) -> i16 {
+pub(crate) const fn number(code: ErrorCode) -> i16 {
     code.number()
 }
 
 /// An error's words as they stand in a response.
-fn words(error: &dyn std::error::Error) -> Option<Text> {
+pub(crate) fn words(error: &dyn std::error::Error) -> Option<Text> {
     Some(text(&error.to_string()))
 }

@@ -1,42 +1,14 @@
-//! `InitProducerId` and `DescribeProducers`.
+//! `DescribeProducers`.
 
 use hanbeon::{Env, PartitionError, ProducerView};
 use hanbeon_records::{ErrorCode, TopicName};
 use hanbeon_wire::{
     Request,
-    messages::{describe_producers, init_producer_id as init, text},
+    messages::{describe_producers, text},
 };
 
 use super::{Answered, number, respond, words};
 use crate::dispatch::Node;
-
-/// Hands out a fresh id to an idempotent producer. Transactions have no coordinator here yet, and a client that asks for one is told so
-/// in a way that it does not retry.
-pub(super) fn init_producer_id<E: Env>(node: &Node<E>, request: &Request) -> Answered {
-    let asked: init::Request = request.decode()?;
-    let mut response = init::Response { producer_id: -1, producer_epoch: -1, ..Default::default() };
-    let code = match asked.transactional_id {
-        Some(id) if id.as_str().is_empty() => ErrorCode::InvalidRequest,
-        Some(_) => ErrorCode::UnsupportedVersion,
-        // An id without an epoch, or an epoch without an id, is half an identity (KIP-360).
-        None if (asked.producer_id == -1) != (asked.producer_epoch == -1) => {
-            ErrorCode::InvalidRequest
-        }
-        None => match node.engine.init_producer_id() {
-            Ok(identity) => {
-                response.producer_id = identity.id.get();
-                response.producer_epoch = identity.epoch.get();
-                ErrorCode::None
-            }
-            Err(error) => {
-                tracing::error!(%error, "no producer id");
-                error.code()
-            }
-        },
-    };
-    response.error_code = number(code);
-    respond::<init::Request>(request, &response)
-}
 
 /// Lists the producers that partitions remember (KIP-664).
 pub(super) fn describe<E: Env>(node: &Node<E>, request: &Request) -> Answered {

@@ -33,7 +33,7 @@ impl Script {
 }
 
 impl Service for Script {
-    fn start(&self, request: Request) -> Reply {
+    fn start(&self, _peer: &Peer, request: Request) -> Reply {
         let reply_to = request.reply_to;
         match (reply_to.api, reply_to.version) {
             (ApiKey::ApiVersions, _) => Reply::Now(answer(reply_to.correlation_id)),
@@ -50,7 +50,17 @@ impl Service for Script {
         }
     }
 
-    fn start_prepared(&self, request: Request) -> Reply {
+    fn joins(&self, request: &Request) -> bool {
+        request.reply_to.version == JOINED_PRODUCE.1
+    }
+
+    /// One beginning for all, under the number of the first; each is answered with its own.
+    fn start_together(&self, requests: Vec<Request>) -> Vec<Reply> {
+        drop(self.begin(&requests[0], false));
+        requests.iter().map(|request| Reply::Now(answer(request.reply_to.correlation_id))).collect()
+    }
+
+    fn start_prepared(&self, _peer: &Peer, request: Request) -> Reply {
         self.begin(&request, true)
     }
 }
@@ -79,13 +89,15 @@ impl Scene {
     async fn with_intake(limits: Limits, intake: Intake) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (stream, _) = listener.accept().await.unwrap();
+        let (stream, peer) = listener.accept().await.unwrap();
         let (sender, begun) = mpsc::unbounded_channel();
         let (stop, stopping) = watch::channel(false);
         let ended = tokio::spawn(async move {
             let service = Arc::new(Script(sender));
             let advertised = Advertised::everything_readable();
-            Connection::new(&*service, &advertised, limits, intake, stream).run(stopping).await
+            Connection::new((&*service, &advertised), peer, limits, intake, stream)
+                .run(stopping)
+                .await
         });
         Self { client, begun, stop, ended }
     }
@@ -139,6 +151,7 @@ fn frame(api: ApiKey, version: i16, correlation_id: i32) -> Vec<u8> {
 
 const PRODUCE: (ApiKey, i16) = (ApiKey::Produce, 3);
 const PREPARED_PRODUCE: (ApiKey, i16) = (ApiKey::Produce, 4);
+const JOINED_PRODUCE: (ApiKey, i16) = (ApiKey::Produce, 5);
 const METADATA: (ApiKey, i16) = (ApiKey::Metadata, 1);
 const API_VERSIONS: (ApiKey, i16) = (ApiKey::ApiVersions, 0);
 
@@ -175,6 +188,42 @@ async fn five_produces_start_at_once_and_are_answered_in_order() {
     }
     assert!(scene.begins(6).await.send(reply(6)).is_ok());
     scene.answers(6).await;
+}
+
+#[tokio::test]
+async fn what_has_arrived_together_starts_together_and_nothing_is_waited_for() {
+    let mut scene = Scene::standard().await;
+    // Five may be under way; the sixth and the seventh are the next run.
+    let mut all: Vec<_> = (1..=7).map(|id| asks(JOINED_PRODUCE, id)).collect();
+    all.push(asks(PRODUCE, 8));
+    scene.send(&all).await;
+    for (first, answered) in [(1, 1..=5), (6, 6..=7)] {
+        drop(scene.begins(first).await);
+        for id in answered {
+            scene.answers(id).await;
+        }
+    }
+    assert!(scene.begins(8).await.send(reply(8)).is_ok());
+    scene.answers(8).await;
+    // One that is alone starts alone, at once.
+    scene.send(&[asks(JOINED_PRODUCE, 9)]).await;
+    assert!(scene.begins(9).await.send(reply(9)).is_ok());
+    scene.answers(9).await;
+}
+
+#[tokio::test]
+async fn a_run_starts_before_what_does_not_join_it() {
+    let mut scene = Scene::standard().await;
+    let joined = [asks(JOINED_PRODUCE, 1), asks(JOINED_PRODUCE, 2)];
+    let others = [asks(PRODUCE, 3), asks(JOINED_PRODUCE, 4), asks(METADATA, 5)];
+    scene.send(&[&joined[..], &others].concat()).await;
+    drop(scene.begins(1).await);
+    for id in [3, 4, 5] {
+        assert!(scene.begins(id).await.send(reply(id)).is_ok());
+    }
+    for id in 1..=5 {
+        scene.answers(id).await;
+    }
 }
 
 #[tokio::test]

@@ -42,8 +42,17 @@ impl Running {
     }
 
     pub(crate) async fn with(change: impl FnOnce(BrokerOptions) -> BrokerOptions) -> Self {
+        Self::on(Options::broker(), change).await
+    }
+
+    /// With a line of `server.properties`.
+    pub(crate) async fn configured(key: &str, value: &str) -> Self {
+        Self::on(Options::broker().set(key, value).unwrap(), |options| options).await
+    }
+
+    async fn on(options: Options, change: impl FnOnce(BrokerOptions) -> BrokerOptions) -> Self {
         let home = tempfile::tempdir().unwrap();
-        let engine = Engine::open_with(home.path(), Options::broker().helpers(1)).unwrap();
+        let engine = Engine::open_with(home.path(), options.helpers(1)).unwrap();
         let options = change(BrokerOptions::new("127.0.0.1:0".parse().unwrap()));
         let broker = Broker::bind(engine.clone(), options).await.unwrap();
         let address = broker.local_address();

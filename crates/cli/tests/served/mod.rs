@@ -67,7 +67,8 @@ impl Chance {
             u64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos() % (1 << 60)).unwrap()
         });
         eprintln!(
-            "replay: SEED={seed} cargo test -p hanbeon-cli --test krafka {test} -- --nocapture"
+            "replay: SEED={seed} cargo test -p hanbeon-cli --test {} {test} -- --nocapture",
+            env!("CARGO_CRATE_NAME")
         );
         Self(seed)
     }

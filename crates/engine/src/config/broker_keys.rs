@@ -2,7 +2,7 @@
 //! (`kafka.server.KafkaConfig` and the classes it gathers, Kafka 4.3).
 
 use super::registry::{
-    Bounds::{self, Any, GzipLevel, OneOf, Range, Ratio},
+    Bounds::{self, Any, GzipLevel, OneOf, OneOfInAnyCase, Range, Ratio},
     ConfigKey,
     ConfigType::{self, Boolean, Double, Int, List, Long, Short, String},
     Owner,
@@ -45,15 +45,19 @@ pub(super) const KEYS: &[ConfigKey] = &[
     key("default.replication.factor", (Int, Some("1")), Range(1, 32767), ReadOnly, "Replicas of a topic whose creator does not say how many."),
     key("delete.topic.enable", (Boolean, Some("true")), Any, ReadOnly, "Whether topics can be deleted."),
     key("fetch.max.bytes", (Int, Some("57671680")), Range(1024, INT_MAX), ReadOnly, "Largest answer to a fetch in bytes; a single larger batch is still sent."),
+    key("group.consumer.assignment.interval.ms", (Int, Some("1000")), Range(0, INT_MAX), ClusterWide, "Milliseconds between two assignments of a group of the newer protocol."),
     key("group.consumer.assignors", (List, Some("uniform,range")), Any, ReadOnly, "How partitions can be spread over the members of a group of the newer protocol."),
-    key("group.consumer.heartbeat.interval.ms", (Int, Some("5000")), Range(1, INT_MAX), ClusterWide, "Milliseconds between heartbeats of a member of the newer protocol."),
+    key("group.consumer.heartbeat.interval.ms", (Int, Some("5000")), Range(1, INT_MAX), ReadOnly, "Milliseconds between heartbeats of a member of the newer protocol."),
+    key("group.consumer.max.assignment.interval.ms", (Int, Some("15000")), Range(0, INT_MAX), ReadOnly, "Largest interval between assignments a group may set."),
     key("group.consumer.max.heartbeat.interval.ms", (Int, Some("15000")), Range(1, INT_MAX), ReadOnly, "Largest heartbeat interval a group may set."),
     key("group.consumer.max.session.timeout.ms", (Int, Some("60000")), Range(1, INT_MAX), ReadOnly, "Largest session timeout a group may set."),
     key("group.consumer.max.size", (Int, Some("2147483647")), Range(1, INT_MAX), ReadOnly, "Members a group of the newer protocol may have."),
-    key("group.consumer.migration.policy", (String, Some("bidirectional")), OneOf(&["disabled", "downgrade", "upgrade", "bidirectional"]), ReadOnly, "Which way a group may change between the classic and the newer protocol while it is in use."),
+    key("group.consumer.migration.policy", (String, Some("bidirectional")), OneOfInAnyCase(&["disabled", "downgrade", "upgrade", "bidirectional"]), ReadOnly, "Which way a group may change between the classic and the newer protocol while it is in use."),
+    key("group.consumer.min.assignment.interval.ms", (Int, Some("0")), Range(0, INT_MAX), ReadOnly, "Smallest interval between assignments a group may set."),
     key("group.consumer.min.heartbeat.interval.ms", (Int, Some("5000")), Range(1, INT_MAX), ReadOnly, "Smallest heartbeat interval a group may set."),
     key("group.consumer.min.session.timeout.ms", (Int, Some("45000")), Range(1, INT_MAX), ReadOnly, "Smallest session timeout a group may set."),
-    key("group.consumer.session.timeout.ms", (Int, Some("45000")), Range(1, INT_MAX), ClusterWide, "Milliseconds without a heartbeat after which a member of the newer protocol is put out."),
+    key("group.consumer.regex.refresh.interval.ms", (Int, Some("600000")), Range(10_000, INT_MAX), ReadOnly, "Milliseconds after which the topics of a regular expression that a group of the newer protocol subscribes to are looked up again although no topic changed."),
+    key("group.consumer.session.timeout.ms", (Int, Some("45000")), Range(1, INT_MAX), ReadOnly, "Milliseconds without a heartbeat after which a member of the newer protocol is put out."),
     key("group.coordinator.rebalance.protocols", (List, Some("classic,consumer,streams")), OneOf(&["classic", "consumer", "share", "streams"]), ReadOnly, "Group protocols that are spoken."),
     key("group.initial.rebalance.delay.ms", (Int, Some("3000")), Range(0, INT_MAX), ReadOnly, "Milliseconds an empty classic group waits for more members before its first rebalance."),
     key("group.max.session.timeout.ms", (Int, Some("1800000")), Range(1, INT_MAX), ReadOnly, "Largest session timeout a classic member may ask for."),
@@ -156,4 +160,5 @@ pub(super) const KEYS: &[ConfigKey] = &[
     key("transaction.two.phase.commit.enable", (Boolean, Some("false")), Any, ReadOnly, "Whether transactions may be prepared and left open (KIP-939)."),
     key("transactional.id.expiration.ms", (Int, Some("604800000")), Range(1, INT_MAX), ReadOnly, "Milliseconds without use after which a transactional id is forgotten."),
     key("unclean.leader.election.enable", (Boolean, Some("false")), Any, ClusterWide, "unclean.leader.election.enable of topics that do not say."),
+    key("unstable.api.versions.enable", (Boolean, Some("false")), Any, ReadOnly, "Whether versions of APIs are served whose form may still change: InitProducerId 6 (KIP-939)."),
 ];

@@ -1,7 +1,7 @@
 //! Which of several values of a key counts, and where it came from.
 //!
 //! ```text
-//!   topic override > dynamic, this broker > dynamic, all brokers > static (server.properties) > default
+//!   topic or group override > dynamic, this broker > dynamic, all brokers > static (server.properties) > default
 //! ```
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -25,6 +25,8 @@ pub enum ConfigSource {
     StaticBroker,
     /// Nobody gave it.
     Default,
+    /// Given to the group.
+    Group,
 }
 
 impl ConfigSource {
@@ -37,6 +39,7 @@ impl ConfigSource {
             Self::DynamicDefaultBroker => 3,
             Self::StaticBroker => 4,
             Self::Default => 5,
+            Self::Group => 8,
         }
     }
 }
@@ -112,12 +115,16 @@ impl BrokerLayers {
         self.given(key.name).chain(default).collect()
     }
 
-    /// All values of a topic key, the one that counts first.
-    fn topic(&self, key: &ConfigKey, overrides: &Overrides) -> Vec<Layered> {
+    /// All values of a topic's or group's key, the one that counts first.
+    fn owned(&self, key: &ConfigKey, overrides: &Overrides) -> Vec<Layered> {
+        let source = match key.owner {
+            Owner::Group => ConfigSource::Group,
+            Owner::Topic | Owner::Broker | Owner::Client => ConfigSource::Topic,
+        };
         let own = overrides.get(key.name).map(|value| Layered {
             name: key.name,
             value: value.clone(),
-            source: ConfigSource::Topic,
+            source,
         });
         let given = key.synonyms.iter().flat_map(|&(name, scale)| {
             self.given(name)
@@ -132,13 +139,13 @@ impl BrokerLayers {
         own.into_iter().chain(given).chain(default).collect()
     }
 
-    /// The value of a topic key that counts.
-    pub(crate) fn topic_value(&self, key: &ConfigKey, overrides: &Overrides) -> Option<String> {
-        self.topic(key, overrides).into_iter().next().map(|layered| layered.value)
+    /// The value of a topic's or group's key that counts.
+    pub(crate) fn owned_value(&self, key: &ConfigKey, overrides: &Overrides) -> Option<String> {
+        self.owned(key, overrides).into_iter().next().map(|layered| layered.value)
     }
 
-    pub(crate) fn describe_topic(&self, key: &ConfigKey, overrides: &Overrides) -> DescribedConfig {
-        describe(key, &self.topic(key, overrides))
+    pub(crate) fn describe_owned(&self, key: &ConfigKey, overrides: &Overrides) -> DescribedConfig {
+        describe(key, &self.owned(key, overrides))
     }
 
     pub(crate) fn describe_broker(&self, key: &ConfigKey) -> DescribedConfig {
@@ -215,6 +222,14 @@ impl Settings {
         value::boolean(&self.text(key)?)
     }
 
+    /// The number that counts for a group with these overrides; 0 for a key that is no group's.
+    pub(crate) fn group_int(&self, key: &str, overrides: &Overrides) -> i32 {
+        let value =
+            registry::group_key(key).ok().and_then(|key| self.0.owned_value(key, overrides));
+        let long = value.and_then(|text| value::long(&text)).unwrap_or(0);
+        i32::try_from(long).unwrap_or(i32::MAX)
+    }
+
     /// The entries of a list; empty when it has no value.
     #[must_use]
     pub fn list(&self, key: &str) -> Vec<String> {
@@ -226,6 +241,7 @@ impl Settings {
 fn key_of(owner: Owner, name: &str) -> Result<&'static ConfigKey, ConfigError> {
     match owner {
         Owner::Topic => registry::topic_key(name),
+        Owner::Group => registry::group_key(name),
         Owner::Broker | Owner::Client => registry::broker_key(name),
     }
 }
@@ -312,7 +328,7 @@ mod tests {
     fn the_stronger_layer_counts_and_all_are_shown() {
         let mut broker = layers();
         let key = topic_key("max.message.bytes").unwrap();
-        let described = broker.describe_topic(key, &Overrides::new());
+        let described = broker.describe_owned(key, &Overrides::new());
         assert_eq!(described.source, ConfigSource::Default);
         assert_eq!(described.synonyms.len(), 1);
         assert_eq!(described.synonyms[0].name, "message.max.bytes");
@@ -320,7 +336,7 @@ mod tests {
         broker.fixed.insert("message.max.bytes", "2000".to_owned());
         broker.all_brokers.insert("message.max.bytes", "3000".to_owned());
         let own = Overrides::from([("max.message.bytes", "4000".to_owned())]);
-        let described = broker.describe_topic(key, &own);
+        let described = broker.describe_owned(key, &own);
         let seen: Vec<_> =
             described.synonyms.iter().map(|s| (s.value.as_deref().unwrap(), s.source)).collect();
         assert_eq!(
@@ -332,7 +348,7 @@ mod tests {
                 ("1048588", ConfigSource::Default),
             ]
         );
-        assert_eq!(broker.topic_value(key, &Overrides::new()).as_deref(), Some("3000"));
+        assert_eq!(broker.owned_value(key, &Overrides::new()).as_deref(), Some("3000"));
     }
 
     #[test]
@@ -340,20 +356,20 @@ mod tests {
         let mut broker = layers();
         let key = topic_key("retention.ms").unwrap();
         broker.fixed.insert("log.retention.hours", "2".to_owned());
-        assert_eq!(broker.topic_value(key, &Overrides::new()).as_deref(), Some("7200000"));
+        assert_eq!(broker.owned_value(key, &Overrides::new()).as_deref(), Some("7200000"));
         broker.fixed.insert("log.retention.minutes", "3".to_owned());
-        assert_eq!(broker.topic_value(key, &Overrides::new()).as_deref(), Some("180000"));
+        assert_eq!(broker.owned_value(key, &Overrides::new()).as_deref(), Some("180000"));
         broker.fixed.insert("log.retention.ms", "7".to_owned());
-        assert_eq!(broker.topic_value(key, &Overrides::new()).as_deref(), Some("7"));
+        assert_eq!(broker.owned_value(key, &Overrides::new()).as_deref(), Some("7"));
         broker.fixed.clear();
         broker.fixed.insert("log.retention.hours", "-1".to_owned());
-        assert_eq!(broker.topic_value(key, &Overrides::new()).as_deref(), Some("-1"));
+        assert_eq!(broker.owned_value(key, &Overrides::new()).as_deref(), Some("-1"));
     }
 
     #[test]
     fn lists_can_be_added_to_and_taken_from() {
         let broker = layers();
-        let effective = |key: &'static ConfigKey| broker.topic_value(key, &Overrides::new());
+        let effective = |key: &'static ConfigKey| broker.owned_value(key, &Overrides::new());
         let op = |op| ConfigChange { key: "cleanup.policy".to_owned(), op };
         let append = [op(ConfigOp::Append("compact".to_owned()))];
         let both = apply_changes(Owner::Topic, &Overrides::new(), &append, effective).unwrap();

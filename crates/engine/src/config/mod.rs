@@ -17,6 +17,7 @@
 
 mod broker_keys;
 mod client_keys;
+mod group_keys;
 mod layers;
 pub mod registry;
 mod topic_keys;
@@ -25,6 +26,7 @@ mod value;
 
 use std::fmt;
 
+pub(crate) use group_keys::LIMITS as GROUP_LIMITS;
 pub(crate) use layers::{BrokerLayers, Overrides, apply_changes, replacement};
 pub use layers::{ConfigSource, ConfigSynonym, DescribedConfig, Settings};
 pub use registry::{ConfigKey, ConfigType, Owner, Update};

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{ConfigError, broker_keys, client_keys, topic_keys, value};
+use super::{ConfigError, broker_keys, client_keys, group_keys, topic_keys, value};
 
 /// Who reads a setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -13,6 +13,8 @@ pub enum Owner {
     Broker,
     /// A topic.
     Topic,
+    /// A group.
+    Group,
 }
 
 impl Owner {
@@ -23,6 +25,7 @@ impl Owner {
             Self::Client => "give it to the producer or consumer",
             Self::Broker => "give it to the server (or to the engine's options)",
             Self::Topic => "give it to the topic when it is created, or alter it there",
+            Self::Group => "alter it for the group, as GROUP resource",
         }
     }
 }
@@ -33,6 +36,7 @@ impl fmt::Display for Owner {
             Self::Client => "client",
             Self::Broker => "broker",
             Self::Topic => "topic",
+            Self::Group => "group",
         })
     }
 }
@@ -101,6 +105,8 @@ pub(crate) enum Bounds {
     Ratio,
     /// One of these words; in a list, each entry.
     OneOf(&'static [&'static str]),
+    /// One of these words, written small or large.
+    OneOfInAnyCase(&'static [&'static str]),
     /// -1, or 1 to 9.
     GzipLevel,
 }
@@ -125,7 +131,7 @@ pub struct ConfigKey {
     /// `None`: no value unless somebody gives one.
     pub(crate) default: Option<&'static str>,
     pub(crate) bounds: Bounds,
-    /// Broker keys that stand for a topic key, strongest first; for a broker key: other spellings of itself.
+    /// Broker keys that stand for a topic's or group's key, strongest first; for a broker key: other spellings of itself.
     pub(crate) synonyms: &'static [(&'static str, Scale)],
     pub(crate) update: Update,
     pub(crate) documentation: &'static str,
@@ -195,6 +201,12 @@ pub const fn broker_keys() -> &'static [ConfigKey] {
     broker_keys::KEYS
 }
 
+/// All settings of groups, by name.
+#[must_use]
+pub const fn group_keys() -> &'static [ConfigKey] {
+    group_keys::KEYS
+}
+
 /// The topic setting called `name`.
 ///
 /// # Errors
@@ -209,6 +221,14 @@ pub fn topic_key(name: &str) -> Result<&'static ConfigKey, ConfigError> {
 /// As [`topic_key`].
 pub fn broker_key(name: &str) -> Result<&'static ConfigKey, ConfigError> {
     find(broker_keys::KEYS, name).ok_or_else(|| misplaced(name, Owner::Broker))
+}
+
+/// The group setting called `name`.
+///
+/// # Errors
+/// As [`topic_key`].
+pub fn group_key(name: &str) -> Result<&'static ConfigKey, ConfigError> {
+    find(group_keys::KEYS, name).ok_or_else(|| misplaced(name, Owner::Group))
 }
 
 /// The name of the client setting called `name`.
@@ -237,6 +257,7 @@ fn misplaced(name: &str, asked: Owner) -> ConfigError {
         find(topic_keys::KEYS, name).map(|key| (key.name, Owner::Topic)),
         find_client(name).map(|key| (key, Owner::Client)),
         find(broker_keys::KEYS, name).map(|key| (key.name, Owner::Broker)),
+        find(group_keys::KEYS, name).map(|key| (key.name, Owner::Group)),
     ];
     match elsewhere.into_iter().flatten().find(|(_, owner)| *owner != asked) {
         Some((key, owner)) => ConfigError::WrongOwner { key, owner, asked },
@@ -249,6 +270,7 @@ fn nearest(name: &str, asked: Owner) -> Option<&'static str> {
     let names: Vec<&'static str> = match asked {
         Owner::Topic => topic_keys::KEYS.iter().map(|key| key.name).collect(),
         Owner::Broker => broker_keys::KEYS.iter().map(|key| key.name).collect(),
+        Owner::Group => group_keys::KEYS.iter().map(|key| key.name).collect(),
         Owner::Client => client_keys::KEYS.to_vec(),
     };
     let close = names.into_iter().map(|key| (distance(name, key), key)).min()?;
@@ -285,7 +307,7 @@ mod tests {
 
     #[test]
     fn the_tables_are_sorted_and_without_doubles() {
-        for keys in [topic_keys(), broker_keys()] {
+        for keys in [topic_keys(), broker_keys(), group_keys()] {
             for pair in keys.windows(2) {
                 assert!(pair[0].name < pair[1].name, "{} before {}", pair[0].name, pair[1].name);
             }
@@ -296,7 +318,7 @@ mod tests {
 
     #[test]
     fn every_default_is_a_value_its_key_may_have() {
-        for key in topic_keys().iter().chain(broker_keys()) {
+        for key in topic_keys().iter().chain(broker_keys()).chain(group_keys()) {
             if let Some(default) = key.default {
                 value::check(key, default).unwrap_or_else(|e| panic!("{e}"));
             }
@@ -305,8 +327,8 @@ mod tests {
     }
 
     #[test]
-    fn every_synonym_of_a_topic_key_is_a_broker_key_of_the_same_type() {
-        for key in topic_keys() {
+    fn every_synonym_of_a_topic_or_group_key_is_a_broker_key_of_the_same_type() {
+        for key in topic_keys().iter().chain(group_keys()) {
             for (name, _) in key.synonyms {
                 let synonym = broker_key(name).unwrap();
                 if key.name.starts_with("segment.ms") || key.config_type == synonym.config_type {
@@ -329,6 +351,8 @@ mod tests {
         assert_eq!(owner(topic_key("max.in.flight.requests.per.connection")), Owner::Client);
         assert_eq!(owner(broker_key("enable.idempotence")), Owner::Client);
         assert_eq!(owner(broker_key("cleanup.policy")), Owner::Topic);
+        assert_eq!(owner(topic_key("consumer.session.timeout.ms")), Owner::Group);
+        assert_eq!(owner(group_key("session.timeout.ms")), Owner::Client);
         assert!(matches!(
             client_key("min.insync.replicas"),
             Err(ConfigError::WrongOwner { owner: Owner::Topic, .. })

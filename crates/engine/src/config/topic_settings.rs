@@ -18,7 +18,7 @@ struct Texts<'a> {
 impl Texts<'_> {
     fn text(&self, name: &str) -> Result<String, ConfigError> {
         let key = registry::topic_key(name)?;
-        Ok(self.broker.topic_value(key, self.overrides).unwrap_or_default())
+        Ok(self.broker.owned_value(key, self.overrides).unwrap_or_default())
     }
 
     fn long(&self, name: &str) -> Result<i64, ConfigError> {

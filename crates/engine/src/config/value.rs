@@ -10,14 +10,22 @@ pub(super) fn check(key: &'static ConfigKey, text: &str) -> Result<(), ConfigErr
     let fits = match key.config_type {
         ConfigType::Boolean => boolean(text).is_some_and(|_| match key.bounds {
             Bounds::OneOf(words) => words.contains(&text.trim().to_ascii_lowercase().as_str()),
-            Bounds::Any | Bounds::Range(..) | Bounds::Ratio | Bounds::GzipLevel => true,
+            Bounds::Any
+            | Bounds::Range(..)
+            | Bounds::Ratio
+            | Bounds::OneOfInAnyCase(_)
+            | Bounds::GzipLevel => true,
         }),
         ConfigType::Short => whole(text, i64::from(i16::MIN), i64::from(i16::MAX), key.bounds),
         ConfigType::Int => whole(text, i64::from(i32::MIN), i64::from(i32::MAX), key.bounds),
         ConfigType::Long => whole(text, i64::MIN, i64::MAX, key.bounds),
         ConfigType::Double => double(text).is_some_and(|number| match key.bounds {
             Bounds::Ratio => (0.0..=1.0).contains(&number),
-            Bounds::Any | Bounds::Range(..) | Bounds::OneOf(_) | Bounds::GzipLevel => true,
+            Bounds::Any
+            | Bounds::Range(..)
+            | Bounds::OneOf(_)
+            | Bounds::OneOfInAnyCase(_)
+            | Bounds::GzipLevel => true,
         }),
         ConfigType::String | ConfigType::Class | ConfigType::Password => word(text, key.bounds),
         ConfigType::List => list(text).all(|entry| word(entry, key.bounds)),
@@ -65,7 +73,7 @@ fn whole(text: &str, min: i64, max: i64, bounds: Bounds) -> bool {
             && match bounds {
                 Bounds::Range(low, high) => (low..=high).contains(&number),
                 Bounds::GzipLevel => number == -1 || (1..=9).contains(&number),
-                Bounds::Any | Bounds::Ratio | Bounds::OneOf(_) => true,
+                Bounds::Any | Bounds::Ratio | Bounds::OneOf(_) | Bounds::OneOfInAnyCase(_) => true,
             }
     })
 }
@@ -73,6 +81,9 @@ fn whole(text: &str, min: i64, max: i64, bounds: Bounds) -> bool {
 fn word(text: &str, bounds: Bounds) -> bool {
     match bounds {
         Bounds::OneOf(words) => words.contains(&text.trim()),
+        Bounds::OneOfInAnyCase(words) => {
+            words.iter().any(|word| word.eq_ignore_ascii_case(text.trim()))
+        }
         Bounds::Any | Bounds::Range(..) | Bounds::Ratio | Bounds::GzipLevel => true,
     }
 }
@@ -88,7 +99,9 @@ fn expected(key: &ConfigKey) -> String {
         (Bounds::OneOf(words), ConfigType::List) => {
             format!("one or more of {} with commas between them", words.join(", "))
         }
-        (Bounds::OneOf(words), _) => format!("one of {}", words.join(", ")),
+        (Bounds::OneOf(words) | Bounds::OneOfInAnyCase(words), _) => {
+            format!("one of {}", words.join(", "))
+        }
         (Bounds::Any, ConfigType::Boolean) => "true or false".to_owned(),
         (Bounds::Any, ConfigType::Double) => "a number".to_owned(),
         (Bounds::Any, ConfigType::Short | ConfigType::Int | ConfigType::Long) => {
@@ -104,7 +117,7 @@ fn expected(key: &ConfigKey) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::registry::topic_key;
+    use crate::config::registry::{broker_key, topic_key};
 
     fn taken(name: &str, text: &str) -> bool {
         check(topic_key(name).unwrap(), text).is_ok()
@@ -126,6 +139,9 @@ mod tests {
         assert!(!taken("min.cleanable.dirty.ratio", "NaN"));
         assert!(!taken("compression.gzip.level", "0"));
         assert!(!taken("remote.storage.enable", "true"));
+        let policy = |text| check(broker_key("group.consumer.migration.policy").unwrap(), text);
+        assert!(policy("UPGRADE").is_ok() && policy("Bidirectional").is_ok());
+        assert!(policy("sideways").is_err());
     }
 
     #[test]

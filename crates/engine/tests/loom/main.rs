@@ -3,17 +3,25 @@
 #![cfg(hanbeon_loom)]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "../../src/group_consumer/seats.rs"]
+#[allow(dead_code, reason = "the model uses a part of it")]
+mod seats;
 #[path = "../../src/waiters.rs"]
 #[allow(dead_code, reason = "the model uses a part of it")]
 mod waiters;
 
-use std::task::{Context, Wake, Waker};
+use std::{
+    task::{Context, Wake, Waker},
+    time::Duration,
+};
 
+use hanbeon_group::Name;
 use hanbeon_log::{
     Published,
-    sync::{Arc, thread},
+    sync::{Arc, AtomicU64, Ordering, thread},
 };
 use hanbeon_records::Offset;
+use seats::{MemberKey, Seats};
 use waiters::{End, Ends, Parking};
 
 /// Counts wake-ups; of std, since wakers are.
@@ -61,5 +69,39 @@ fn r3_who_found_nothing_is_woken_by_the_rise_it_missed() {
                 parking.poll(End::Committed, goal, &mut seat, &mut cx, || offset(end.get()));
             assert!(again.is_ready());
         }
+    });
+}
+
+/// A member speaks while another one changes the group and nudges it: it heard of the change, or is due to ask again.
+#[test]
+fn a_change_that_a_member_did_not_hear_of_makes_it_speak_again() {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound.get_or_insert(3);
+    builder.check(|| {
+        let key = |id: &str| MemberKey {
+            group: Name::new("g").unwrap(),
+            member_id: Name::new(id).unwrap(),
+        };
+        let (member, other) = (key("1"), key("2"));
+        let (seats, epoch) = (Arc::new(Seats::default()), Arc::new(AtomicU64::new(0)));
+        seats.take(member.clone());
+        let changing = {
+            let (seats, epoch) = (Arc::clone(&seats), Arc::clone(&epoch));
+            thread::spawn(move || {
+                epoch.store(1, Ordering::Release);
+                seats.nudge_others(&other);
+            })
+        };
+        let woken = std::sync::Arc::new(Woken::default());
+        let waker = Waker::from(std::sync::Arc::clone(&woken));
+        let turn = seats.begin_to_speak(&member);
+        let heard = epoch.load(Ordering::Acquire);
+        turn.spoken(Duration::from_secs(5));
+        let waits = seats.poll(&member, Duration::ZERO, &Context::from_waker(&waker)).is_pending();
+        changing.join().unwrap();
+        let due = seats.due(&member) == Duration::ZERO;
+        assert!(heard == 1 || due, "lost nudge: it heard nothing and is not asked");
+        let count = woken.0.load(std::sync::atomic::Ordering::SeqCst);
+        assert!(!(waits && due) || count == 1, "lost wake-up: it is due and nobody says so");
     });
 }

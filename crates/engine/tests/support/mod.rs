@@ -2,12 +2,12 @@
 #![allow(dead_code, reason = "each test takes what it needs")]
 
 use bytes::Bytes;
-use hanbeon::ProducerIdentity;
+use hanbeon::{ProducerIdentity, txn::Producer};
 use hanbeon_records::{BatchRef, crc32c, write_varint};
 
 /// A plain batch of these values.
 pub(crate) fn batch(values: &[&str]) -> Bytes {
-    build(now(), (-1, -1, -1), values)
+    build(PLAIN, now(), (-1, -1, -1), values)
 }
 
 /// A batch of an idempotent producer.
@@ -22,7 +22,12 @@ pub(crate) fn idempotent_at(
     sequence: i32,
     values: &[&str],
 ) -> Bytes {
-    build(now, (producer.id.get(), producer.epoch.get(), sequence), values)
+    build(PLAIN, now, (producer.id.get(), producer.epoch.get(), sequence), values)
+}
+
+/// A batch inside a transaction.
+pub(crate) fn in_transaction(producer: Producer, sequence: i32, values: &[&str]) -> Bytes {
+    build(TRANSACTIONAL, now(), (producer.id.get(), producer.epoch.get(), sequence), values)
 }
 
 fn now() -> i64 {
@@ -30,10 +35,19 @@ fn now() -> i64 {
     i64::try_from(now).unwrap()
 }
 
-fn build(now: i64, (id, epoch, sequence): (i64, i16, i32), values: &[&str]) -> Bytes {
+/// Attributes.
+const PLAIN: i16 = 0;
+const TRANSACTIONAL: i16 = 0x10;
+
+fn build(
+    attributes: i16,
+    now: i64,
+    (id, epoch, sequence): (i64, i16, i32),
+    values: &[&str],
+) -> Bytes {
     let count = i32::try_from(values.len()).unwrap();
     let mut tail = Vec::new();
-    tail.extend(0_i16.to_be_bytes());
+    tail.extend(attributes.to_be_bytes());
     tail.extend((count - 1).to_be_bytes());
     tail.extend(now.to_be_bytes());
     tail.extend(now.to_be_bytes());

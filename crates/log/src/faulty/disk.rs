@@ -394,6 +394,26 @@ impl Disk {
         disk
     }
 
+    /// What a process that was killed leaves: everything, though no lock.
+    pub(crate) fn killed(&self) -> Self {
+        let kept = |(id, file): (&u64, &FileNode)| {
+            let content = file.content.clone();
+            (*id, FileNode { durable: content.clone(), content, ..FileNode::default() })
+        };
+        let named = |(id, dir): (&u64, &DirNode)| {
+            let entries = dir.entries.clone();
+            (*id, DirNode { durable: entries.clone(), entries, pending: Vec::new() })
+        };
+        let mut disk = Self {
+            files: self.files.iter().map(kept).collect(),
+            dirs: self.dirs.iter().map(named).collect(),
+            next_id: self.next_id,
+            ..Self::default()
+        };
+        disk.forget_unlinked();
+        disk
+    }
+
     /// A few pages of what is or was in files, so that whole old batches turn up in wrong places.
     fn some_pages(&self, rng: &mut Rng) -> Vec<Box<[u8]>> {
         let all = self.files.values().flat_map(|file| [&file.content, &file.durable]);

@@ -36,6 +36,12 @@ pub enum FaultKind {
     NoSpace,
     /// A write puts down a part and reports an error.
     ShortWrite,
+    /// The process dies inside an operation, and so does whatever it asks for afterwards but reads. Of a write the front is there: `bytes`
+    /// modulo one more than its length. See [`crate::CrashDir::killed`].
+    Kill {
+        /// Any number.
+        bytes: u64,
+    },
     /// A sync reports an error once and *marks the pages clean*: they are not on the medium, reads show them, and the next
     /// sync says that all is well ("fsyncgate", what Linux does on ext4 and XFS).
     Sync,
@@ -49,7 +55,7 @@ impl FaultKind {
     pub const fn hits(self, operation: Operation) -> bool {
         use Operation::{Create, CreateDir, Read, Reserve, SetLen, Sync, SyncDir, Write};
         match self {
-            Self::Error => !matches!(operation, Read),
+            Self::Error | Self::Kill { .. } => !matches!(operation, Read),
             Self::NoSpace => matches!(operation, Create | CreateDir | Write | Reserve | SetLen),
             Self::ShortWrite => matches!(operation, Write),
             Self::Sync => matches!(operation, Sync | SyncDir),
@@ -60,7 +66,9 @@ impl FaultKind {
     pub(crate) fn error(self) -> io::Error {
         let kind = match self {
             Self::NoSpace => io::ErrorKind::StorageFull,
-            Self::Error | Self::ShortWrite | Self::Sync | Self::Read => io::ErrorKind::Other,
+            Self::Error | Self::ShortWrite | Self::Kill { .. } | Self::Sync | Self::Read => {
+                io::ErrorKind::Other
+            }
         };
         io::Error::new(kind, format!("injected fault: {self:?}"))
     }

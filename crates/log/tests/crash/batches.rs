@@ -67,6 +67,7 @@ pub(crate) fn client_batch(
 ) -> Bytes {
     let count = rng.range(1, 6);
     let value_max = match rng.range(0, 10) {
+        1..10 if bytes_max > 9_000 => bytes_max,
         0 => 6000,
         1 | 2 => 1500,
         _ => 400,

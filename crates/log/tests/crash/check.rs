@@ -5,8 +5,8 @@ use std::io::IoSlice;
 use bytes::Bytes;
 use hanbeon_log::{
     CrashDir, Dir, EntryKind, FileName, FileStage, FirstBatch, Isolation, LeaderEpochs, LogFile,
-    MemDir, OffsetIndexView, Open, Partition, SegmentFile, SegmentFileName, TimeIndexView,
-    TimeQuery, TxnIndexView,
+    MemDir, OffsetIndexView, Open, Partition, SegmentFile, SegmentFileName, Shutdown,
+    TimeIndexView, TimeQuery, TxnIndexView,
 };
 use hanbeon_records::{BatchRef, LeaderEpoch, Millis, Offset};
 
@@ -47,7 +47,7 @@ impl World {
         let mut sequence = std::mem::take(&mut self.model.batches);
         let mut floor = self.model.floor;
         match doubt {
-            Some(Doubt::Append(stored)) => sequence.push(stored),
+            Some(Doubt::Append(run)) => sequence.extend(run),
             Some(Doubt::Truncate { to }) => floor = floor.min(to),
             None => {}
         }
@@ -94,7 +94,7 @@ impl World {
     /// L5, P5: what was recovered with snapshots, checkpoints and indexes equals what the batches alone tell.
     pub(crate) fn check_against_scratch(&self) -> Verdict<()> {
         let bare = only_logs(&self.dir)?;
-        let saved = Saved { recovery_point: 0, log_start: self.model.start, clean: false };
+        let saved = Saved { log_start: self.model.start, ..Saved::nothing(Shutdown::Unclean) };
         let options = options(&self.config, &saved, self.epoch, self.now);
         let (scratch, _) = Partition::open(bare.clone(), options)
             .map_err(|error| format!("a scan from scratch: {error}"))?;

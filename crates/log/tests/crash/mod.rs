@@ -3,4 +3,5 @@
 pub(crate) mod batches;
 pub(crate) mod check;
 pub(crate) mod rng;
+pub(crate) mod run;
 pub(crate) mod world;

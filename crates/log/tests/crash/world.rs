@@ -30,8 +30,11 @@ const TRANSACTIONAL: [i64; 2] = [200, 201];
 
 /// What may have happened when the power went in the middle of a call.
 pub(crate) enum Doubt {
-    Append(Stored),
-    Truncate { to: i64 },
+    /// All of these, or a prefix.
+    Append(Vec<Stored>),
+    Truncate {
+        to: i64,
+    },
 }
 
 /// What the log must hold.
@@ -53,6 +56,25 @@ pub(crate) struct Saved {
     pub(crate) recovery_point: i64,
     pub(crate) log_start: i64,
     pub(crate) clean: bool,
+    /// What an opening is told that does not find the log closed.
+    pub(crate) otherwise: Shutdown,
+}
+
+impl Saved {
+    pub(crate) fn nothing(otherwise: Shutdown) -> Self {
+        Self { recovery_point: 0, log_start: 0, clean: false, otherwise }
+    }
+}
+
+/// How a process ends, and what the next one is told of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// Small batches, and power cuts that are told as such.
+    PowerCut,
+    /// Batches that are large beside what a last write can be, and kills that are told as such.
+    Kill,
+    /// The same, and power cuts that are told as kills: a lie, to be found out.
+    CutToldAsKill,
 }
 
 /// How many of everything there were.
@@ -63,6 +85,8 @@ pub(crate) struct Tally {
     pub(crate) rolled: usize,
     pub(crate) cut_inside_calls: u64,
     pub(crate) recoveries_cut: u64,
+    /// Openings that left checksums for later.
+    pub(crate) unread: u64,
 }
 
 pub(crate) struct World {
@@ -74,6 +98,7 @@ pub(crate) struct World {
     pub(crate) now: Millis,
     pub(crate) model: Model,
     pub(crate) saved: Saved,
+    pub(crate) stop: Stop,
     /// How many of 100 appends are synced before they are acknowledged.
     sync_percent: usize,
     batch_bytes_max: usize,
@@ -140,7 +165,7 @@ pub(crate) fn options(
 ) -> OpenPartition {
     OpenPartition {
         config: config.clone(),
-        shutdown: if saved.clean { Shutdown::Clean } else { Shutdown::Unclean },
+        shutdown: if saved.clean { Shutdown::Clean } else { saved.otherwise },
         recovery_point: Offset::new(saved.recovery_point),
         log_start: (saved.log_start > 0).then_some(Offset::new(saved.log_start)),
         high_watermark: None,
@@ -156,24 +181,32 @@ pub(crate) fn options(
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, dir: CrashDir) -> Verdict<Self> {
-        let mut rng = Rng::new(seed);
-        let segment_bytes = rng.range(3_000, 40_000);
+    pub(crate) fn new(mut rng: Rng, dir: CrashDir, stop: Stop) -> Verdict<Self> {
+        let (segment_bytes, batch_bytes_max) = match stop {
+            Stop::PowerCut => {
+                let segment_bytes = rng.range(3_000, 40_000);
+                (segment_bytes, segment_bytes.min(9_000))
+            }
+            Stop::Kill | Stop::CutToldAsKill => (rng.range(200_000, 3_000_000), 60_000),
+        };
         let config = LogSettings {
             internal_segment_bytes: Some(i32::try_from(segment_bytes).unwrap()),
             segment_index_bytes: i32::try_from(rng.range(10, 200) * 24).unwrap(),
             index_interval_bytes: i32::try_from(rng.range(0, 2_000)).unwrap(),
             message_timestamp_after_max_ms: i64::MAX,
             producer_id_expiration_ms: i32::MAX,
+            max_message_bytes: 64 << 10,
             ..LogSettings::kafka_defaults()
         };
         let config = config.validate().map_err(|error| error.to_string())?;
-        let saved = Saved { recovery_point: 0, log_start: 0, clean: false };
+        let saved = Saved::nothing(match stop {
+            Stop::PowerCut => Shutdown::Unclean,
+            Stop::Kill | Stop::CutToldAsKill => Shutdown::Killed,
+        });
         let (epoch, now) = (LeaderEpoch::new(0), Millis::new(1_700_000_000_000));
         let opened = Partition::open(dir.clone(), options(&config, &saved, epoch, now));
         let (partition, _) = opened.map_err(|error| format!("a new log: {error}"))?;
         let sync_percent = [0, 0, 0, 3, 20, 100][rng.range(0, 6)];
-        let batch_bytes_max = segment_bytes.min(9_000);
         Ok(Self {
             rng,
             dir,
@@ -183,6 +216,7 @@ impl World {
             now,
             model: Model::default(),
             saved,
+            stop,
             sync_percent,
             batch_bytes_max,
             off: false,
@@ -192,12 +226,16 @@ impl World {
 
     /// Works for a while; in half of the runs the power goes inside a call.
     pub(crate) fn work(&mut self) -> Verdict<()> {
-        let steps = self.rng.range(5, 60);
+        let steps = match self.stop {
+            Stop::PowerCut => self.rng.range(5, 60),
+            Stop::Kill | Stop::CutToldAsKill => self.rng.range(60, 150),
+        };
         let power_goes = self.rng.percent(50).then(|| self.rng.range(0, steps));
         for step in 0..steps {
             if power_goes == Some(step) {
                 let after = u64::try_from(self.rng.range(0, 14)).unwrap();
-                self.dir.inject(Fault { kind: FaultKind::Error, after, lasting: Lasting::Sticky });
+                let kind = self.end();
+                self.dir.inject(Fault { kind, after, lasting: Lasting::Sticky });
             }
             self.now = self.now.saturating_add(i64::try_from(self.rng.range(1, 2_000)).unwrap());
             self.trace(&format!("step {step}"));
@@ -212,6 +250,22 @@ impl World {
         Ok(())
     }
 
+    /// What ends a process inside a call.
+    pub(crate) fn end(&mut self) -> FaultKind {
+        match self.stop {
+            Stop::PowerCut | Stop::CutToldAsKill => FaultKind::Error,
+            Stop::Kill => FaultKind::Kill { bytes: self.rng.next() },
+        }
+    }
+
+    /// What it leaves.
+    pub(crate) fn left(&mut self) -> CrashDir {
+        match self.stop {
+            Stop::PowerCut | Stop::CutToldAsKill => self.dir.crash(self.rng.next()),
+            Stop::Kill => self.dir.killed(),
+        }
+    }
+
     fn is_dark(&self) -> bool {
         self.off || self.dir.fired() > 0
     }
@@ -223,7 +277,8 @@ impl World {
 
     fn step(&mut self) -> Verdict<()> {
         match self.rng.range(0, 100) {
-            0..58 => self.append_any(),
+            0..48 => self.append_any(),
+            48..58 => self.append_run(),
             58..68 => self.end_transaction(),
             68..74 => self.retry(),
             74..79 => self.sync_written(),
@@ -252,6 +307,43 @@ impl World {
         self.append(sent, sender)
     }
 
+    /// Several batches of one producer, handed over together.
+    fn append_run(&mut self) -> Verdict<()> {
+        let id = IDEMPOTENT[self.rng.range(0, 3)];
+        let (mut end, mut run) = (self.model.end, Vec::new());
+        let mut sender = self.sender(id);
+        for _ in 0..self.rng.range(2, 6) {
+            let sent = client_batch(
+                &mut self.rng,
+                Some(sender),
+                self.now,
+                self.batch_bytes_max.min(1_500),
+            );
+            let stored = Stored::data(sent, Some(sender), end, self.epoch);
+            sender.sequence += stored.count();
+            end = stored.end();
+            run.push(stored);
+        }
+        let sent: Vec<Bytes> = run.iter().filter_map(|stored| stored.sent.clone()).collect();
+        let answers = self.partition.append_all(&sent, self.now);
+        let mut run = run.into_iter();
+        for answer in answers {
+            match answer.wait().map_err(|error| error.to_string())? {
+                Ok(appended) => {
+                    let stored = run.next().ok_or("more answers than batches")?;
+                    self.appended(stored, appended)?;
+                }
+                Err(error) => {
+                    if self.model.doubt.is_none() {
+                        self.model.doubt = Some(Doubt::Append(run.by_ref().collect()));
+                    }
+                    self.dark("append_all", &error)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn sender(&mut self, id: i64) -> Sender {
         let transactional = TRANSACTIONAL.contains(&id);
         let (epoch, sequence) = self.model.next_of(id);
@@ -267,7 +359,7 @@ impl World {
         match done {
             Ok(appended) => self.appended(stored, appended),
             Err(error) => {
-                self.model.doubt = Some(Doubt::Append(stored));
+                self.model.doubt = Some(Doubt::Append(vec![stored]));
                 self.dark("append", &error)
             }
         }
@@ -308,7 +400,7 @@ impl World {
         match done.map_err(|error| error.to_string())? {
             Ok(appended) => self.appended(stored, appended),
             Err(error) => {
-                self.model.doubt = Some(Doubt::Append(stored));
+                self.model.doubt = Some(Doubt::Append(vec![stored]));
                 self.dark("marker", &error)
             }
         }
@@ -360,6 +452,10 @@ impl World {
     }
 
     fn sync_written(&mut self) -> Verdict<()> {
+        // Seldom, so that more lies behind the recovery point than a last write can be.
+        if self.stop != Stop::PowerCut && self.rng.percent(80) {
+            return Ok(());
+        }
         match self.partition.sync_written() {
             Ok(point) => {
                 self.model.floor = self.model.floor.max(point.get());
@@ -470,7 +566,7 @@ impl World {
         if std::env::var_os("CRASH_TRACE").is_none() {
             return;
         }
-        let Saved { recovery_point, log_start, clean } = &self.saved;
+        let Saved { recovery_point, log_start, clean, .. } = &self.saved;
         eprintln!("{what}: {}", super::check::summary(&self.model));
         eprintln!("  saved: recovery point {recovery_point}, start {log_start}, clean {clean}");
         for entry in self.dir.list().unwrap_or_default() {
@@ -502,5 +598,6 @@ impl Tally {
         self.rolled += other.rolled;
         self.cut_inside_calls += other.cut_inside_calls;
         self.recoveries_cut += other.recoveries_cut;
+        self.unread += other.unread;
     }
 }

@@ -15,19 +15,53 @@ struct Log {
 
 impl Log {
     fn append(&self, item: u64) -> Completion<u64> {
-        let joined = self.group.join(item, 1, |slots: &mut [Slot<u64, u64>]| {
-            for slot in slots {
-                let end = self.end.load(Ordering::Relaxed) + 1;
-                self.end.store(end, Ordering::Relaxed);
-                let item = *slot.item();
-                slot.finish(item * 100 + end);
-            }
-        });
+        let joined = self.group.join(item, 1, |slots| self.lead(slots));
         if let Joined::Done(result) = &joined {
             assert_eq!(result / 100, item, "a leader came back with the result of another");
         }
         joined.into_completion()
     }
+
+    fn lead(&self, slots: &mut [Slot<u64, u64>]) {
+        for slot in slots {
+            let end = self.end.load(Ordering::Relaxed) + 1;
+            self.end.store(end, Ordering::Relaxed);
+            let item = *slot.item();
+            slot.finish(item * 100 + end);
+        }
+    }
+}
+
+impl Log {
+    /// Both items at once.
+    fn append_both(&self, items: [u64; 2]) -> Vec<Completion<u64>> {
+        let joined = self.group.join_all(items.map(|item| (item, 1)), |slots| self.lead(slots));
+        joined.into_iter().map(Joined::into_completion).collect()
+    }
+}
+
+#[test]
+fn two_threads_that_bring_several_leave_nothing_behind_and_keep_them_in_order() {
+    model("group of two threads, two items at once and two one by one", || {
+        let log = Arc::new(Log { group: Group::new(), end: AtomicU64::new(0) });
+        let other = Arc::clone(&log);
+        let joining = thread::spawn(move || other.append_both([10, 11]));
+        let mut completions = vec![log.append(1), log.append(2)];
+        completions.extend(joining.join().unwrap());
+        let done: Vec<u64> = completions
+            .into_iter()
+            .map(|completion| {
+                let Ok(done) = completion.try_take() else {
+                    panic!("an item was left behind in the queue")
+                };
+                done.unwrap()
+            })
+            .collect();
+        let items: Vec<u64> = done.iter().map(|done| done / 100).collect();
+        assert_eq!(items, [1, 2, 10, 11], "a result went to another's item");
+        let [first, second, third, fourth] = [0, 1, 2, 3].map(|at| done[at] % 100);
+        assert!(first < second && fourth == third + 1, "out of order: {done:?}");
+    });
 }
 
 /// Each of `threads` appends `items`; nobody waits, so that a lost item is seen and not a deadlock.

@@ -1,0 +1,96 @@
+//! The APIs of the group coordinator, and the one that finds coordinators.
+
+mod consumer;
+mod find;
+mod inquiries;
+mod members;
+mod offsets;
+
+use std::{future::Future, sync::Arc};
+
+use hanbeon::{Env, GroupsError};
+use hanbeon_records::ErrorCode;
+use hanbeon_wire::{ApiKey, Request};
+
+use crate::{
+    admin::Answered,
+    connection::{Peer, Reply, promptly},
+    dispatch::{Node, finished},
+};
+
+/// Starts a request of one of these APIs.
+pub(crate) fn start<E: Env>(node: &Arc<Node<E>>, peer: &Peer, request: Request) -> Reply {
+    let (node, api) = (Arc::clone(node), request.reply_to.api);
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the dispatcher sends no others here")]
+    match api {
+        ApiKey::JoinGroup => {
+            let peer = peer.clone();
+            answer(api, async move { members::join(&node, &peer, &request).await })
+        }
+        ApiKey::SyncGroup => answer(api, async move { members::sync(&node, &request).await }),
+        ApiKey::Heartbeat => answer(api, async move { members::heartbeat(&node, &request).await }),
+        ApiKey::LeaveGroup => answer(api, async move { members::leave(&node, &request).await }),
+        ApiKey::OffsetCommit => answer(api, async move { offsets::commit(&node, &request).await }),
+        ApiKey::OffsetFetch => answer(api, async move { offsets::fetch(&node, &request).await }),
+        ApiKey::OffsetDelete => answer(api, async move { offsets::delete(&node, &request).await }),
+        ApiKey::TxnOffsetCommit => {
+            answer(api, async move { offsets::commit_in_transaction(&node, &request).await })
+        }
+        ApiKey::DescribeGroups => {
+            answer(api, async move { inquiries::describe(&node, &request).await })
+        }
+        ApiKey::ListGroups => answer(api, async move { inquiries::list(&node, &request).await }),
+        ApiKey::DeleteGroups => {
+            answer(api, async move { inquiries::delete(&node, &request).await })
+        }
+        ApiKey::ConsumerGroupHeartbeat => {
+            let peer = peer.clone();
+            answer(api, async move { consumer::heartbeat(&node, &peer, &request).await })
+        }
+        ApiKey::ConsumerGroupDescribe => {
+            answer(api, async move { consumer::describe(&node, &request).await })
+        }
+        ApiKey::FindCoordinator => answer(api, async move { find::find(&node, &request).await }),
+        _ => Reply::Close("an API without an answer"),
+    }
+}
+
+/// What may be done with a group, where nobody asked or there is no group.
+const NO_OPERATIONS: i32 = i32::MIN;
+/// All operations there are on a group: read, delete, describe, describe and alter configs.
+const GROUP_OPERATIONS: i32 = 0x0d48;
+
+/// What a client calls itself.
+fn client_id(request: &Request) -> String {
+    request.client_id.as_ref().map(ToString::to_string).unwrap_or_default()
+}
+
+/// The code of an error, with a word in the log.
+fn told(error: &GroupsError, request: &Request) -> ErrorCode {
+    tracing::debug!(%error, api = %request.reply_to.api, "a request about a group was refused");
+    error.code()
+}
+
+fn answer(api: ApiKey, answered: impl Future<Output = Answered> + Send + 'static) -> Reply {
+    promptly(async move { finished(api, answered.await) })
+}
+
+/// Reads the shard of a group on a thread that may block, if nobody has yet.
+pub(crate) async fn ready<E: Env>(node: &Arc<Node<E>>, group: &str) -> Result<(), ErrorCode> {
+    let groups = node.engine.groups();
+    if groups.is_loaded(group) {
+        return Ok(());
+    }
+    let owned = group.to_owned();
+    match tokio::task::spawn_blocking(move || groups.load(&owned)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => {
+            tracing::error!(group, %error, "the group coordinator is not ready");
+            Err(error.code())
+        }
+        Err(error) => {
+            tracing::error!(%error, "reading a log of offsets broke off");
+            Err(ErrorCode::CoordinatorLoadInProgress)
+        }
+    }
+}

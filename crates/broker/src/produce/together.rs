@@ -1,0 +1,68 @@
+//! Produce requests of one connection that have arrived together: one write for each partition.
+
+use bytes::Bytes;
+use hanbeon::{Acks, Engine, Env, PartitionHandle};
+use hanbeon_records::ErrorCode;
+use hanbeon_wire::{Acks as WireAcks, ProduceRequest, Request};
+
+use super::{begin, go_on, log_start, outcome, refused, unreadable, unready_for};
+use crate::connection::Reply;
+
+/// Batches for one partition, in the order of their requests.
+struct ForPartition<E: Env> {
+    handle: PartitionHandle<E>,
+    batches: Vec<(Bytes, Acks)>,
+    /// Of each batch: which request, and where in it.
+    places: Vec<(usize, usize)>,
+}
+
+/// Whether a request can be started beside others. One with acks=0 cannot: a refusal closes the connection before those behind it start;
+/// nor can one of a transaction, whose batches may wait for the coordinator.
+pub(crate) fn joins<E: Env>(engine: &Engine<E>, request: &Request) -> bool {
+    let Ok(asked) = ProduceRequest::read(request) else { return false };
+    matches!(asked.acks, WireAcks::Leader | WireAcks::All)
+        && asked.transactional_id.is_none()
+        && unready_for(engine, &asked).partitions.is_empty()
+}
+
+/// Starts requests that [`joins`] has let pass.
+pub(crate) fn start_together<E: Env>(engine: &Engine<E>, requests: Vec<Request>) -> Vec<Reply> {
+    let mut partitions: Vec<ForPartition<E>> = Vec::new();
+    let mut begun: Vec<_> = requests
+        .iter()
+        .enumerate()
+        .map(|(at, request)| {
+            begin(engine, request, |place, handle, records, acks| {
+                let known = partitions.iter_mut().find(|known| is_same(&known.handle, &handle));
+                match known {
+                    Some(known) => {
+                        known.batches.push((records, acks));
+                        known.places.push((at, place));
+                    }
+                    None => partitions.push(ForPartition {
+                        handle,
+                        batches: vec![(records, acks)],
+                        places: vec![(at, place)],
+                    }),
+                }
+                refused(ErrorCode::UnknownServerError, "not tried")
+            })
+        })
+        .collect();
+    for ForPartition { handle, batches, places } in partitions {
+        for ((at, place), produce) in places.into_iter().zip(handle.produce_all(batches)) {
+            if let Ok(begun) = &mut begun[at] {
+                begun.outcomes[place] = outcome(produce, || log_start(&handle));
+            }
+        }
+    }
+    let replies = requests.into_iter().zip(begun).map(|(request, begun)| match begun {
+        Ok(begun) => go_on(begun.acks, begun.outcomes, request),
+        Err(error) => unreadable(&error),
+    });
+    replies.collect()
+}
+
+fn is_same<E: Env>(one: &PartitionHandle<E>, other: &PartitionHandle<E>) -> bool {
+    one.number() == other.number() && one.topic_id() == other.topic_id()
+}

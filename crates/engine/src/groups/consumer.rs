@@ -1,0 +1,116 @@
+//! Groups of the newer protocol (KIP-848): what their coordinator must know of topics and settings, and their calls.
+
+use std::{future::Future, sync::Arc};
+
+use hanbeon_group::{
+    GroupError, Name, Reply,
+    consumer::{
+        Assignor, Assignors, ConsumerSettings, GroupDescription, Heartbeat, HeartbeatReply,
+        MigrationPolicy, Topic as GroupTopic, TopicPattern, TopicsImage,
+    },
+};
+use hanbeon_records::TopicId;
+
+use super::{Groups, GroupsError, heard, unexpected};
+use crate::{Engine, Env, Feature, GroupSettings, Image, Settings};
+
+/// The word for the newer protocol in `group.coordinator.rebalance.protocols`.
+const PROTOCOL: &str = "consumer";
+
+impl<E: Env> TopicsImage for Image<E> {
+    fn version(&self) -> i64 {
+        self.version
+    }
+
+    fn topic(&self, name: &str) -> Option<GroupTopic> {
+        let topic = Self::topic(self, name)?;
+        let partitions = i32::try_from(topic.partitions().len()).unwrap_or(i32::MAX);
+        Some(GroupTopic { id: topic.id(), partitions })
+    }
+
+    fn name(&self, id: TopicId) -> Option<&str> {
+        self.topic_by_id(id).map(|topic| topic.name().as_str())
+    }
+
+    fn matching(&self, pattern: &TopicPattern) -> Vec<String> {
+        pattern.filter(self.topics().into_iter().map(|topic| topic.name().as_str()))
+    }
+}
+
+/// What the operator has decided about groups of the newer protocol.
+pub(crate) fn settings(broker: &Settings, group: GroupSettings) -> ConsumerSettings {
+    let int = |key, otherwise| broker.int(key).unwrap_or(otherwise);
+    let named = broker.list("group.consumer.assignors");
+    let mut assignors = named.iter().filter_map(|name| Assignor::from_name(name));
+    ConsumerSettings {
+        session_timeout_ms: group.session_timeout_ms,
+        heartbeat_interval_ms: group.heartbeat_interval_ms,
+        assignment_interval_ms: i64::from(group.assignment_interval_ms),
+        max_size: usize::try_from(int("group.consumer.max.size", i32::MAX)).unwrap_or(usize::MAX),
+        assignors: Assignors {
+            default: assignors.next().unwrap_or(Assignor::Uniform),
+            others: assignors.collect(),
+        },
+        regex_refresh_interval_ms: i64::from(int(
+            "group.consumer.regex.refresh.interval.ms",
+            600_000,
+        )),
+        migration_policy: broker
+            .text("group.consumer.migration.policy")
+            .and_then(|name| MigrationPolicy::from_name(name.trim()))
+            .unwrap_or(MigrationPolicy::Bidirectional),
+    }
+}
+
+impl<E: Env> Engine<E> {
+    /// What counts for one group, or that it may not be.
+    pub(super) fn consumer_settings(&self, group: &Name) -> Result<ConsumerSettings, GroupsError> {
+        let broker = self.settings();
+        let protocols = broker.list("group.coordinator.rebalance.protocols");
+        let spoken = protocols.iter().any(|protocol| protocol.eq_ignore_ascii_case(PROTOCOL));
+        if !spoken || self.features().level(Feature::GroupVersion) < 1 {
+            return Err(GroupError::ConsumerProtocolOff.into());
+        }
+        Ok(settings(&broker, self.group_settings(group.as_str())))
+    }
+}
+
+impl<E: Env> Groups<E> {
+    /// `ConsumerGroupHeartbeat`: join, go on, leave.
+    ///
+    /// # Errors
+    /// See [`GroupsError`]; `UNSUPPORTED_VERSION` while `group.version` is 0 or the protocol is not among those that are spoken.
+    pub fn consumer_heartbeat(
+        &self,
+        group: Name,
+        request: Heartbeat,
+    ) -> impl Future<Output = Result<HeartbeatReply, GroupsError>> + Send + use<E> {
+        let fresh = self.fresh_id();
+        let asked = self.0.consumer_settings(&group).and_then(|settings| {
+            self.ask(&group.clone(), |coordinator, token, now, out| {
+                coordinator.set_consumer_settings(settings);
+                coordinator.consumer_heartbeat(now, token, group, request, fresh, out);
+            })
+        });
+        async move {
+            let Reply::ConsumerHeartbeat(result) = heard(asked).await? else {
+                return Err(unexpected());
+            };
+            Ok(result?)
+        }
+    }
+
+    /// `ConsumerGroupDescribe` for one group.
+    ///
+    /// # Errors
+    /// See [`GroupsError`].
+    pub fn describe_consumer(&self, group: &Name) -> Result<GroupDescription, GroupsError> {
+        let settings = self.0.consumer_settings(group)?;
+        let shard = self.shard(group.as_str())?;
+        let at = self.0.shared().at();
+        let mut groups = shard.loaded(&at)?;
+        groups.coordinator.set_topics(Arc::clone(&at.topics));
+        groups.coordinator.set_consumer_settings(settings);
+        Ok(groups.coordinator.describe_consumer(group)?)
+    }
+}

@@ -1,0 +1,296 @@
+//! One partition of `__consumer_offsets` and the groups that live on it.
+
+use std::{fmt, sync::Arc};
+
+use hanbeon_group::{
+    AppendKind, Coordinator, Output, Replayed, Reply, Settings,
+    consumer::{ConsumerSettings, TopicsImage},
+};
+use hanbeon_idempotence::{MarkerClaim, VerificationGuard};
+use hanbeon_log::{
+    Completer, Completion,
+    sync::{AtomicBool, AtomicI64, Mutex, MutexGuard, Ordering},
+};
+use hanbeon_records::{Millis, Offset};
+
+use super::GroupsError;
+use crate::{
+    InTransaction, ProduceError, StateEntry, StateLog, StateRecord, Written,
+    coordinators::{Loading, Shard},
+};
+
+/// An answer, and what must be durable before it is heard.
+pub(crate) struct Answered {
+    pub(crate) reply: Reply,
+    pub(crate) gate: Option<Offset>,
+}
+
+/// Who waits for an answer.
+pub(crate) type Token = Completer<Answered>;
+
+/// A shard: its log, and its groups once that is read.
+pub(crate) struct GroupShard {
+    pub(crate) number: i32,
+    pub(crate) log: Arc<dyn StateLog>,
+    state: Mutex<Loading<Groups>>,
+    loaded: AtomicBool,
+    /// Whether upkeep tried to read the log and could not. A call tries again.
+    failed: AtomicBool,
+    /// When time will change a group here next; `i64::MAX` for never.
+    deadline: AtomicI64,
+}
+
+/// Groups whose log is read.
+pub(crate) struct Groups {
+    pub(crate) coordinator: Coordinator<Token>,
+    end: Offset,
+}
+
+impl Groups {
+    /// Where the log ends.
+    pub(crate) const fn end(&self) -> Offset {
+        self.end
+    }
+}
+
+impl GroupShard {
+    pub(crate) fn new(number: i32, log: Arc<dyn StateLog>) -> Self {
+        Self {
+            number,
+            log,
+            state: Mutex::new(Loading::NotYet),
+            loaded: AtomicBool::new(false),
+            failed: AtomicBool::new(false),
+            deadline: AtomicI64::new(i64::MAX),
+        }
+    }
+
+    /// When time will change a group here next.
+    pub(crate) fn deadline(&self) -> Millis {
+        Millis::new(self.deadline.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn fail(&self) {
+        self.failed.store(true, Ordering::Release);
+    }
+
+    /// The groups, their log read by whoever comes first.
+    pub(crate) fn loaded(&self, at: &At) -> Result<GroupsGuard<'_>, GroupsError> {
+        let mut state = self.state.lock();
+        if !matches!(*state, Loading::Done(_)) {
+            *state = Loading::Done(self.load(at)?);
+            self.loaded.store(true, Ordering::Release);
+        }
+        Ok(GroupsGuard(state))
+    }
+
+    fn load(&self, at: &At) -> Result<Groups, GroupsError> {
+        let broken = |why: Arc<dyn std::error::Error + Send + Sync>| GroupsError::Load {
+            shard: self.number,
+            why,
+        };
+        let mut coordinator = Coordinator::new(at.settings);
+        coordinator.set_consumer_settings(ConsumerSettings::clone(&at.consumer));
+        coordinator.set_topics(Arc::clone(&at.topics));
+        let mut refused = None;
+        let read = self.log.replay(&mut |entry| {
+            let found = match entry {
+                StateEntry::Record {
+                    offset,
+                    record: StateRecord { key, value },
+                    transaction,
+                    ..
+                } => {
+                    let producer_id = transaction.map(|(id, _)| id);
+                    Replayed::Record { key: Some(key), value, position: offset, producer_id }
+                }
+                StateEntry::Marker { offset, producer_id, outcome } => {
+                    Replayed::Marker { producer_id, outcome, position: offset }
+                }
+            };
+            if let Err(error) = coordinator.replay(&found) {
+                refused.get_or_insert(error);
+            }
+        });
+        let end = read.map_err(|error| broken(Arc::new(error)))?;
+        if let Some(error) = refused {
+            return Err(broken(Arc::new(error)));
+        }
+        let mut groups = Groups { coordinator, end };
+        self.run(&mut groups, at.now, None, |coordinator, out| coordinator.loaded(at.now, out));
+        Ok(groups)
+    }
+
+    /// Asks something that is answered now or later.
+    pub(crate) fn ask(
+        &self,
+        at: &At,
+        guard: Option<VerificationGuard>,
+        ask: impl FnOnce(&mut Coordinator<Token>, Token, &mut Vec<Output<Token>>),
+    ) -> Result<Completion<Answered>, GroupsError> {
+        let (token, completion) = Completion::pair();
+        let mut groups = self.loaded(at)?;
+        groups.coordinator.set_topics(Arc::clone(&at.topics));
+        let answers = self.run(&mut groups, at.now, guard, |coordinator, out| {
+            ask(coordinator, token, out);
+        });
+        drop(groups);
+        tell(answers);
+        Ok(completion)
+    }
+
+    /// Tells the coordinator something that has no answer of its own.
+    pub(crate) fn step(
+        &self,
+        at: &At,
+        step: impl FnOnce(&mut Coordinator<Token>, &mut Vec<Output<Token>>),
+    ) -> Result<(), GroupsError> {
+        let mut groups = self.loaded(at)?;
+        groups.coordinator.set_topics(Arc::clone(&at.topics));
+        let answers = self.run(&mut groups, at.now, None, step);
+        drop(groups);
+        tell(answers);
+        Ok(())
+    }
+
+    /// Writes a marker and lets the offsets of its transaction become visible or go, before anybody hears of it (KAFKA-17507).
+    pub(crate) fn mark(&self, at: &At, claim: MarkerClaim) -> Result<Written, MarkError> {
+        let mut groups = self.loaded(at).map_err(MarkError::Load)?;
+        let written = self.log.append_marker(claim).map_err(MarkError::Log)?;
+        groups.end = groups.end.max(written.end);
+        let answers = self.run(&mut groups, at.now, None, |coordinator, _| {
+            coordinator.marker_written(claim.producer_id, claim.outcome, written.offset);
+        });
+        drop(groups);
+        tell(answers);
+        Ok(written)
+    }
+
+    /// What must be durable before anybody hears what is known here.
+    pub(crate) fn gate(&self, groups: &Groups) -> Option<Offset> {
+        (self.log.is_synced() && !self.log.is_durable(groups.end)).then_some(groups.end)
+    }
+
+    /// Steps, writes what is to be written until nothing is, and returns the answers.
+    fn run(
+        &self,
+        groups: &mut Groups,
+        now: Millis,
+        guard: Option<VerificationGuard>,
+        step: impl FnOnce(&mut Coordinator<Token>, &mut Vec<Output<Token>>),
+    ) -> Vec<(Token, Answered)> {
+        let mut out = Vec::new();
+        let mut answers = Vec::new();
+        step(&mut groups.coordinator, &mut out);
+        while !out.is_empty() {
+            for output in std::mem::take(&mut out) {
+                match output {
+                    Output::Answer { token, reply } => {
+                        answers.push((token, Answered { reply, gate: self.gate(groups) }));
+                    }
+                    Output::Append { write, records, kind } => {
+                        let result = self.append(now, &records, kind, guard).map(|written| {
+                            groups.end = written.end;
+                            written.offset
+                        });
+                        let result = result.map_err(|error| {
+                            tracing::warn!(shard = self.number, %error, "a group's record was not written");
+                            error.code()
+                        });
+                        groups.coordinator.appended(now, write, result, &mut out);
+                    }
+                }
+            }
+        }
+        let next = groups.coordinator.next_deadline().map_or(i64::MAX, Millis::get);
+        self.deadline.store(next, Ordering::Release);
+        answers
+    }
+
+    fn append(
+        &self,
+        now: Millis,
+        records: &[hanbeon_group::Record],
+        kind: AppendKind,
+        guard: Option<VerificationGuard>,
+    ) -> Result<Written, ProduceError> {
+        let mut encoded = Vec::with_capacity(records.len());
+        for record in records {
+            let key = record.key();
+            let key = key.ok_or(ProduceError::Unencodable { topic: "__consumer_offsets" })?;
+            encoded.push((key, record.value()));
+        }
+        let records: Vec<_> = encoded
+            .iter()
+            .map(|(key, value)| StateRecord { key, value: value.as_deref() })
+            .collect();
+        let transaction = match kind {
+            AppendKind::Plain => None,
+            AppendKind::Transactional { producer_id, producer_epoch } => {
+                Some(InTransaction { producer_id, producer_epoch, guard })
+            }
+        };
+        self.log.append(now, &records, transaction)
+    }
+}
+
+/// Why a marker was not written.
+pub(crate) enum MarkError {
+    Load(GroupsError),
+    Log(ProduceError),
+}
+
+/// When something happens, what the operator has decided, and which topics there are then.
+pub(crate) struct At {
+    pub(crate) now: Millis,
+    pub(crate) settings: Settings,
+    /// For groups without settings of their own.
+    pub(crate) consumer: Arc<ConsumerSettings>,
+    pub(crate) topics: Arc<dyn TopicsImage + Send + Sync>,
+}
+
+/// Answers who waits. Without any lock: whoever is woken may call again at once.
+fn tell(answers: Vec<(Token, Answered)>) {
+    for (token, answered) in answers {
+        token.complete(answered);
+    }
+}
+
+impl Shard for GroupShard {
+    fn is_loaded(&self) -> bool {
+        self.loaded.load(Ordering::Acquire)
+    }
+}
+
+/// The groups of a shard, held by who asks.
+pub(crate) struct GroupsGuard<'a>(MutexGuard<'a, Loading<Groups>>);
+
+impl std::ops::Deref for GroupsGuard<'_> {
+    type Target = Groups;
+
+    fn deref(&self) -> &Groups {
+        match &*self.0 {
+            Loading::Done(groups) => groups,
+            Loading::NotYet => unreachable!("a guard is made of a loaded shard"),
+        }
+    }
+}
+
+impl std::ops::DerefMut for GroupsGuard<'_> {
+    fn deref_mut(&mut self) -> &mut Groups {
+        match &mut *self.0 {
+            Loading::Done(groups) => groups,
+            Loading::NotYet => unreachable!("a guard is made of a loaded shard"),
+        }
+    }
+}
+
+impl fmt::Debug for GroupShard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GroupShard").field("number", &self.number).finish_non_exhaustive()
+    }
+}

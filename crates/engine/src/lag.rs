@@ -1,0 +1,111 @@
+//! How many records a reader has before it: records, not offsets.
+//!
+//! The usual lag, log end minus position, counts markers, aborted records and holes left by compaction: a consumer of a transactional topic
+//! that has read everything still seems to be behind. Here what it will never get is not counted.
+
+use hanbeon_group::{Fetch, FetchWhat, Name, Stability};
+use hanbeon_log::{FirstBatch, Isolation};
+use hanbeon_records::{BatchRef, Offset, TopicPartition};
+
+use crate::{Engine, Env, GroupsError, PartitionError, PartitionHandle, aborted::Aborted};
+
+/// Bytes looked at at once.
+const READ_BYTES: usize = 4 << 20;
+
+/// What lies before a reader.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lag {
+    /// Records it will get.
+    pub records: u64,
+    /// Offsets between its position and the end it may see: what other tools call lag.
+    pub offsets: u64,
+    /// Offsets beyond that end, held back by open transactions.
+    pub undecided: u64,
+}
+
+/// What lies before a group on one partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupLag {
+    /// Where.
+    pub partition: TopicPartition,
+    /// Its committed offset.
+    pub committed: Offset,
+    /// What lies before it.
+    pub lag: Lag,
+}
+
+impl<E: Env> PartitionHandle<E> {
+    /// Counts what a reader at `from` has before it. Looks at the head of every batch in between.
+    ///
+    /// # Errors
+    /// `from` is not in the log, or the log does not read.
+    pub fn lag(&self, from: Offset, isolation: Isolation) -> Result<Lag, PartitionError> {
+        let opened = self.opened()?;
+        let (stable, committed) = (opened.log.last_stable_offset(), opened.log.high_watermark());
+        let end = match isolation {
+            Isolation::Committed => stable,
+            Isolation::Uncommitted => committed,
+            Isolation::LogEnd => opened.log.log_end_offset(),
+        };
+        let from = from.max(opened.log.log_start_offset());
+        let distance = |a: Offset, b: Offset| u64::try_from(b.since(a)).unwrap_or(0);
+        let mut lag =
+            Lag { records: 0, offsets: distance(from, end), undecided: distance(end, committed) };
+        let mut aborted = Aborted::default();
+        let mut at = from;
+        while at < end {
+            let read = opened.log.read(at, isolation, READ_BYTES, FirstBatch::Whole)?;
+            aborted.expect(read.aborted.unwrap_or_default());
+            let before = at;
+            let mut rest: &[u8] = &read.records;
+            while let Ok((batch, behind)) = BatchRef::parse(rest) {
+                rest = behind;
+                if batch.next_offset() <= at {
+                    continue;
+                }
+                if !aborted.hides(batch) {
+                    lag.records = lag.records.saturating_add(records_from(batch, from));
+                }
+                at = batch.next_offset();
+            }
+            if at == before {
+                break;
+            }
+        }
+        Ok(lag)
+    }
+}
+
+/// Records of a batch at `from` or later. One that compaction has thinned is counted by its number of records.
+fn records_from(batch: BatchRef<'_>, from: Offset) -> u64 {
+    let count = u64::try_from(batch.record_count()).unwrap_or(0);
+    let skipped = u64::try_from(from.since(batch.base_offset())).unwrap_or(0);
+    count.saturating_sub(skipped)
+}
+
+impl<E: Env> Engine<E> {
+    /// What lies before a group on each partition that it has committed an offset of, for a reader of this isolation.
+    ///
+    /// # Errors
+    /// The group's coordinator does not answer. Partitions that do not exist or fail are left out.
+    pub async fn group_lag(
+        &self,
+        group: &Name,
+        isolation: Isolation,
+    ) -> Result<Vec<GroupLag>, GroupsError> {
+        let fetch = Fetch {
+            group: group.clone(),
+            member: None,
+            stability: Stability::NotRequired,
+            what: FetchWhat::All,
+        };
+        let fetched = self.groups().fetch_offsets(fetch).await?;
+        let lags = fetched.into_iter().filter_map(|fetched| {
+            let committed = fetched.committed?.offset;
+            let handle = self.partition(fetched.topic.as_str(), fetched.partition).ok()?;
+            let lag = handle.lag(committed, isolation).ok()?;
+            Some(GroupLag { partition: handle.0.name.clone(), committed, lag })
+        });
+        Ok(lags.collect())
+    }
+}

@@ -1,0 +1,109 @@
+//! Which open transactions hold readers of committed data back, how far, and whose they are.
+//!
+//! One open transaction stops every `read_committed` reader of its partitions, for all producers. Kafka tells that something is late; here it
+//! is told what, since when, and who.
+
+use hanbeon_log::{FirstBatch, Isolation, LogError};
+use hanbeon_records::{BatchRef, Millis, Offset, ProducerEpoch, ProducerId, TopicPartition};
+use hanbeon_txn::{ListFilter, TransactionalId};
+
+use crate::{Engine, Env, PartitionHandle, engine::Shared};
+
+/// A partition whose readers of committed data are held back by a transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pin {
+    /// Where.
+    pub partition: TopicPartition,
+    /// Whose transaction.
+    pub producer_id: ProducerId,
+    /// In which incarnation.
+    pub producer_epoch: ProducerEpoch,
+    /// The name of that producer; `None` when the coordinator knows none with this id and epoch: nobody will end it (KIP-664).
+    pub transactional_id: Option<TransactionalId>,
+    /// Where the transaction begins on this partition: the last stable offset.
+    pub first_offset: Offset,
+    /// When it began, by its first batch.
+    pub since: Millis,
+    /// When its last batch was written.
+    pub last_write: Millis,
+    /// Offsets that readers of committed data do not get to see.
+    pub offsets_behind: i64,
+    /// Bytes of batches that they do not get to see.
+    pub bytes_behind: u64,
+}
+
+impl<E: Env> Engine<E> {
+    /// The partitions that an open transaction holds back, oldest transaction first. Logs that are not open yet are left alone.
+    #[must_use]
+    pub fn pins(&self) -> Vec<Pin> {
+        self.shared().pins()
+    }
+}
+
+impl<E: Env> Shared<E> {
+    pub(crate) fn pins(&self) -> Vec<Pin> {
+        let mut pins: Vec<Pin> = Vec::new();
+        for partition in self.partitions() {
+            match pin(&partition) {
+                Ok(found) => pins.extend(found),
+                Err(error) => {
+                    tracing::debug!(?partition, %error, "its open transaction does not read");
+                }
+            }
+        }
+        self.name_producers(&mut pins);
+        pins.sort_by(|a, b| (a.since, &a.partition).cmp(&(b.since, &b.partition)));
+        pins
+    }
+
+    /// Asks the coordinator whose the producer ids are.
+    fn name_producers(&self, pins: &mut [Pin]) {
+        if pins.is_empty() {
+            return;
+        }
+        let producer_ids = pins.iter().map(|pin| pin.producer_id).collect();
+        let filter = ListFilter { producer_ids, ..ListFilter::default() };
+        for shard in self.txn_shards().unwrap_or_default() {
+            let Ok(loaded) = shard.loaded(self.txn_settings()) else { continue };
+            for txn in loaded.coordinator.list(self.ground.env.now(), &filter) {
+                for pin in pins.iter_mut().filter(|pin| pin.producer_id == txn.producer.id) {
+                    // A decided transaction's epoch may be one ahead: its marker is on its way.
+                    let ahead = txn.producer.epoch.get().saturating_sub(pin.producer_epoch.get());
+                    let its = txn.partitions.contains(&pin.partition) && (0..=1).contains(&ahead);
+                    if its {
+                        pin.transactional_id = Some(txn.id.clone());
+                    }
+                }
+            }
+            drop(loaded);
+        }
+    }
+}
+
+fn pin<E: Env>(partition: &PartitionHandle<E>) -> Result<Option<Pin>, LogError> {
+    let Some(opened) = partition.if_open() else { return Ok(None) };
+    let (stable, end) = (opened.log.last_stable_offset(), opened.log.high_watermark());
+    if stable >= end {
+        return Ok(None);
+    }
+    let Some(oldest) = opened.log.oldest_open_transaction() else { return Ok(None) };
+    let read =
+        opened.log.read(oldest.first_offset, Isolation::Uncommitted, usize::MAX, FirstBatch::Whole);
+    let Ok(read) = read else { return Ok(None) };
+    let since = BatchRef::parse(&read.records)
+        .map_or(oldest.last_timestamp, |(batch, _)| batch.base_timestamp());
+    // What was read ends with its segment; later ones are behind as a whole.
+    let later = opened.log.segments().into_iter().filter(|s| s.base_offset > oldest.first_offset);
+    let here = u64::try_from(read.records.len()).unwrap_or(u64::MAX);
+    Ok(Some(Pin {
+        partition: partition.0.name.clone(),
+        producer_id: oldest.producer_id,
+        producer_epoch: oldest.producer_epoch,
+        transactional_id: None,
+        first_offset: oldest.first_offset,
+        since,
+        last_write: oldest.last_timestamp,
+        offsets_behind: end.since(stable),
+        bytes_behind: later.fold(here, |sum, segment| sum.saturating_add(segment.bytes)),
+    }))
+}

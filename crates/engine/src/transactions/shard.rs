@@ -1,0 +1,219 @@
+//! One partition of `__transaction_state` and the coordinator that lives on it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+    task::Waker,
+};
+
+use hanbeon_log::sync::{AtomicBool, Mutex, MutexGuard, Ordering};
+use hanbeon_records::{CoordinatorEpoch, Millis, Offset, ProducerId};
+use hanbeon_txn::{
+    Coordinator, Decision, FreshIds, ListFilter, MarkersOwed, Record, Settings, State,
+    TransactionalId,
+};
+
+use super::TransactionError;
+use crate::{
+    ProduceError, StateEntry, StateLog, StateRecord,
+    coordinators::{Loading, Shard},
+    producer_ids::ProducerIds,
+};
+
+/// A shard: its log, and its state once that is read.
+pub(crate) struct TxnShard {
+    pub(crate) number: i32,
+    pub(crate) log: Arc<dyn StateLog>,
+    state: Mutex<Loading<Loaded>>,
+    /// Whether upkeep tried to read the log and could not. A call tries again.
+    failed: AtomicBool,
+}
+
+/// A coordinator whose log is read.
+pub(crate) struct Loaded {
+    pub(crate) coordinator: Coordinator,
+    pub(crate) epoch: CoordinatorEpoch,
+    /// Where the log ends: whoever is answered knows of nothing behind it.
+    end: Offset,
+    /// Ids with a partition whose topic acknowledges nothing before it is on the disk: what is decided about them is there first.
+    strict: BTreeSet<TransactionalId>,
+    /// Ids whose markers somebody is writing now, and who waits for that.
+    pub(crate) finishing: BTreeMap<TransactionalId, Vec<Waker>>,
+    /// Markers that could not be written yet, or are being written.
+    pub(crate) owed: MarkersOwed,
+}
+
+/// A decision that is written down and applied.
+pub(crate) struct Decided<R> {
+    pub(crate) reply: Result<R, TransactionError>,
+    /// What must be durable before anybody hears of it.
+    pub(crate) gate: Option<Offset>,
+}
+
+/// Fresh producer ids for decisions.
+pub(crate) struct Fresh<'a>(pub(crate) &'a ProducerIds);
+
+impl FreshIds for Fresh<'_> {
+    fn fresh(&mut self) -> Option<ProducerId> {
+        match self.0.take() {
+            Ok(id) => Some(id),
+            Err(error) => {
+                tracing::error!(%error, "no producer id");
+                None
+            }
+        }
+    }
+}
+
+impl TxnShard {
+    pub(crate) fn new(number: i32, log: Arc<dyn StateLog>) -> Self {
+        Self { number, log, state: Mutex::new(Loading::NotYet), failed: AtomicBool::new(false) }
+    }
+
+    /// The coordinator, its log read by whoever comes first.
+    pub(crate) fn loaded(&self, settings: Settings) -> Result<LoadedGuard<'_>, TransactionError> {
+        let mut state = self.state.lock();
+        if !matches!(*state, Loading::Done(_)) {
+            *state = Loading::Done(self.load(settings)?);
+        }
+        Ok(LoadedGuard(state))
+    }
+
+    pub(crate) fn failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn fail(&self) {
+        self.failed.store(true, Ordering::Release);
+    }
+
+    fn load(&self, settings: Settings) -> Result<Loaded, TransactionError> {
+        let broken = |why: Arc<dyn std::error::Error + Send + Sync>| TransactionError::Load {
+            shard: self.number,
+            why,
+        };
+        let epoch = self.log.epoch().map_err(|error| broken(Arc::new(error)))?;
+        let mut coordinator = Coordinator::new(settings);
+        let mut refused = None;
+        let read = self.log.replay(&mut |entry| {
+            // Nobody opens transactions in this log, so it has no markers.
+            let StateEntry::Record { record: StateRecord { key, value }, .. } = entry else {
+                return;
+            };
+            if let Err(error) = coordinator.replay(key, value) {
+                refused.get_or_insert(error);
+            }
+        });
+        let end = read.map_err(|error| broken(Arc::new(error)))?;
+        if let Some(error) = refused {
+            return Err(broken(Arc::new(error)));
+        }
+        // Which topics were strict is not in the log: a sync too many is better than one too few.
+        let open = ListFilter {
+            states: vec![State::Ongoing, State::PrepareCommit, State::PrepareAbort],
+            ..ListFilter::default()
+        };
+        let strict = coordinator.list(Millis::NONE, &open).map(|txn| txn.id.clone()).collect();
+        let (finishing, owed) = (BTreeMap::new(), MarkersOwed::new());
+        Ok(Loaded { coordinator, epoch, end, strict, finishing, owed })
+    }
+}
+
+impl Shard for TxnShard {
+    fn is_loaded(&self) -> bool {
+        self.state.try_lock().is_some_and(|state| matches!(*state, Loading::Done(_)))
+    }
+}
+
+/// The state of a shard, held by who decides.
+pub(crate) struct LoadedGuard<'a>(MutexGuard<'a, Loading<Loaded>>);
+
+impl std::ops::Deref for LoadedGuard<'_> {
+    type Target = Loaded;
+
+    fn deref(&self) -> &Loaded {
+        match &*self.0 {
+            Loading::Done(loaded) => loaded,
+            Loading::NotYet => unreachable!("a guard is made of a loaded shard"),
+        }
+    }
+}
+
+impl std::ops::DerefMut for LoadedGuard<'_> {
+    fn deref_mut(&mut self) -> &mut Loaded {
+        match &mut *self.0 {
+            Loading::Done(loaded) => loaded,
+            Loading::NotYet => unreachable!("a guard is made of a loaded shard"),
+        }
+    }
+}
+
+impl Loaded {
+    /// Whether what is decided about `id` must be on the disk before it is acted on, whatever the log's own topic says.
+    pub(crate) fn be_strict(&mut self, id: &TransactionalId) {
+        if !self.strict.contains(id) {
+            self.strict.insert(id.clone());
+        }
+    }
+
+    pub(crate) fn is_strict(&self, id: &TransactionalId) -> bool {
+        self.strict.contains(id)
+    }
+
+    /// Writes a decision down and applies it. What could not be written was not decided.
+    pub(crate) fn carry_out<R>(
+        &mut self,
+        log: &dyn StateLog,
+        id: &TransactionalId,
+        now: Millis,
+        decision: Decision<R>,
+    ) -> Result<Decided<R>, TransactionError> {
+        let Decision { record, reply } = decision;
+        if let Some(record) = &record {
+            self.write(log, now, record)?;
+        }
+        let gate = self.gate(log, id);
+        let over = |record: Record| record.value().is_none_or(|value| value.state.is_expirable());
+        if record.is_some_and(over) {
+            self.strict.remove(id);
+        }
+        Ok(Decided { reply: reply.map_err(TransactionError::from), gate })
+    }
+
+    /// What must be durable before anybody acts on what is known of `id`.
+    pub(crate) fn gate(&self, log: &dyn StateLog, id: &TransactionalId) -> Option<Offset> {
+        let needed = log.is_synced() || self.is_strict(id);
+        (needed && !log.is_durable(self.end)).then_some(self.end)
+    }
+
+    /// Writes a record down and applies it.
+    pub(crate) fn write(
+        &mut self,
+        log: &dyn StateLog,
+        now: Millis,
+        record: &Record,
+    ) -> Result<(), TransactionError> {
+        let version = self.coordinator.settings().value_version;
+        let (key, value) = record.encode(version).map_err(TransactionError::Encode)?;
+        let written =
+            log.append(now, &[StateRecord { key: &key, value: value.as_deref() }], None)?;
+        self.end = written.end;
+        self.coordinator.apply(record)?;
+        Ok(())
+    }
+}
+
+impl fmt::Debug for TxnShard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TxnShard").field("number", &self.number).finish_non_exhaustive()
+    }
+}
+
+/// Blocks until what an answer rests on is durable.
+pub(crate) async fn pass(log: &dyn StateLog, gate: Option<Offset>) -> Result<(), ProduceError> {
+    match gate {
+        Some(end) if !log.is_durable(end) => log.durable_to(end).await,
+        Some(_) | None => Ok(()),
+    }
+}

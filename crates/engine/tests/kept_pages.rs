@@ -1,0 +1,77 @@
+//! After a kill in the same boot nothing is cut that the kill cannot have torn; in another boot anything may be missing.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::io::IoSlice;
+
+use hanbeon::{Acks, Engine, Manual, Mode, NewTopic, Options, PageCache};
+use hanbeon_log::{CrashDir, Dir, FileName, LogFile, Open};
+use hanbeon_records::{Millis, Offset};
+use support::idempotent_at;
+
+const NOW: Millis = Millis::new(1_700_000_000_000);
+const BATCHES: i32 = 12;
+
+type World = Engine<Manual<CrashDir>>;
+
+fn open(disk: &CrashDir, boot: &str) -> World {
+    let env = Manual::new(NOW, 1).with_page_cache(PageCache::new(boot, 1, 2));
+    Engine::open_in(env, disk.clone(), Options::broker()).unwrap()
+}
+
+/// What a kill leaves of a partition with 6 MB, in whose first batch a byte is changed.
+fn killed() -> CrashDir {
+    let disk = CrashDir::new();
+    let engine = open(&disk, "a");
+    // Finds nothing that is not checked, and says so.
+    engine.maintain(NOW).unwrap();
+    engine.create_topic(&NewTopic::new("t", 1), Mode::Apply).unwrap();
+    let producer = engine.init_producer_id().unwrap();
+    let value = "v".repeat(500_000);
+    for sequence in 0..BATCHES {
+        let sent = idempotent_at(NOW.get(), producer, sequence, &[&value]);
+        engine.partition("t", 0).unwrap().produce(sent, Acks::All).wait().unwrap();
+    }
+    std::mem::forget(engine);
+    let disk = disk.killed();
+    let partition = disk.dir(&FileName::new("t-0").unwrap()).unwrap();
+    let log = FileName::new("00000000000000000000.log").unwrap();
+    let log = partition.open(&log, Open::Write).unwrap();
+    log.write_at(&[IoSlice::new(b"rot")], 1000).unwrap();
+    disk
+}
+
+#[test]
+fn l1_a_kill_in_the_same_boot_cuts_nothing_and_damage_is_told_later() {
+    let disk = killed();
+    let engine = open(&disk, "a");
+    let partition = engine.partition("t", 0).unwrap();
+    assert_eq!(partition.log_end_offset().unwrap(), Offset::new(i64::from(BATCHES)));
+    assert_eq!(engine.metrics().damage_found.get(), 0);
+    engine.maintain(NOW).unwrap();
+    assert_eq!(engine.metrics().damage_found.get(), 1);
+    engine.shutdown().unwrap();
+    assert_eq!(engine.metrics().damage_found.get(), 1, "told once");
+    let engine = open(&disk, "a");
+    let partition = engine.partition("t", 0).unwrap();
+    let fetched = partition.fetch(&hanbeon::FetchSpec::from(Offset::new(1))).unwrap();
+    assert!(fetched.records.len() > 500_000, "what is behind the damage can be read");
+}
+
+#[test]
+fn l3_in_another_boot_everything_is_checked_before_it_is_served() {
+    for boots in [["b"].as_slice(), &["b", "b"]] {
+        let disk = killed();
+        let (last, before) = boots.split_last().unwrap();
+        for boot in before {
+            // Killed before it has looked at anything.
+            std::mem::forget(open(&disk, boot));
+        }
+        let disk = disk.killed();
+        let engine = open(&disk, last);
+        let partition = engine.partition("t", 0).unwrap();
+        let served = partition.log_end_offset();
+        assert!(!matches!(&served, Ok(end) if *end > Offset::ZERO), "{boots:?}: {served:?}");
+    }
+}

@@ -1,0 +1,222 @@
+//! Every state log of ours keeps the promises that coordinators rest on.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::sync::Arc;
+
+use hanbeon::{
+    Engine, Manual, MemoryStateLogs, Options, StateLog, StateLogs,
+    state_log_conformance::{Fixture, run},
+};
+use hanbeon_log::CrashDir;
+use hanbeon_records::{Millis, TopicName, TopicPartition};
+
+const NOW: Millis = Millis::new(1_700_000_000_000);
+
+fn name(number: i32) -> TopicPartition {
+    TopicPartition { topic: TopicName::new("__consumer_offsets").unwrap(), partition: number }
+}
+
+struct Memory {
+    logs: MemoryStateLogs,
+    at: i32,
+}
+
+impl Fixture for Memory {
+    fn fresh(&mut self) -> Arc<dyn StateLog> {
+        self.at += 1;
+        self.restart()
+    }
+
+    fn restart(&mut self) -> Arc<dyn StateLog> {
+        self.logs.open(&name(self.at)).unwrap()
+    }
+
+    fn power_cut(&mut self, _seed: u64) -> Option<Arc<dyn StateLog>> {
+        None
+    }
+}
+
+#[test]
+fn l1_a_log_in_memory_keeps_them() {
+    run(&mut Memory { logs: MemoryStateLogs::new(1), at: 0 }).unwrap();
+}
+
+/// A partition on a disk that can lose what was not synced.
+struct Partition {
+    dir: CrashDir,
+    engine: Option<Engine<Manual<CrashDir>>>,
+}
+
+impl Partition {
+    fn open(&mut self) -> Arc<dyn StateLog> {
+        let env = Manual::new(NOW, 7);
+        let engine = Engine::open_in(env, self.dir.clone(), Options::broker()).unwrap();
+        let topic = engine.ensure_topic("state", 1).unwrap();
+        let log = topic.partitions()[0].state_log();
+        self.engine = Some(engine);
+        log
+    }
+}
+
+impl Fixture for Partition {
+    fn fresh(&mut self) -> Arc<dyn StateLog> {
+        self.engine = None;
+        self.dir = CrashDir::new();
+        self.open()
+    }
+
+    fn restart(&mut self) -> Arc<dyn StateLog> {
+        self.engine = None;
+        self.open()
+    }
+
+    fn power_cut(&mut self, seed: u64) -> Option<Arc<dyn StateLog>> {
+        // The cut comes while the engine still runs: what closing would sync is not synced.
+        let after = self.dir.crash(seed);
+        self.engine = None;
+        self.dir = after;
+        Some(self.open())
+    }
+}
+
+#[test]
+fn l1_a_partition_keeps_them_through_power_cuts() {
+    run(&mut Partition { dir: CrashDir::new(), engine: None }).unwrap();
+}
+
+#[cfg(feature = "sled")]
+mod sled {
+    use super::*;
+    use hanbeon::SledStateLogs;
+
+    struct Sled {
+        root: tempfile::TempDir,
+        logs: Option<SledStateLogs>,
+        at: i32,
+    }
+
+    impl Fixture for Sled {
+        fn fresh(&mut self) -> Arc<dyn StateLog> {
+            self.at += 1;
+            self.restart()
+        }
+
+        fn restart(&mut self) -> Arc<dyn StateLog> {
+            self.logs = None;
+            let logs = SledStateLogs::open(&self.root.path().join("db"), 1).unwrap();
+            let log = logs.open(&name(self.at)).unwrap();
+            self.logs = Some(logs);
+            log
+        }
+
+        fn power_cut(&mut self, _seed: u64) -> Option<Arc<dyn StateLog>> {
+            None
+        }
+    }
+
+    #[test]
+    fn l1_a_log_in_sled_keeps_them() {
+        let root = tempfile::tempdir().unwrap();
+        run(&mut Sled { root, logs: None, at: 0 }).unwrap();
+    }
+}
+
+mod elsewhere {
+    use super::*;
+
+    use hanbeon::{
+        Enrol,
+        group::{CommitInTxn, Fetch, FetchWhat, Membership, Name, NewOffset, Stability},
+        txn::{
+            EndTxn, InitProducerId, Outcome, Prepared, Protocol, TransactionalId, TwoPhaseCommit,
+        },
+    };
+    use hanbeon_log::MemDir;
+    use hanbeon_records::{LeaderEpoch, Offset};
+
+    fn wait<F: Future>(future: F) -> F::Output {
+        let mut future = std::pin::pin!(future);
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        loop {
+            if let std::task::Poll::Ready(output) = future.as_mut().poll(&mut cx) {
+                return output;
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    fn committed(engine: &Engine<Manual<MemDir>>) -> Option<i64> {
+        let fetch = Fetch {
+            group: Name::new("g").unwrap(),
+            member: None,
+            stability: Stability::NotRequired,
+            what: FetchWhat::These(vec![(Name::new("in").unwrap(), 0)]),
+        };
+        let fetched = wait(engine.groups().fetch_offsets(fetch)).unwrap();
+        fetched[0].committed.as_ref().map(|committed| committed.offset.get())
+    }
+
+    /// A transaction of offsets alone, with coordinators whose logs are no partitions.
+    fn carries_a_transaction(logs: &(impl StateLogs + Clone)) {
+        let (env, dir) = (Manual::new(NOW, 7), MemDir::new());
+        let open = || {
+            let options = Options::broker().state_logs(logs.clone());
+            Engine::open_in(env.clone(), dir.clone(), options).unwrap()
+        };
+        let engine = open();
+        engine.ensure_topic("in", 1).unwrap();
+        let id = TransactionalId::new("t").unwrap();
+        let init = InitProducerId {
+            id: id.clone(),
+            timeout_ms: 60_000,
+            expected: None,
+            two_phase_commit: TwoPhaseCommit::Off,
+            prepared: Prepared::Abort,
+        };
+        let producer = wait(engine.transactions().init_producer_id(init)).unwrap();
+        let offset = NewOffset {
+            topic: TopicName::new("in").unwrap(),
+            topic_id: None,
+            partition: 0,
+            offset: Offset::new(7),
+            leader_epoch: LeaderEpoch::UNKNOWN,
+            metadata: "".into(),
+        };
+        let commit = CommitInTxn {
+            group: Name::new("g").unwrap(),
+            producer_id: producer.id,
+            producer_epoch: producer.epoch,
+            membership: Membership::none(),
+            offsets: vec![offset],
+        };
+        let groups = engine.groups();
+        let results = wait(groups.commit_offsets_in_transaction(id.clone(), Enrol::Add, commit));
+        assert_eq!(results.unwrap(), [Ok(())]);
+        assert_eq!(committed(&engine), None, "not decided yet");
+        drop(groups);
+        engine.shutdown().unwrap();
+        drop(engine);
+
+        let engine = open();
+        assert!(engine.topic("__transaction_state").is_none(), "no topic, no partition");
+        let (outcome, protocol) = (Outcome::Commit, Protocol::V2);
+        let end = EndTxn { id, producer, outcome, protocol };
+        let next = wait(engine.transactions().end(end)).unwrap();
+        assert!(next.epoch > producer.epoch);
+        assert_eq!(committed(&engine), Some(7));
+        engine.shutdown().unwrap();
+    }
+
+    #[test]
+    fn t8_offsets_of_a_transaction_live_in_memory() {
+        carries_a_transaction(&MemoryStateLogs::new(1));
+    }
+
+    #[cfg(feature = "sled")]
+    #[test]
+    fn t8_offsets_of_a_transaction_live_in_sled() {
+        let root = tempfile::tempdir().unwrap();
+        let logs = hanbeon::SledStateLogs::open(&root.path().join("db"), 1).unwrap();
+        carries_a_transaction(&logs);
+    }
+}

@@ -1,0 +1,311 @@
+//! The power goes at every single storage operation in the life of some transactions, and each of them is whole or void: the same decision on
+//! every partition and in the group's offsets, the coordinator's, and the one that was acknowledged.
+//!
+//! Three ways: everything is synced (the embedded default); only the topics are, so that a decision has to be synced before its markers
+//! although the log it is written to is not; nothing is, and the process is killed instead of the machine.
+//! `SEED=... cargo test -p hanbeon --test transaction_crashes` draws other crashes from the same moments.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    pin::pin,
+    task::{Context, Poll, Waker},
+};
+
+use hanbeon::{
+    ClientError, Engine, FetchSpec, Isolation, Manual, Millis, Mode, NewTopic, Offset, Options,
+    ProducerSettings, Record, TopicPartition,
+    group::{Fetch, FetchWhat, Name, Stability},
+    txn::{Outcome, State},
+};
+use hanbeon_log::{CrashDir, Fault, FaultKind, Lasting};
+use hanbeon_records::{BatchRef, Control, ProducerEpoch, ProducerId, TopicName, read_control};
+
+const NOW: Millis = Millis::new(1_700_000_000_000);
+/// Where transactions write; `in` is where their offsets point to.
+const PARTITIONS: [(&str, i32); 3] = [("a", 0), ("a", 1), ("b", 0)];
+const TRANSACTIONS: i64 = 4;
+
+type World = Engine<Manual<CrashDir>>;
+
+/// How durable things are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    AllSynced,
+    TopicsSynced,
+    /// And a kill leaves everything that was written.
+    Killed,
+}
+
+/// What the application knows of its transactions, which are numbered.
+#[derive(Default)]
+struct Application {
+    next: i64,
+    told: BTreeMap<i64, Outcome>,
+}
+
+fn seed() -> u64 {
+    std::env::var("SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
+}
+
+fn open(
+    disk: &CrashDir,
+    way: Way,
+    seed: u64,
+) -> Result<(Manual<CrashDir>, World), hanbeon::OpenError> {
+    let env = Manual::new(NOW, seed);
+    let options = match way {
+        Way::AllSynced => Options::embedded(),
+        Way::TopicsSynced | Way::Killed => Options::broker(),
+    };
+    let options = options.set("transaction.state.log.num.partitions", "1").unwrap();
+    let options = options.set("offsets.topic.num.partitions", "1").unwrap();
+    let engine = Engine::open_in(env.clone(), disk.clone(), options)?;
+    Ok((env, engine))
+}
+
+/// One life of the application, until the storage fails.
+fn live(disk: &CrashDir, way: Way, seed: u64, application: &mut Application) -> Lived {
+    let (_, engine) = open(disk, way, seed)?;
+    let done = work(&engine, way, application);
+    // A dead machine closes nothing.
+    std::mem::forget(engine);
+    done
+}
+
+/// Whether all is done, or what kept it from that.
+type Lived = Result<(), Box<dyn std::error::Error>>;
+
+fn work(engine: &World, way: Way, application: &mut Application) -> Lived {
+    for (name, partitions) in [("a", 2), ("b", 1), ("in", 1)] {
+        if engine.topic(name).is_none() {
+            let topic = NewTopic::new(name, partitions);
+            let topic = match way {
+                Way::TopicsSynced => topic.config("flush.messages", "1"),
+                Way::AllSynced | Way::Killed => topic,
+            };
+            engine.create_topic(&topic, Mode::Apply)?;
+        }
+    }
+    // So that some batches are written long before the commit and some at it.
+    let settings = ProducerSettings::new().set("batch.size", "100").unwrap();
+    let mut producer = engine.transactional_producer_with("tx", settings)?;
+    for _ in 0..TRANSACTIONS {
+        let number = application.next;
+        application.next += 1;
+        let (outcome, result) = transact(&mut producer, way, number);
+        match &result {
+            Ok(()) => drop(application.told.insert(number, outcome)),
+            Err(ClientError::Aborted { .. }) => {
+                application.told.insert(number, Outcome::Abort);
+            }
+            Err(_) => {}
+        }
+        result?;
+    }
+    Ok(())
+}
+
+/// Each transaction says its number on every partition, twice on one, and to the group.
+fn transact(
+    producer: &mut hanbeon::TransactionalProducer<Manual<CrashDir>>,
+    way: Way,
+    number: i64,
+) -> (Outcome, Result<(), ClientError>) {
+    let outcome = if number % 3 == 2 { Outcome::Abort } else { Outcome::Commit };
+    let mut transaction = producer.begin();
+    let mut send = || -> Result<(), ClientError> {
+        for (topic, partition) in PARTITIONS.into_iter().chain([("a", 0)]) {
+            let record = Record::new(topic, format!("{number}")).partition(partition);
+            transaction.send(record)?;
+        }
+        if way == Way::TopicsSynced {
+            // As long as no synced topic takes part, a power cut may take the enrolment and leave what was enrolled.
+            transaction.flush()?;
+        }
+        let at = TopicPartition { topic: TopicName::new("in").unwrap(), partition: 0 };
+        transaction.send_offsets("g", &[(at, Offset::new(number))])
+    };
+    let sent = send();
+    let result = match outcome {
+        Outcome::Commit => transaction.commit().map(drop),
+        Outcome::Abort => sent.and_then(|()| transaction.abort()),
+    };
+    (outcome, result)
+}
+
+/// Opens what the crash left, lets upkeep do its work, and looks.
+fn check(disk: &CrashDir, way: Way, seed: u64, application: &Application, story: &str) {
+    let (env, engine) =
+        open(disk, way, seed).unwrap_or_else(|error| panic!("{story}: does not open: {error}"));
+    upkeep(&env, &engine, story);
+    let markers = markers(&engine, story);
+    let mut told_by_partition = Vec::new();
+    for (topic, number) in PARTITIONS {
+        let Ok(partition) = engine.partition(topic, number) else { continue };
+        let end = partition.log_end_offset().unwrap();
+        assert_eq!(partition.last_stable_offset().unwrap(), end, "{story}: {topic}-{number} hangs");
+        told_by_partition.push(committed(&engine, topic, number));
+    }
+    // T1: one decision for each transaction, on all partitions that heard of it.
+    for (pair, outcomes) in &markers {
+        assert_eq!(outcomes.len(), 1, "{story}: {pair:?} is split: {outcomes:?}");
+    }
+    let Some(first) = told_by_partition.first() else {
+        assert!(application.told.is_empty(), "{story}: the topics are lost");
+        return;
+    };
+    for seen in &told_by_partition {
+        // On a-0 each number stands twice.
+        let (mut seen, mut first) = (seen.clone(), first.clone());
+        seen.dedup();
+        first.dedup();
+        assert_eq!(seen, first, "{story}: the partitions differ");
+    }
+    let mut twice = BTreeMap::new();
+    first.iter().for_each(|number| *twice.entry(*number).or_insert(0) += 1);
+    assert!(twice.values().all(|count| *count == 2), "{story}: halves are visible: {first:?}");
+    for (number, outcome) in &application.told {
+        let there = twice.contains_key(number);
+        assert_eq!(there, *outcome == Outcome::Commit, "{story}: {number} was told {outcome:?}");
+    }
+    for number in twice.keys() {
+        assert_ne!(number % 3, 2, "{story}: {number} was never to be committed");
+    }
+    // T8: the group stands where the last committed transaction put it.
+    let last = twice.keys().last().copied();
+    assert_eq!(group_offset(&engine), last, "{story}: the group's offset");
+    let described = engine.transactions().describe("tx").unwrap();
+    let state = described.map(|described| described.state);
+    // T4 and T12: nothing is half done.
+    let over = [State::Empty, State::CompleteCommit, State::CompleteAbort];
+    assert!(state.is_none_or(|state| over.contains(&state)), "{story}: {state:?}");
+    std::mem::forget(engine);
+}
+
+/// Carries out what is owed, and aborts what nobody will end.
+fn upkeep(env: &Manual<CrashDir>, engine: &World, story: &str) {
+    for _ in 0..3 {
+        env.advance(70_000);
+        for _ in 0..100 {
+            let left = engine.maintain(hanbeon::Env::now(env));
+            if left.unwrap_or_else(|error| panic!("{story}: {error}")) > 0 {
+                break;
+            }
+        }
+    }
+}
+
+/// What readers of committed data get.
+fn committed(engine: &World, topic: &str, partition: i32) -> Vec<i64> {
+    let mut consumer = engine.consumer();
+    consumer.assign(topic, partition).unwrap();
+    let mut numbers = Vec::new();
+    loop {
+        let received = consumer.poll().unwrap();
+        if received.is_empty() {
+            return numbers;
+        }
+        for record in received {
+            let text = String::from_utf8(record.value.unwrap().to_vec()).unwrap();
+            numbers.push(text.parse().unwrap());
+        }
+    }
+}
+
+/// The decisions that the partitions were told, by the pair in the marker.
+type Markers = BTreeMap<(ProducerId, ProducerEpoch), BTreeSet<&'static str>>;
+
+fn markers(engine: &World, story: &str) -> Markers {
+    let mut found = Markers::new();
+    for (topic, number) in PARTITIONS.into_iter().chain([("__consumer_offsets", 0)]) {
+        let Ok(partition) = engine.partition(topic, number) else { continue };
+        let mut from = Offset::ZERO;
+        loop {
+            let spec = FetchSpec { isolation: Isolation::LogEnd, ..FetchSpec::from(from) };
+            let fetched = partition.fetch(&spec).unwrap_or_else(|error| panic!("{story}: {error}"));
+            let mut rest: &[u8] = &fetched.records;
+            if rest.is_empty() {
+                break;
+            }
+            while let Ok((batch, behind)) = BatchRef::parse(rest) {
+                rest = behind;
+                from = batch.next_offset();
+                if let Ok(Some(Control::EndTxn(marker))) = read_control(batch) {
+                    let outcome = match marker.outcome {
+                        Outcome::Commit => "commit",
+                        Outcome::Abort => "abort",
+                    };
+                    let pair = (batch.producer_id(), batch.producer_epoch());
+                    found.entry(pair).or_default().insert(outcome);
+                }
+            }
+        }
+    }
+    found
+}
+
+fn group_offset(engine: &World) -> Option<i64> {
+    let fetch = Fetch {
+        group: Name::new("g").unwrap(),
+        member: None,
+        stability: Stability::Required,
+        what: FetchWhat::These(vec![(Name::new("in").unwrap(), 0)]),
+    };
+    let mut fetched = pin!(engine.groups().fetch_offsets(fetch));
+    let mut cx = Context::from_waker(Waker::noop());
+    let Poll::Ready(found) = fetched.as_mut().poll(&mut cx) else { panic!("nobody is waited for") };
+    let offset = found.unwrap().pop().unwrap();
+    assert_eq!(offset.error, None);
+    offset.committed.map(|committed| committed.offset.get())
+}
+
+/// What is left when it happens.
+fn crash(disk: &CrashDir, way: Way, draw: u64) -> CrashDir {
+    match way {
+        Way::AllSynced | Way::TopicsSynced => disk.crash(draw),
+        Way::Killed => disk.killed(),
+    }
+}
+
+fn sweep(way: Way) {
+    let seed = seed();
+    for cut in 0.. {
+        let disk = CrashDir::new();
+        let mut application = Application::default();
+        disk.inject(Fault { kind: FaultKind::Error, after: cut, lasting: Lasting::Sticky });
+        let done = live(&disk, way, seed, &mut application);
+        let draw = seed.wrapping_mul(1000).wrapping_add(cut);
+        let story = format!("{way:?}, cut at operation {cut}, SEED={seed}");
+        let disk = crash(&disk, way, draw);
+        // And again while it recovers and goes on.
+        disk.inject(Fault { kind: FaultKind::Error, after: draw % 41, lasting: Lasting::Sticky });
+        let _whatever_came_of_it = live(&disk, way, draw, &mut application);
+        let disk = crash(&disk, way, draw.wrapping_add(1));
+        check(&crash(&disk, way, draw), way, draw.wrapping_add(2), &application, &story);
+        if let Err(error) = live(&disk, way, draw.wrapping_add(3), &mut application) {
+            panic!("{story}: does not go on: {error}");
+        }
+        let rest = crash(&disk, way, draw.wrapping_add(2));
+        check(&rest, way, draw.wrapping_add(4), &application, &format!("{story}, after going on"));
+        if done.is_ok() {
+            assert!(cut > 100, "the sweep ended at {cut}");
+            return;
+        }
+    }
+}
+
+#[test]
+fn t1_t2_t4_t8_t12_every_transaction_is_whole_or_void_whenever_the_power_goes() {
+    sweep(Way::AllSynced);
+}
+
+#[test]
+fn t2_a_decision_about_synced_topics_is_on_the_disk_before_its_first_marker() {
+    sweep(Way::TopicsSynced);
+}
+
+#[test]
+fn t1_t2_t4_t8_t12_every_transaction_is_whole_or_void_whenever_the_process_is_killed() {
+    sweep(Way::Killed);
+}

@@ -1,0 +1,245 @@
+//! Transactions through the engine: decided once, visible together.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use hanbeon::{
+    AbortedData, Acks, Engine, Enrol, FetchSpec, Isolation, Options, TransactionError,
+    Transactions,
+    txn::{
+        EndTxn, InitProducerId, Outcome, Prepared, Producer, Protocol, State, TransactionalId,
+        TwoPhaseCommit,
+    },
+};
+use hanbeon_records::{BatchRef, ErrorCode, Offset, ProducerEpoch};
+use support::in_transaction;
+
+type Home = tempfile::TempDir;
+
+fn wait<F: Future>(future: F) -> F::Output {
+    let mut future = std::pin::pin!(future);
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    loop {
+        if let std::task::Poll::Ready(output) = future.as_mut().poll(&mut cx) {
+            return output;
+        }
+        std::thread::yield_now();
+    }
+}
+
+fn init(id: &TransactionalId) -> InitProducerId {
+    InitProducerId {
+        id: id.clone(),
+        timeout_ms: 60_000,
+        expected: None,
+        two_phase_commit: TwoPhaseCommit::Off,
+        prepared: Prepared::Abort,
+    }
+}
+
+fn end(id: &TransactionalId, producer: Producer, outcome: Outcome) -> EndTxn {
+    EndTxn { id: id.clone(), producer, outcome, protocol: Protocol::V2 }
+}
+
+fn write(
+    transactions: &Transactions,
+    engine: &Engine,
+    id: &TransactionalId,
+    producer: Producer,
+    (partition, values): (i32, &[&str]),
+) -> Result<Offset, ErrorCode> {
+    let handle = engine.partition("t", partition).unwrap();
+    let batch = in_transaction(producer, 0, values);
+    let begun =
+        wait(transactions.produce(id, Enrol::Add, vec![(handle, batch)], Acks::All).begun());
+    let produced = begun.into_iter().next().unwrap().wait();
+    produced.map(|produced| produced.base_offset).map_err(|error| error.code())
+}
+
+fn stable(engine: &Engine, partition: i32) -> i64 {
+    engine.partition("t", partition).unwrap().last_stable_offset().unwrap().get()
+}
+
+fn open() -> (Home, Engine) {
+    let home = tempfile::tempdir().unwrap();
+    let engine = Engine::open_with(home.path(), Options::broker()).unwrap();
+    engine.ensure_topic("t", 2).unwrap();
+    (home, engine)
+}
+
+#[test]
+fn t1_partitions_see_one_decision_and_readers_see_it_whole() {
+    let (_home, engine) = open();
+    let transactions = engine.transactions();
+    let id = TransactionalId::new("tx-1").unwrap();
+    let first = wait(transactions.init_producer_id(init(&id))).unwrap();
+    assert_eq!(first.epoch, ProducerEpoch::new(0));
+    write(&transactions, &engine, &id, first, (0, &["a", "b"])).unwrap();
+    write(&transactions, &engine, &id, first, (1, &["c"])).unwrap();
+    assert_eq!((stable(&engine, 0), stable(&engine, 1)), (0, 0), "nobody knows yet");
+    let second = wait(transactions.end(end(&id, first, Outcome::Commit))).unwrap();
+    assert_eq!((second.id, second.epoch), (first.id, ProducerEpoch::new(1)));
+    assert_eq!((stable(&engine, 0), stable(&engine, 1)), (3, 2), "a marker each");
+    let state = transactions.describe("tx-1").unwrap().unwrap().state;
+    assert_eq!(state, State::CompleteCommit);
+
+    write(&transactions, &engine, &id, second, (0, &["d"])).unwrap();
+    wait(transactions.end(end(&id, second, Outcome::Abort))).unwrap();
+    let spec = FetchSpec { isolation: Isolation::Committed, ..FetchSpec::from(Offset::ZERO) };
+    let fetched = engine.partition("t", 0).unwrap().fetch(&spec).unwrap();
+    let aborted = fetched.aborted.unwrap();
+    assert_eq!(aborted.len(), 1);
+    assert_eq!(aborted[0].first_offset, Offset::new(3));
+    assert_eq!(fetched.last_stable_offset, Offset::new(5));
+}
+
+#[test]
+fn t3_a_new_instance_fences_the_old_one_everywhere() {
+    let (_home, engine) = open();
+    let transactions = engine.transactions();
+    let id = TransactionalId::new("tx-1").unwrap();
+    let old = wait(transactions.init_producer_id(init(&id))).unwrap();
+    write(&transactions, &engine, &id, old, (0, &["a"])).unwrap();
+    let aborting = wait(transactions.init_producer_id(init(&id))).unwrap_err();
+    assert_eq!(aborting.code(), ErrorCode::ConcurrentTransactions);
+    let new = wait(transactions.init_producer_id(init(&id))).unwrap();
+    assert!(new.epoch > old.epoch);
+    assert_eq!(
+        write(&transactions, &engine, &id, old, (0, &["zombie"])),
+        Err(ErrorCode::InvalidProducerEpoch)
+    );
+    let refused = wait(transactions.end(end(&id, old, Outcome::Commit))).unwrap_err();
+    assert!(matches!(refused, TransactionError::Refused(_)), "{refused:?}");
+    assert_eq!(refused.code(), ErrorCode::ProducerFenced);
+}
+
+#[test]
+fn t2_a_decision_that_was_written_is_carried_out_after_a_restart() {
+    let (home, engine) = open();
+    let transactions = engine.transactions();
+    let id = TransactionalId::new("tx-1").unwrap();
+    let first = wait(transactions.init_producer_id(init(&id))).unwrap();
+    write(&transactions, &engine, &id, first, (0, &["a"])).unwrap();
+    write(&transactions, &engine, &id, first, (1, &["b"])).unwrap();
+    // Polled once it is decided and, with nothing to wait for, done; a process that dies in between leaves the Prepare record, which is
+    // what the crash images of `transaction_crashes.rs` look at. Here the transaction is left open.
+    drop(transactions);
+    engine.shutdown().unwrap();
+    drop(engine);
+    let engine = Engine::open_with(home.path(), Options::broker()).unwrap();
+    let transactions = engine.transactions();
+    assert_eq!(transactions.describe("tx-1").unwrap().unwrap().state, State::Ongoing);
+    assert_eq!(stable(&engine, 0), 0);
+    wait(transactions.end(end(&id, first, Outcome::Commit))).unwrap();
+    assert_eq!((stable(&engine, 0), stable(&engine, 1)), (2, 2));
+}
+
+#[test]
+fn t4_a_partition_that_is_offline_keeps_its_marker_owed_until_it_is_back() {
+    let (home, engine) = open();
+    let transactions = engine.transactions();
+    let id = TransactionalId::new("tx-1").unwrap();
+    let producer = wait(transactions.init_producer_id(init(&id))).unwrap();
+    write(&transactions, &engine, &id, producer, (0, &["a"])).unwrap();
+    write(&transactions, &engine, &id, producer, (1, &["b"])).unwrap();
+    drop(transactions);
+    engine.shutdown().unwrap();
+    drop(engine);
+
+    // Somebody else's directory in the place of t-0: offline, and not deleted.
+    let metadata = home.path().join("t-0/partition.metadata");
+    let own = std::fs::read(&metadata).unwrap();
+    std::fs::write(&metadata, "version: 0\ntopic_id: AAAAAAAAAAAAAAAAAAAAAQ").unwrap();
+    let engine = Engine::open_with(home.path(), Options::broker()).unwrap();
+    let transactions = engine.transactions();
+    let next = wait(transactions.end(end(&id, producer, Outcome::Commit))).unwrap();
+    assert!(engine.partition("t", 0).unwrap().is_offline());
+    assert_eq!(stable(&engine, 1), 2, "the marker is where it could be written");
+    let described = transactions.describe("tx-1").unwrap().unwrap();
+    assert_eq!(described.state, State::PrepareCommit);
+    assert_eq!(described.partitions.len(), 1, "the one that lacks its marker");
+    // The next transaction has to wait: its partitions would not know which one they are asked about.
+    assert_eq!(
+        write(&transactions, &engine, &id, next, (1, &["c"])),
+        Err(ErrorCode::ConcurrentTransactions)
+    );
+
+    std::fs::write(&metadata, own).unwrap();
+    let partition = engine.partition("t", 0).unwrap();
+    partition.reopen().unwrap();
+    let waits = partition.data_beyond(Offset::ZERO, Isolation::Committed).unwrap();
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            waits.wait();
+            partition.last_stable_offset().unwrap()
+        });
+        assert_eq!(stable(&engine, 0), 0, "undecided for its readers");
+        let mut now = engine.now();
+        while transactions.describe("tx-1").unwrap().unwrap().state != State::CompleteCommit {
+            now = now.saturating_add(10_001);
+            engine.maintain(now).unwrap();
+        }
+        assert_eq!(reader.join().unwrap(), Offset::new(2));
+    });
+    write(&transactions, &engine, &id, next, (0, &["c"])).unwrap();
+}
+
+#[test]
+fn t5_who_holds_readers_back_is_told_with_name_age_and_size() {
+    let (_home, engine) = open();
+    let transactions = engine.transactions();
+    let id = TransactionalId::new("payments").unwrap();
+    let producer = wait(transactions.init_producer_id(init(&id))).unwrap();
+    assert!(engine.pins().is_empty());
+    let begun = engine.now();
+    write(&transactions, &engine, &id, producer, (1, &["a", "b"])).unwrap();
+    engine.partition("t", 1).unwrap().produce(support::batch(&["c"]), Acks::All).wait().unwrap();
+    let pins = engine.pins();
+    assert_eq!(pins.len(), 1);
+    let pin = &pins[0];
+    assert_eq!((pin.partition.partition, pin.offsets_behind), (1, 3));
+    assert_eq!(pin.transactional_id.as_ref(), Some(&id));
+    assert_eq!(pin.producer_id, producer.id);
+    assert_eq!(pin.bytes_behind, engine.partition("t", 1).unwrap().size_bytes().unwrap());
+    assert!(pin.since >= begun.saturating_add(-1000) && pin.since <= engine.now());
+
+    let partition = engine.partition("t", 1).unwrap();
+    let lag = partition.lag(Offset::ZERO, Isolation::Committed).unwrap();
+    assert_eq!((lag.records, lag.offsets, lag.undecided), (0, 0, 3));
+    wait(transactions.end(end(&id, producer, Outcome::Abort))).unwrap();
+    assert!(engine.pins().is_empty());
+    let lag = partition.lag(Offset::ZERO, Isolation::Committed).unwrap();
+    assert_eq!((lag.records, lag.offsets), (1, 4), "two aborted, one marker");
+    let lag = partition.lag(Offset::new(1), Isolation::Uncommitted).unwrap();
+    assert_eq!((lag.records, lag.offsets), (2, 3));
+    let lag = partition.lag(Offset::new(3), Isolation::Committed).unwrap();
+    assert_eq!((lag.records, lag.offsets), (0, 1), "all read: nothing but a marker is left");
+}
+
+#[test]
+fn t6_a_reader_that_cannot_sort_out_aborted_data_gets_none_and_still_moves_on() {
+    let (_home, engine) = open();
+    let transactions = engine.transactions();
+    let id = TransactionalId::new("tx-1").unwrap();
+    let first = wait(transactions.init_producer_id(init(&id))).unwrap();
+    write(&transactions, &engine, &id, first, (0, &["void", "void"])).unwrap();
+    let second = wait(transactions.end(end(&id, first, Outcome::Abort))).unwrap();
+    write(&transactions, &engine, &id, second, (0, &["kept"])).unwrap();
+    wait(transactions.end(end(&id, second, Outcome::Commit))).unwrap();
+    let spec = FetchSpec {
+        isolation: Isolation::Committed,
+        aborted_data: AbortedData::LeftOut,
+        ..FetchSpec::from(Offset::ZERO)
+    };
+    let fetched = engine.partition("t", 0).unwrap().fetch(&spec).unwrap();
+    assert_eq!(fetched.aborted, Some(Vec::new()));
+    let mut rest: &[u8] = &fetched.records;
+    let mut seen = Vec::new();
+    while !rest.is_empty() {
+        let (batch, behind) = BatchRef::parse(rest).unwrap();
+        batch.verify().unwrap();
+        seen.push((batch.base_offset().get(), batch.last_offset().get(), batch.record_count()));
+        rest = behind;
+    }
+    assert_eq!(seen, [(0, 1, 0), (2, 2, 1), (3, 3, 1), (4, 4, 1)], "emptied, marker, data, marker");
+}

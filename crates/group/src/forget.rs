@@ -1,0 +1,220 @@
+//! What ends: offsets and groups that a client deletes, that time makes old, whose topic is gone.
+
+use alloc::vec::Vec;
+
+use hanbeon_records::Millis;
+
+use crate::{
+    AppendKind, Coordinator, DeleteOffsets, GroupError, Name, OffsetKeyLayout, OffsetValue, Output,
+    Record, Reply, State,
+    classic::Classic,
+    coordinator::{Entry, Group, Job},
+};
+
+/// From when an offset's age is counted.
+enum Base {
+    /// From its commit, or from this moment where it is known.
+    Emptied(Option<Millis>),
+    /// From its commit.
+    Commit,
+    /// Not at all: nothing of this group expires now.
+    Never,
+}
+
+impl<T> Coordinator<T> {
+    pub(crate) fn run_delete_offsets(
+        &mut self,
+        token: T,
+        request: &DeleteOffsets,
+        out: &mut Vec<Output<T>>,
+    ) {
+        let group = &request.group;
+        match self.plan_delete_offsets(request) {
+            Err(error) => {
+                out.push(Output::Answer { token, reply: Reply::DeleteOffsets(Err(error)) });
+            }
+            Ok((results, records)) if records.is_empty() => {
+                out.push(Output::Answer { token, reply: Reply::DeleteOffsets(Ok(results)) });
+            }
+            Ok((results, records)) => {
+                let job = Job::DeleteOffsets { token, results };
+                self.open_write(group, records, AppendKind::Plain, job, out);
+            }
+        }
+    }
+
+    #[expect(clippy::type_complexity, reason = "one result for each partition, and the records")]
+    fn plan_delete_offsets(
+        &self,
+        request: &DeleteOffsets,
+    ) -> Result<(Vec<Result<(), GroupError>>, Vec<Record>), GroupError> {
+        let group = &request.group;
+        let entry = self
+            .groups
+            .get(group)
+            .ok_or_else(|| GroupError::GroupNotFound { group: group.clone() })?;
+        if let Group::Classic(classic) = &entry.group
+            && classic.state() != State::Empty
+            && !classic.is_consumer_group()
+        {
+            let state = classic.state();
+            return Err(GroupError::NonEmptyGroup { group: group.clone(), state });
+        }
+        let mut records = Vec::new();
+        let mut results = Vec::new();
+        for (topic, partition) in &request.partitions {
+            let subscribed = match &entry.group {
+                Group::Classic(classic) => classic.is_subscribed(topic),
+                Group::Consumer(live) => live.group.is_subscribed(topic.as_str()),
+            };
+            if subscribed {
+                results.push(Err(GroupError::SubscribedToTopic {
+                    group: group.clone(),
+                    topic: topic.clone(),
+                }));
+                continue;
+            }
+            let known = entry.offsets.get(topic, *partition).is_some()
+                || entry.offsets.is_pending(topic, *partition);
+            if known {
+                records.push(tombstone(group, topic, *partition));
+            }
+            results.push(Ok(()));
+        }
+        Ok((results, records))
+    }
+
+    pub(crate) fn run_delete_group(&mut self, token: T, group: &Name, out: &mut Vec<Output<T>>) {
+        let refusal = match self.groups.get(group).map(|entry| &entry.group) {
+            None => Some(GroupError::GroupNotFound { group: group.clone() }),
+            Some(Group::Classic(classic)) => nonempty(group, classic.state()),
+            Some(Group::Consumer(live)) => nonempty(group, live.state()),
+        };
+        if let Some(error) = refusal {
+            return out.push(Output::Answer { token, reply: Reply::DeleteGroup(Err(error)) });
+        }
+        if let Some(entry) = self.groups.get(group) {
+            let mut records: Vec<_> = entry
+                .offsets
+                .partitions()
+                .into_iter()
+                .map(|(topic, partition)| tombstone(group, &topic, partition))
+                .collect();
+            records.append(&mut end_of(group, &entry.group));
+            self.open_write(group, records, AppendKind::Plain, Job::DeleteGroup { token }, out);
+        }
+    }
+
+    pub(crate) fn run_forget(
+        &mut self,
+        group: &Name,
+        partitions: &[(Name, i32)],
+        out: &mut Vec<Output<T>>,
+    ) {
+        let Some(entry) = self.groups.get(group) else { return };
+        let mut records = Vec::new();
+        for (topic, partition) in partitions {
+            if entry.offsets.partitions_of(topic).contains(partition) {
+                records.push(tombstone(group, topic, *partition));
+            }
+        }
+        if !records.is_empty() {
+            self.open_write(group, records, AppendKind::Plain, Job::Forget, out);
+        }
+    }
+
+    /// Forgets what is too old, in every group that has no undecided write; the others come with the next sweep.
+    pub(crate) fn sweep(&mut self, now: Millis, out: &mut Vec<Output<T>>) {
+        let quiet: Vec<_> =
+            self.groups.keys().filter(|name| !self.gates.contains_key(*name)).cloned().collect();
+        for name in quiet {
+            let Some(entry) = self.groups.get(&name) else { continue };
+            let records = self.expired(now, &name, entry);
+            if !records.is_empty() {
+                self.open_write(&name, records, AppendKind::Plain, Job::Forget, out);
+            }
+        }
+    }
+
+    fn expired(&self, now: Millis, name: &Name, entry: &Entry<T>) -> Vec<Record> {
+        let base = match &entry.group {
+            Group::Classic(classic) => base_of(classic),
+            Group::Consumer(_) => Base::Commit,
+        };
+        let mut records = Vec::new();
+        let mut kept_offsets = 0_usize;
+        for (topic, partition, value) in entry.offsets.committed() {
+            let read = match &entry.group {
+                Group::Classic(classic) => classic.is_subscribed(topic),
+                Group::Consumer(live) => live.group.is_subscribed(topic.as_str()),
+            };
+            let old = self.is_old(now, &base, value);
+            if old && !read && !entry.offsets.is_pending(topic, partition) {
+                records.push(tombstone(name, topic, partition));
+            } else {
+                kept_offsets = kept_offsets.saturating_add(1);
+            }
+        }
+        let deserted = match &entry.group {
+            Group::Classic(classic) => {
+                classic.state() == State::Empty && !classic.expects_members()
+            }
+            Group::Consumer(live) => !live.has_members(),
+        };
+        if deserted && kept_offsets == 0 && !entry.offsets.has_pending() {
+            records.append(&mut end_of(name, &entry.group));
+        }
+        records
+    }
+
+    fn is_old(&self, now: Millis, base: &Base, value: &OffsetValue) -> bool {
+        let since = match base {
+            Base::Never => return false,
+            Base::Commit | Base::Emptied(None) => value.commit_timestamp,
+            Base::Emptied(Some(since)) => *since,
+        };
+        match value.expire_timestamp {
+            Some(end) => now >= end,
+            None => now.since(since) >= self.settings.offsets_retention_ms,
+        }
+    }
+}
+
+fn base_of<T>(classic: &Classic<T>) -> Base {
+    if classic.protocol_type().is_none() {
+        return Base::Commit; // a consumer without a group
+    }
+    match classic.state() {
+        State::Empty => Base::Emptied(classic.since()),
+        State::Stable if classic.is_consumer_group() && classic.knows_subscriptions() => {
+            Base::Commit
+        }
+        State::Stable
+        | State::PreparingRebalance
+        | State::CompletingRebalance
+        | State::Dead
+        | State::Assigning
+        | State::Reconciling => Base::Never,
+    }
+}
+
+fn nonempty(group: &Name, state: State) -> Option<GroupError> {
+    (state != State::Empty).then(|| GroupError::NonEmptyGroup { group: group.clone(), state })
+}
+
+fn end_of<T>(name: &Name, group: &Group<T>) -> Vec<Record> {
+    match group {
+        Group::Classic(_) => Vec::from([Record::Group { group: name.clone(), value: None }]),
+        Group::Consumer(live) => live.tombstones(name),
+    }
+}
+
+fn tombstone(group: &Name, topic: &Name, partition: i32) -> Record {
+    Record::Offset {
+        layout: OffsetKeyLayout::V1,
+        group: group.clone(),
+        topic: topic.clone(),
+        partition,
+        value: None,
+    }
+}

@@ -1,0 +1,438 @@
+//! A KIP-848 group in the coordinator: the value, its timers, and the requests that reach it.
+
+use alloc::{collections::BTreeMap, string::String, sync::Arc, vec, vec::Vec};
+use core::fmt;
+
+use hanbeon_records::Millis;
+
+use crate::{
+    AppendKind, CommitDialect, Coordinator, FreshId, GroupError, Membership, Name, NewOffset,
+    Output, Record, Reply, State,
+    consumer::{
+        CommitApi, CommitClaim, CommitRule, ConsumerError, ConsumerGroup, ConsumerSettings,
+        Departure, GroupDescription, GroupState, Heartbeat, HeartbeatDecision, HeartbeatReply,
+        LEFT, Timer, TopicList, TopicsImage, record::ConsumerRecord,
+    },
+    coordinator::{Entry, Group, Job, Phase},
+    migration::Turn,
+};
+
+/// When to take a silent member out again, after the log did not take it.
+const TRY_AGAIN_MS: i32 = 1_000;
+
+/// A group with what is not logged of it.
+#[derive(Debug)]
+pub(crate) struct Live {
+    pub(crate) group: ConsumerGroup,
+    sessions: BTreeMap<String, Millis>,
+    /// With the member epoch at which each was armed.
+    rebalances: BTreeMap<String, (Millis, i32)>,
+    /// Of classic members that were told to join again.
+    joins: BTreeMap<String, Millis>,
+    /// Of classic members that have joined and are to sync.
+    syncs: BTreeMap<String, Millis>,
+}
+
+impl Live {
+    pub(crate) fn new(name: &Name) -> Self {
+        Self {
+            group: ConsumerGroup::new(name.as_str()),
+            sessions: BTreeMap::new(),
+            rebalances: BTreeMap::new(),
+            joins: BTreeMap::new(),
+            syncs: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn has_members(&self) -> bool {
+        !self.group.is_empty()
+    }
+
+    pub(crate) fn state(&self) -> State {
+        match self.group.state() {
+            GroupState::Empty => State::Empty,
+            GroupState::Assigning => State::Assigning,
+            GroupState::Reconciling => State::Reconciling,
+            GroupState::Stable => State::Stable,
+        }
+    }
+
+    /// What ends the group in the log.
+    pub(crate) fn tombstones(&self, group: &Name) -> Vec<Record> {
+        // What was read from the log, or checked on its way in, can be written.
+        logged(group, &self.group.remove()).unwrap_or_default()
+    }
+
+    /// When time will change it.
+    pub(crate) fn deadline(&self) -> Option<Millis> {
+        let rebalances = self.rebalances.values().map(|(at, _)| at);
+        let classic = self.joins.values().chain(self.syncs.values());
+        self.sessions.values().chain(rebalances).chain(classic).min().copied()
+    }
+
+    pub(crate) fn set(&mut self, now: Millis, timers: Vec<Timer>) {
+        let after = |ms: i32| now.saturating_add(i64::from(ms.max(0)));
+        for timer in timers {
+            match timer {
+                Timer::Session { member_id, after_ms } => {
+                    self.sessions.insert(member_id, after(after_ms));
+                }
+                Timer::Rebalance { member_id, member_epoch, after_ms } => {
+                    self.rebalances.insert(member_id, (after(after_ms), member_epoch));
+                }
+                Timer::CancelRebalance { member_id } => {
+                    self.rebalances.remove(&member_id);
+                }
+                Timer::Join { member_id, after_ms } => {
+                    self.joins.entry(member_id).or_insert_with(|| after(after_ms));
+                }
+                Timer::Sync { member_id, after_ms } => {
+                    self.syncs.insert(member_id, after(after_ms));
+                }
+                Timer::CancelJoin { member_id } => {
+                    self.joins.remove(&member_id);
+                }
+                Timer::CancelSync { member_id } => {
+                    self.syncs.remove(&member_id);
+                }
+                Timer::Cancel { member_id } => {
+                    self.sessions.remove(&member_id);
+                    self.rebalances.remove(&member_id);
+                    self.joins.remove(&member_id);
+                    self.syncs.remove(&member_id);
+                }
+            }
+        }
+    }
+
+    /// Takes one timer whose time has come.
+    fn expire(&mut self, now: Millis, topics: &dyn TopicsImage) -> Option<Expired> {
+        let after_ms = TRY_AGAIN_MS;
+        for timers in [&mut self.sessions, &mut self.joins, &mut self.syncs] {
+            let due = timers.iter().find(|(_, at)| **at <= now).map(|(id, _)| id.clone());
+            if let Some(member_id) = due {
+                timers.remove(&member_id);
+                let departure = self.group.expire_session(&member_id, topics);
+                let again = Timer::Session { member_id: member_id.clone(), after_ms };
+                return Some(Expired { member_id, departure, again });
+            }
+        }
+        let rebalance = self.rebalances.iter().find(|(_, (at, _))| *at <= now);
+        let (member_id, member_epoch) = rebalance.map(|(id, (_, epoch))| (id.clone(), *epoch))?;
+        self.rebalances.remove(&member_id);
+        let departure = self.group.expire_rebalance(&member_id, member_epoch, topics);
+        let again = Timer::Rebalance { member_id: member_id.clone(), member_epoch, after_ms };
+        Some(Expired { member_id, departure, again })
+    }
+}
+
+/// A timer that has run out: whose, what it leads to, and the timer that tries again if that cannot be written.
+struct Expired {
+    member_id: String,
+    departure: Departure,
+    again: Timer,
+}
+
+/// What KIP-848 groups need to know; without settings the protocol is off.
+#[derive(Clone, Default)]
+pub(crate) struct Surroundings {
+    pub(crate) settings: Option<ConsumerSettings>,
+    topics: Option<Arc<dyn TopicsImage + Send + Sync>>,
+}
+
+impl Surroundings {
+    pub(crate) const fn new() -> Self {
+        Self { settings: None, topics: None }
+    }
+}
+
+impl fmt::Debug for Surroundings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Surroundings").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+/// What a heartbeat leads to once it is logged.
+#[derive(Debug)]
+pub(crate) struct Beaten<T> {
+    pub(crate) token: T,
+    pub(crate) reply: HeartbeatReply,
+    pub(crate) timers: Vec<Timer>,
+    pub(crate) turn: Turn,
+}
+
+impl<T> Coordinator<T> {
+    /// Allows KIP-848 groups, or changes their settings; sessions that run keep their time. To be said before
+    /// [`loaded`](Self::loaded), with which the sessions of members found in the log begin.
+    pub fn set_consumer_settings(&mut self, settings: ConsumerSettings) {
+        self.surroundings.settings = Some(settings);
+    }
+
+    /// Tells which topics there are. Groups look at it with their next heartbeats.
+    pub fn set_topics(&mut self, topics: Arc<dyn TopicsImage + Send + Sync>) {
+        self.surroundings.topics = Some(topics);
+    }
+
+    /// `ConsumerGroupHeartbeat`. `fresh` becomes the id of a member that has none (version 0).
+    pub fn consumer_heartbeat(
+        &mut self,
+        now: Millis,
+        token: T,
+        group: Name,
+        request: Heartbeat,
+        fresh: FreshId,
+        out: &mut Vec<Output<T>>,
+    ) {
+        self.submit(now, crate::gate::Request::Beat(token, group, request, fresh), out);
+    }
+
+    /// `ConsumerGroupDescribe` for one group.
+    ///
+    /// # Errors
+    /// While the partition is loading, without a group id, and for a name that no KIP-848 group has.
+    pub fn describe_consumer(&self, group: &Name) -> Result<GroupDescription, GroupError> {
+        if group.is_empty() {
+            return Err(GroupError::InvalidGroupId);
+        }
+        if self.phase == Phase::Loading {
+            return Err(GroupError::Loading);
+        }
+        let settings =
+            self.surroundings.settings.as_ref().ok_or(GroupError::ConsumerProtocolOff)?;
+        match self.groups.get(group).map(|entry| &entry.group) {
+            Some(Group::Consumer(live)) => {
+                Ok(self.with_topics(|topics| live.group.describe(topics, settings)))
+            }
+            Some(Group::Classic(_)) | None => {
+                Err(GroupError::GroupNotFound { group: group.clone() })
+            }
+        }
+    }
+
+    pub(crate) fn with_topics<R>(&self, ask: impl FnOnce(&dyn TopicsImage) -> R) -> R {
+        match &self.surroundings.topics {
+            Some(topics) => ask(topics.as_ref()),
+            None => ask(&TopicList::default()),
+        }
+    }
+
+    pub(crate) fn run_beat(
+        &mut self,
+        now: Millis,
+        token: T,
+        name: &Name,
+        request: &Heartbeat,
+        fresh: FreshId,
+        out: &mut Vec<Output<T>>,
+    ) {
+        match self.decide_beat(now, token, name, request, fresh) {
+            Ok((records, beaten)) if records.is_empty() => self.settle_beat(now, name, beaten, out),
+            Ok((records, beaten)) => {
+                self.open_write(name, records, AppendKind::Plain, Job::Beat(beaten), out);
+            }
+            Err((token, error)) => {
+                out.push(Output::Answer { token, reply: Reply::ConsumerHeartbeat(Err(error)) });
+            }
+        }
+    }
+
+    fn decide_beat(
+        &self,
+        now: Millis,
+        token: T,
+        name: &Name,
+        request: &Heartbeat,
+        fresh: FreshId,
+    ) -> Result<(Vec<Record>, Beaten<T>), (T, GroupError)> {
+        let decide = || {
+            let settings =
+                self.surroundings.settings.as_ref().ok_or(GroupError::ConsumerProtocolOff)?;
+            request.check(name.as_str(), settings)?;
+            let made;
+            let (mut records, mut sessions, mut turn) = (Vec::new(), Vec::new(), Turn::Stays);
+            let group = match self.groups.get(name).map(|entry| &entry.group) {
+                Some(Group::Consumer(live)) => &live.group,
+                Some(Group::Classic(classic))
+                    if !classic.is_deserted() && request.member_epoch == 0 =>
+                {
+                    (made, records) = self.upgraded(name, classic, settings)?;
+                    sessions = made.timers_on_load(settings);
+                    turn = Turn::Up;
+                    &made
+                }
+                other if request.member_epoch == 0 => {
+                    // An empty classic group gives way.
+                    if other.is_some() {
+                        records.push(Record::Group { group: name.clone(), value: None });
+                    }
+                    made = ConsumerGroup::new(name.as_str());
+                    &made
+                }
+                Some(Group::Classic(_)) | None => {
+                    return Err(GroupError::GroupNotFound { group: name.clone() });
+                }
+            };
+            let HeartbeatDecision { records: more, reply, mut timers } =
+                self.with_topics(|topics| {
+                    group.heartbeat(now, request, topics, settings, fresh.bytes())
+                })?;
+            if let (LEFT, Some((records, turn))) =
+                (request.member_epoch, self.downgraded_by_leave(now, name, &request.member_id))
+            {
+                return Ok((records, reply, Vec::new(), turn));
+            }
+            records.append(&mut logged(name, &more)?);
+            sessions.append(&mut timers);
+            Ok((records, reply, sessions, turn))
+        };
+        match decide() {
+            Ok((records, reply, timers, turn)) => {
+                Ok((records, Beaten { token, reply, timers, turn }))
+            }
+            Err(error) => Err((token, error)),
+        }
+    }
+
+    /// The records of a heartbeat are in the log, or there were none.
+    pub(crate) fn settle_beat(
+        &mut self,
+        now: Millis,
+        name: &Name,
+        beaten: Beaten<T>,
+        out: &mut Vec<Output<T>>,
+    ) {
+        let Beaten { token, reply, timers, turn } = beaten;
+        self.set_timers(now, name, timers);
+        out.push(Output::Answer { token, reply: Reply::ConsumerHeartbeat(Ok(reply)) });
+        self.after_turn(now, name, turn, out);
+    }
+
+    pub(crate) fn set_timers(&mut self, now: Millis, name: &Name, timers: Vec<Timer>) {
+        if let Some(Entry { group: Group::Consumer(live), .. }) = self.groups.get_mut(name) {
+            live.set(now, timers);
+        }
+        self.reschedule(name);
+    }
+
+    /// The partition was read: sessions begin anew.
+    pub(crate) fn arm_consumer(&mut self, now: Millis, name: &Name) {
+        let Some(settings) = &self.surroundings.settings else { return };
+        let Some(Entry { group: Group::Consumer(live), .. }) = self.groups.get(name) else {
+            return;
+        };
+        let timers = live.group.timers_on_load(settings);
+        self.set_timers(now, name, timers);
+    }
+
+    /// One timer of the group has run out; the next comes when this one is logged.
+    pub(crate) fn expire_consumer(&mut self, now: Millis, name: &Name, out: &mut Vec<Output<T>>) {
+        let topics = self.surroundings.topics.clone();
+        let none = TopicList::default();
+        let topics: &dyn TopicsImage = match &topics {
+            Some(topics) => topics.as_ref(),
+            None => &none,
+        };
+        while let Some(Entry { group: Group::Consumer(live), .. }) = self.groups.get_mut(name) {
+            let Some(Expired { member_id, departure, again }) = live.expire(now, topics) else {
+                break;
+            };
+            let Departure { records, timers } = departure;
+            let mut records = logged(name, &records).unwrap_or_default();
+            if !records.is_empty() {
+                let mut turn = Turn::Stays;
+                if let Some((down, to_classic)) = self.downgraded_by_leave(now, name, &member_id) {
+                    (records, turn) = (down, to_classic);
+                }
+                let job = Job::Depart { gone: timers, again, turn };
+                return self.open_write(name, records, AppendKind::Plain, job, out);
+            }
+        }
+        self.reschedule(name);
+    }
+
+    /// The group as a classic one, if this member was the last that spoke KIP-848.
+    fn downgraded_by_leave(
+        &self,
+        now: Millis,
+        name: &Name,
+        member_id: &String,
+    ) -> Option<(Vec<Record>, Turn)> {
+        match self.groups.get(name).map(|entry| &entry.group) {
+            Some(Group::Consumer(live)) => {
+                self.downgraded(now, name, live, core::slice::from_ref(member_id))
+            }
+            Some(Group::Classic(_)) | None => None,
+        }
+    }
+
+    /// Who may commit what; offsets are refused one by one where a partition is not the member's.
+    pub(crate) fn consumer_may_commit(
+        &self,
+        group: &Name,
+        membership: &Membership,
+        dialect: Option<CommitDialect>,
+        offset: &NewOffset,
+    ) -> Result<(), GroupError> {
+        let Some(Group::Consumer(live)) = self.groups.get(group).map(|entry| &entry.group) else {
+            return Ok(());
+        };
+        let rule = check_commit(live, group, membership, dialect)?;
+        let topic = offset.topic_id.or_else(|| {
+            self.with_topics(|topics| topics.topic(offset.topic.as_str()).map(|topic| topic.id))
+        });
+        // A topic that nobody knows is nobody's.
+        let id = topic.unwrap_or(hanbeon_records::TopicId::ZERO);
+        rule.admits(id, offset.partition).map_err(|error| in_words_of(dialect, group, error))
+    }
+}
+
+/// Who commits. `dialect` is that of an `OffsetCommit`, none is a `TxnOffsetCommit`.
+pub(crate) fn check_commit<'a>(
+    live: &'a Live,
+    group: &Name,
+    membership: &Membership,
+    dialect: Option<CommitDialect>,
+) -> Result<CommitRule<'a>, GroupError> {
+    let api = match dialect {
+        None => CommitApi::TxnOffsetCommit,
+        Some(CommitDialect::Epochs) => CommitApi::OffsetCommit { version: 9 },
+        Some(CommitDialect::Generations) => CommitApi::OffsetCommit { version: 8 },
+    };
+    let claim = CommitClaim {
+        member_id: membership.member_id.as_str(),
+        instance_id: membership.instance_id.as_ref().map(Name::as_str),
+        member_epoch: membership.generation,
+        api,
+    };
+    live.group.check_commit(&claim).map_err(|error| in_words_of(dialect, group, error))
+}
+
+/// `TxnOffsetCommit` has no word for a stale member epoch.
+fn in_words_of(dialect: Option<CommitDialect>, group: &Name, error: ConsumerError) -> GroupError {
+    if let (ConsumerError::StaleMemberEpoch { current, got, .. }, None) = (&error, dialect) {
+        let (current, found) = (*current, *got);
+        return GroupError::IllegalGeneration { group: group.clone(), current, found };
+    }
+    GroupError::Consumer(error)
+}
+
+/// Records with their bytes.
+pub(crate) fn logged(group: &Name, records: &[ConsumerRecord]) -> Result<Vec<Record>, GroupError> {
+    let mut out = vec![];
+    for record in records {
+        let too_long = |_| {
+            GroupError::Consumer(ConsumerError::InvalidRequest(
+                crate::consumer::InvalidField::TooLong,
+            ))
+        };
+        let key = record.key().map_err(too_long)?;
+        let value = record.value().map_err(too_long)?;
+        let key_type = match *key.as_slice() {
+            [high, low, ..] => i16::from_be_bytes([high, low]),
+            _ => 0,
+        };
+        let (key, value) = (key.into(), value.map(Into::into));
+        out.push(Record::Consumer { group: group.clone(), key_type, key, value });
+    }
+    Ok(out)
+}
