@@ -12,17 +12,10 @@ use hanbeon_benches::{Cost, Goal, NOW, Side, cost_of, side_by_side};
 use hanbeon_records::{CoordinatorEpoch, ProducerId, TopicName, TopicPartition};
 use hanbeon_txn::{
     AddPartitions, Coordinator, Decision, EndTxn, Enqueued, InitProducerId, MarkersOwed, Outcome,
-    OwedTxn, Prepared, Producer, Progress, Protocol, Record, Settings, TransactionalId,
-    TwoPhaseCommit, ValueVersion,
+    OwedTxn, Producer, Progress, Protocol, Record, Settings, TransactionalId,
 };
 
-const SETTINGS: Settings = Settings {
-    timeout_ms_max: 900_000,
-    id_expiration_ms: 604_800_000,
-    two_phase_commit: TwoPhaseCommit::Off,
-    server_protocol: Protocol::V2,
-    value_version: ValueVersion::V1,
-};
+const SETTINGS: Settings = Settings::kafka_defaults();
 /// Transactions of a pass.
 const PASS: u64 = 20_000;
 
@@ -55,13 +48,7 @@ impl Ours {
         let (mut coordinator, mut fresh) = (Coordinator::new(SETTINGS), 0);
         let producers = (0..ids).map(|n| {
             let id = TransactionalId::new(format!("application-{n:06}").as_str()).expect("an id");
-            let init = InitProducerId {
-                id: id.clone(),
-                timeout_ms: 60_000,
-                expected: None,
-                two_phase_commit: TwoPhaseCommit::Off,
-                prepared: Prepared::Abort,
-            };
+            let init = InitProducerId::new(id.clone(), 60_000);
             let decision = coordinator.init_producer_id(NOW, &init, &mut fresh_from(&mut fresh));
             (id, carry_out(&mut coordinator, decision))
         });

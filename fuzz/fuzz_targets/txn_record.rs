@@ -2,19 +2,10 @@
 //! coordinator that replays them says what they say.
 #![no_main]
 
-use hanbeon_txn::{
-    Coordinator, Protocol, Replayed, Settings, TwoPhaseCommit, TxnKey, TxnValue, ValueVersion,
-    decode_key, encode_key,
-};
+use hanbeon_txn::{Coordinator, Replayed, Settings, TxnKey, TxnValue, decode_key, encode_key};
 use libfuzzer_sys::fuzz_target;
 
-const SETTINGS: Settings = Settings {
-    timeout_ms_max: 900_000,
-    id_expiration_ms: 604_800_000,
-    two_phase_commit: TwoPhaseCommit::Off,
-    server_protocol: Protocol::V2,
-    value_version: ValueVersion::V1,
-};
+const SETTINGS: Settings = Settings::kafka_defaults();
 
 fuzz_target!(|input: (Vec<u8>, Vec<u8>)| {
     let (mut key, mut bytes) = input;

@@ -23,8 +23,7 @@ use hanbeon_group::{CommitInTxn, Membership, Name, NewOffset};
 use hanbeon_records::{ErrorCode, LeaderEpoch, Offset, Outcome, TopicPartition};
 use hanbeon_replica::Acks;
 use hanbeon_txn::{
-    EndTxn, InitProducerId, Prepared, Producer as Pair, Protocol, TransactionalId, TwoPhaseCommit,
-    TxnError, Verify,
+    EndTxn, InitProducerId, Producer as Pair, Protocol, TransactionalId, TxnError, Verify,
 };
 
 use crate::{
@@ -229,13 +228,7 @@ async fn take_over<E: Env>(
     id: &TransactionalId,
     timeout_ms: i32,
 ) -> Result<Pair, ClientError> {
-    let request = InitProducerId {
-        id: id.clone(),
-        timeout_ms,
-        expected: None,
-        two_phase_commit: TwoPhaseCommit::Off,
-        prepared: Prepared::Abort,
-    };
+    let request = InitProducerId::new(id.clone(), timeout_ms);
     let mut attempts = 0;
     loop {
         match transactions.init_producer_id(request.clone()).await {

@@ -127,9 +127,7 @@ mod elsewhere {
     use hanbeon::{
         Enrol,
         group::{CommitInTxn, Fetch, FetchWhat, Membership, Name, NewOffset, Stability},
-        txn::{
-            EndTxn, InitProducerId, Outcome, Prepared, Protocol, TransactionalId, TwoPhaseCommit,
-        },
+        txn::{EndTxn, InitProducerId, Outcome, Protocol, TransactionalId},
     };
     use hanbeon_log::MemDir;
     use hanbeon_records::{LeaderEpoch, Offset};
@@ -166,13 +164,7 @@ mod elsewhere {
         let engine = open();
         engine.ensure_topic("in", 1).unwrap();
         let id = TransactionalId::new("t").unwrap();
-        let init = InitProducerId {
-            id: id.clone(),
-            timeout_ms: 60_000,
-            expected: None,
-            two_phase_commit: TwoPhaseCommit::Off,
-            prepared: Prepared::Abort,
-        };
+        let init = InitProducerId::new(id.clone(), 60_000);
         let producer = wait(engine.transactions().init_producer_id(init)).unwrap();
         let offset = NewOffset {
             topic: TopicName::new("in").unwrap(),

@@ -6,10 +6,7 @@ mod support;
 use hanbeon::{
     AbortedData, Acks, Engine, Enrol, FetchSpec, Isolation, Options, TransactionError,
     Transactions,
-    txn::{
-        EndTxn, InitProducerId, Outcome, Prepared, Producer, Protocol, State, TransactionalId,
-        TwoPhaseCommit,
-    },
+    txn::{EndTxn, InitProducerId, Outcome, Producer, Protocol, State, TransactionalId},
 };
 use hanbeon_records::{BatchRef, ErrorCode, Offset, ProducerEpoch};
 use support::in_transaction;
@@ -28,13 +25,7 @@ fn wait<F: Future>(future: F) -> F::Output {
 }
 
 fn init(id: &TransactionalId) -> InitProducerId {
-    InitProducerId {
-        id: id.clone(),
-        timeout_ms: 60_000,
-        expected: None,
-        two_phase_commit: TwoPhaseCommit::Off,
-        prepared: Prepared::Abort,
-    }
+    InitProducerId::new(id.clone(), 60_000)
 }
 
 fn end(id: &TransactionalId, producer: Producer, outcome: Outcome) -> EndTxn {

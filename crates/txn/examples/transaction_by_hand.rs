@@ -3,20 +3,13 @@
 use hanbeon_records::{CoordinatorEpoch, Millis, ProducerId, TopicName, TopicPartition};
 use hanbeon_txn::{
     AddPartitions, Coordinator, Decision, EndTxn, Enqueued, InitProducerId, MarkersOwed, Outcome,
-    Prepared, Producer, Progress, Protocol, Settings, State, TransactionalId, TwoPhaseCommit,
-    TxnError, ValueVersion,
+    Producer, Progress, Protocol, Settings, State, TransactionalId, TxnError,
 };
 
 type Log = Vec<(Vec<u8>, Option<Vec<u8>>)>;
 type Failure = Box<dyn std::error::Error>;
 
-const SETTINGS: Settings = Settings {
-    timeout_ms_max: 900_000,
-    id_expiration_ms: 604_800_000,
-    two_phase_commit: TwoPhaseCommit::Off,
-    server_protocol: Protocol::V2,
-    value_version: ValueVersion::V1,
-};
+const SETTINGS: Settings = Settings::kafka_defaults();
 const EPOCH: CoordinatorEpoch = CoordinatorEpoch::new(0);
 
 /// What a shell does with a decision: log, wait until it is durable, apply, answer. In that order.
@@ -40,13 +33,7 @@ fn main() -> Result<(), Failure> {
     let ledger = TopicPartition { topic: TopicName::new("ledger")?, partition: 0 };
     let mut now = Millis::new(1_700_000_000_000);
 
-    let init = InitProducerId {
-        id: id.clone(),
-        timeout_ms: 60_000,
-        expected: None,
-        two_phase_commit: TwoPhaseCommit::Off,
-        prepared: Prepared::Abort,
-    };
+    let init = InitProducerId::new(id.clone(), 60_000);
     let decision = coordinator.init_producer_id(now, &init, &mut fresh);
     let producer: Producer = carry_out(&mut coordinator, &mut log, decision)??;
 

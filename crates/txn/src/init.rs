@@ -24,6 +24,20 @@ pub struct InitProducerId {
     pub prepared: Prepared,
 }
 
+impl InitProducerId {
+    /// What a new instance asks: all before it are fenced, an open transaction is aborted.
+    #[must_use]
+    pub const fn new(id: TransactionalId, timeout_ms: i32) -> Self {
+        Self {
+            id,
+            timeout_ms,
+            expected: None,
+            two_phase_commit: TwoPhaseCommit::Off,
+            prepared: Prepared::Abort,
+        }
+    }
+}
+
 /// What `InitProducerId` does with an open transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Prepared {

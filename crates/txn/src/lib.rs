@@ -25,26 +25,11 @@
 //! # Example
 //! ```
 //! use hanbeon_records::{Millis, ProducerId};
-//! use hanbeon_txn::{
-//!     Coordinator, Decision, InitProducerId, Prepared, Protocol, Settings, TransactionalId,
-//!     TwoPhaseCommit, ValueVersion,
-//! };
+//! use hanbeon_txn::{Coordinator, Decision, InitProducerId, Settings, TransactionalId};
 //!
-//! let mut coordinator = Coordinator::new(Settings {
-//!     timeout_ms_max: 900_000,
-//!     id_expiration_ms: 604_800_000,
-//!     two_phase_commit: TwoPhaseCommit::Off,
-//!     server_protocol: Protocol::V2,
-//!     value_version: ValueVersion::V1,
-//! });
+//! let mut coordinator = Coordinator::new(Settings::kafka_defaults());
 //! let mut ids = (1000..).map(ProducerId::new);
-//! let request = InitProducerId {
-//!     id: TransactionalId::new("transfers")?,
-//!     timeout_ms: 60_000,
-//!     expected: None,
-//!     two_phase_commit: TwoPhaseCommit::Off,
-//!     prepared: Prepared::Abort,
-//! };
+//! let request = InitProducerId::new(TransactionalId::new("transfers")?, 60_000);
 //! let now = Millis::new(1_700_000_000_000);
 //! let Decision { record, reply } =
 //!     coordinator.init_producer_id(now, &request, &mut || ids.next());
@@ -57,7 +42,7 @@
 //! # Ok::<(), Box<dyn core::error::Error>>(())
 //! ```
 //! `examples/transaction_by_hand.rs` goes on from here to a commit, a crash and a timeout; `examples/on_sled.rs` keeps the records in a sled tree
-//! instead of a log, and redoes after a crash the markers that are owed.
+//! instead of a log; `tests/on_sled.rs` does so through a crash, and redoes the markers that are owed.
 //!
 //! # Invariants
 //! - **T1** a decision is about exactly the partitions that were enrolled; **T2** a Prepare is never decided again.

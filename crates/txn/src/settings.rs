@@ -73,3 +73,18 @@ pub struct Settings {
     /// How values are written: [`ValueVersion::V1`] once the finalized `transaction.version` is at least 1.
     pub value_version: ValueVersion,
 }
+
+impl Settings {
+    /// What a broker of Kafka 4.3 decides with: transactions of at most 15 minutes, ids forgotten after 7 days, no two-phase commit,
+    /// `transaction.version` 2.
+    #[must_use]
+    pub const fn kafka_defaults() -> Self {
+        Self {
+            timeout_ms_max: 15 * 60 * 1000,
+            id_expiration_ms: 7 * 24 * 60 * 60 * 1000,
+            two_phase_commit: TwoPhaseCommit::Off,
+            server_protocol: Protocol::V2,
+            value_version: ValueVersion::V1,
+        }
+    }
+}

@@ -11,8 +11,8 @@ use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use hanbeon_records::BatchRef;
 use hanbeon_txn::{
-    Coordinator, ListFilter, Protocol, Replayed, Settings, TwoPhaseCommit, TxnKey, TxnValue,
-    TxnView, ValueVersion, decode_key, encode_key,
+    Coordinator, ListFilter, Protocol, Replayed, Settings, TxnKey, TxnValue, TxnView, ValueVersion,
+    decode_key, encode_key,
 };
 use serde_json::{Value, json};
 
@@ -168,13 +168,7 @@ fn kept(state: &Value) -> Value {
 
 #[test]
 fn a_replayed_log_ends_in_the_states_that_kafka_had() {
-    let settings = Settings {
-        timeout_ms_max: 900_000,
-        id_expiration_ms: 604_800_000,
-        two_phase_commit: TwoPhaseCommit::Off,
-        server_protocol: Protocol::V2,
-        value_version: ValueVersion::V1,
-    };
+    let settings = Settings::kafka_defaults();
     for name in UNITS {
         let mut coordinator = Coordinator::new(settings);
         for (_, key, value) in records(name) {
