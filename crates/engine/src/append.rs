@@ -27,10 +27,18 @@ impl<E: Env> PartitionHandle<E> {
     /// # Errors
     /// In the answer: see [`ProduceError`].
     pub fn produce(&self, records: Bytes, acks: Acks) -> Produce<E> {
-        if is_internal(self.topic().as_str()) {
-            return self.refused(ProduceError::InternalTopic { topic: self.topic().to_string() });
+        match self.open_to_clients() {
+            Ok(()) => self.produce_as_server(records, acks),
+            Err(error) => self.refused(error),
         }
-        self.produce_as_server(records, acks)
+    }
+
+    /// Whether clients may write here.
+    pub(crate) fn open_to_clients(&self) -> Result<(), ProduceError> {
+        if is_internal(self.topic().as_str()) {
+            return Err(ProduceError::InternalTopic { topic: self.topic().to_string() });
+        }
+        Ok(())
     }
 
     /// As [`PartitionHandle::produce`], for batches that have come together: in their order, with one write where that is possible.
@@ -41,7 +49,7 @@ impl<E: Env> PartitionHandle<E> {
     #[must_use = "only the answers say whether the batches were taken"]
     pub fn produce_all(&self, batches: Vec<(Bytes, Acks)>) -> Vec<Produce<E>> {
         let opened = match self.opened() {
-            Ok(opened) if batches.len() > 1 && !is_internal(self.topic().as_str()) => opened,
+            Ok(opened) if batches.len() > 1 && self.open_to_clients().is_ok() => opened,
             // Each says for itself what is wrong.
             _ => {
                 return batches

@@ -145,7 +145,9 @@ pub enum TopicError {
         name: String,
     },
     /// A name that the server keeps for itself.
-    #[error("{name:?} is a topic of the server's own, which clients do not create or delete")]
+    #[error(
+        "{name:?} is a topic of the server's own, which clients do not create, delete or give partitions to"
+    )]
     Internal {
         /// The name.
         name: String,

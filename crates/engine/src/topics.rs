@@ -212,7 +212,7 @@ impl<E: Env> Engine<E> {
     /// Gives a topic more partitions, `count` in all. `assignments` names the replicas of the new ones.
     ///
     /// # Errors
-    /// There is no such topic, it has that many already, or the storage fails.
+    /// There is no such topic, it is the server's own, it has that many already, or the storage fails.
     pub fn create_partitions(
         &self,
         topic: &str,
@@ -224,6 +224,10 @@ impl<E: Env> Engine<E> {
         let unknown = || TopicError::Unknown { name: topic.to_owned() };
         let name = TopicName::new(topic).ok().ok_or_else(unknown)?;
         let row = admin.rows.topic(&name).cloned().ok_or_else(unknown)?;
+        if is_internal(topic) {
+            // Ids and groups are found by this number.
+            return Err(TopicError::Internal { name: topic.to_owned() });
+        }
         let current = row.partition_count;
         if total <= current {
             let name = topic.to_owned();

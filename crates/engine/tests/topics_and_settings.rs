@@ -157,6 +157,9 @@ fn internal_topics_refuse_clients() {
     assert_eq!(refused.code(), ErrorCode::InvalidTopicException);
     let deleted = engine.delete_topic(TopicRef::Name("__consumer_offsets"));
     assert_eq!(code(deleted), ErrorCode::InvalidTopicException);
+    // Groups are found by the number of partitions.
+    let more = engine.create_partitions("__consumer_offsets", 3, None, Mode::Apply);
+    assert_eq!(code(more), ErrorCode::InvalidTopicException);
 }
 
 #[test]

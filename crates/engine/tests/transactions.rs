@@ -4,7 +4,7 @@
 mod support;
 
 use hanbeon::{
-    AbortedData, Acks, Engine, Enrol, FetchSpec, Isolation, Options, TransactionError,
+    AbortedData, Acks, Engine, Enrol, FetchSpec, Isolation, Options, Record, TransactionError,
     Transactions,
     txn::{EndTxn, InitProducerId, Outcome, Producer, Protocol, State, TransactionalId},
 };
@@ -233,4 +233,31 @@ fn t6_a_reader_that_cannot_sort_out_aborted_data_gets_none_and_still_moves_on() 
         rest = behind;
     }
     assert_eq!(seen, [(0, 1, 0), (2, 2, 1), (3, 3, 1), (4, 4, 1)], "emptied, marker, data, marker");
+}
+
+#[test]
+fn t1_a_transaction_does_not_reach_into_what_coordinators_keep() {
+    let (_home, engine) = open();
+    let transactions = engine.transactions();
+    let id = TransactionalId::new("tx-1").unwrap();
+    let producer = wait(transactions.init_producer_id(init(&id))).unwrap();
+    let topic = engine.topic("__transaction_state").unwrap();
+    for partition in topic.partitions() {
+        partition.open().unwrap();
+        let before = partition.log_end_offset().unwrap();
+        for enrol in [Enrol::Add, Enrol::Verify] {
+            let batch = vec![(partition.clone(), in_transaction(producer, 0, &["forged"]))];
+            let begun = wait(transactions.produce(&id, enrol, batch, Acks::All).begun());
+            let refused = begun.into_iter().next().unwrap().wait().unwrap_err();
+            assert_eq!(refused.code(), ErrorCode::InvalidTopicException);
+        }
+        assert_eq!(partition.log_end_offset().unwrap(), before);
+    }
+    let state = transactions.describe("tx-1").unwrap().unwrap();
+    assert_eq!((state.state, state.partitions.len()), (State::Empty, 0), "nothing was enrolled");
+    let mut producer = engine.transactional_producer("tx-2").unwrap();
+    let mut transaction = producer.begin();
+    let sent = transaction.send(Record::new("__transaction_state", "forged").partition(0));
+    let refused = sent.map(drop).and_then(|()| transaction.commit().map(drop)).unwrap_err();
+    assert!(refused.to_string().contains("a topic of the server's own"), "{refused}");
 }

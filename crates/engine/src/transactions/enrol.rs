@@ -180,6 +180,10 @@ fn ask<E: Env>(partition: PartitionHandle<E>, records: Bytes, enrol: Enrol) -> A
 }
 
 fn standing<E: Env>(partition: &PartitionHandle<E>, records: &Bytes, enrol: Enrol) -> Standing {
+    // Before anything else: the coordinators would read it back as their own word, an aborted one too.
+    if let Err(error) = partition.open_to_clients() {
+        return Standing::Refused(error);
+    }
     // What does not read, or is no batch of a transaction, is judged by the log.
     let Ok((batch, _)) = BatchRef::parse(records) else { return Standing::Free };
     let producer = Producer { id: batch.producer_id(), epoch: batch.producer_epoch() };
