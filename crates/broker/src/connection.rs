@@ -56,10 +56,18 @@ pub(crate) enum Reply {
     Nothing,
     /// It must wait for something.
     Later(Boxed<Self>),
-    /// Something must be made ready before it can start; nothing behind it starts before it. The future gives the request back.
-    Prepare(Boxed<Request>),
+    /// Something must be made ready before it can start, or before it has its place in a log; nothing behind it starts before that.
+    Prepare(Boxed<Prepared>),
     /// It has no answer that the client could read, or must not have one.
     Close(&'static str),
+}
+
+/// How far a request has come for which something was made ready.
+pub(crate) enum Prepared {
+    /// It can start.
+    Ready(Request),
+    /// It was started, and what is behind it no longer overtakes it.
+    Begun(Reply),
 }
 
 /// Who is at the other end of a connection.
@@ -174,7 +182,7 @@ pub(crate) struct Connection<'s, S> {
     /// Requests of this turn that are started together; empty between turns.
     run: Vec<Arrived>,
     waiting: Vec<UnderWay<Reply>>,
-    preparing: Option<UnderWay<Request>>,
+    preparing: Option<UnderWay<Prepared>>,
     out: VecDeque<Answer>,
     out_bytes: usize,
     patience: Patience,
@@ -246,8 +254,13 @@ impl<'s, S: Service> Connection<'s, S> {
             tokio::select! {
                 biased;
                 (place, reply, room) = any(&mut self.waiting) => self.take(place, reply, room),
-                (place, request, room) = prepared(&mut self.preparing) => {
-                    let reply = self.service.start_prepared(&self.peer, request);
+                (place, prepared, room) = prepared(&mut self.preparing) => {
+                    let reply = match prepared {
+                        Prepared::Ready(request) => {
+                            self.service.start_prepared(&self.peer, request)
+                        }
+                        Prepared::Begun(reply) => reply,
+                    };
                     self.take(place, reply, room);
                 }
                 room = granted(&mut self.asking) => {
@@ -312,12 +325,9 @@ impl<'s, S: Service> Connection<'s, S> {
             && self.service.joins(request)
     }
 
-    /// Starts what was gathered.
+    /// Starts what was gathered; one alone too, as what was found ready when it was gathered may be so no more.
     fn start_run(&mut self) {
-        if self.run.len() < 2 {
-            if let Some(alone) = self.run.pop() {
-                self.start(alone);
-            }
+        if self.run.is_empty() {
             return;
         }
         let run = std::mem::take(&mut self.run);
@@ -439,7 +449,8 @@ fn any(waiting: &mut Vec<UnderWay<Reply>>) -> impl Future<Output = (Place, Reply
             });
             match found {
                 Some((at, reply)) => {
-                    let UnderWay { place, room, .. } = self.0.swap_remove(at);
+                    // Not swapped: those that wait for one thing go on in the order in which they came.
+                    let UnderWay { place, room, .. } = self.0.remove(at);
                     Poll::Ready((place, reply, room))
                 }
                 None => Poll::Pending,
@@ -450,13 +461,13 @@ fn any(waiting: &mut Vec<UnderWay<Reply>>) -> impl Future<Output = (Place, Reply
 }
 
 /// Resolves when the next request can start; never when none is being prepared.
-async fn prepared(preparing: &mut Option<UnderWay<Request>>) -> (Place, Request, Option<Room>) {
-    let request = match preparing {
+async fn prepared(preparing: &mut Option<UnderWay<Prepared>>) -> (Place, Prepared, Option<Room>) {
+    let prepared = match preparing {
         Some(one) => one.future.as_mut().await,
         None => std::future::pending().await,
     };
     match preparing.take() {
-        Some(UnderWay { place, room, .. }) => (place, request, room),
+        Some(UnderWay { place, room, .. }) => (place, prepared, room),
         None => std::future::pending().await,
     }
 }

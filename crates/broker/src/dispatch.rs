@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use crate::{
     admin,
-    connection::{Peer, Reply, Service},
+    connection::{Peer, Prepared, Reply, Service},
     fetch, groups,
     metrics::RequestMetrics,
     produce::{self, Unready},
@@ -192,7 +192,7 @@ fn open_first<E: Env>(
         if let Err(error) = opened.await {
             tracing::error!(%error, "opening a partition broke off");
         }
-        request
+        Prepared::Ready(request)
     }))
 }
 

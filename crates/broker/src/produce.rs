@@ -14,7 +14,7 @@ use hanbeon_wire::{
 };
 
 use crate::{
-    connection::{Reply, promptly},
+    connection::{Prepared, Reply},
     dispatch::Node,
 };
 
@@ -42,6 +42,11 @@ enum Refusal {
     /// By the engine; with the log start offset where the answer tells it.
     ByEngine(Box<ProduceError>, Offset),
 }
+
+const INTERNAL_TOPIC: Refusal = Refusal::Here(
+    ErrorCode::InvalidTopicException,
+    "a topic of the server's own, which clients do not write to",
+);
 
 /// The start of the log is not told.
 const NO_LOG_START: Offset = Offset::new(-1);
@@ -91,13 +96,13 @@ pub(crate) fn start<E: Env>(node: &Node<E>, request: Request) -> Reply {
     let Begun { acks, outcomes, coming } = begun;
     match coming {
         None => go_on(acks, outcomes, request),
-        // Batches wait for the transaction coordinator's word to be durable.
-        Some((places, coming)) => promptly(async move {
+        // Batches wait for the transaction coordinator's word to be durable, and those behind them until they are in their logs: a
+        // producer's second batch would be refused in front of its first.
+        Some((places, coming)) => Reply::Prepare(Box::pin(async move {
             let mut outcomes = outcomes;
             settle_places(places, coming.begun().await, &mut outcomes);
-            let reply = go_on(acks, outcomes, request);
-            if let Reply::Later(rest) = reply { rest.await } else { reply }
-        }),
+            Prepared::Begun(go_on(acks, outcomes, request))
+        })),
     }
 }
 
@@ -319,16 +324,15 @@ fn check<E: Env>(
     version: i16,
 ) -> Result<(PartitionHandle<E>, Kind), Refusal> {
     let found = match topic {
-        TopicRef::Name(name) if INTERNAL_TOPICS.contains(&name) => {
-            return Err(Refusal::Here(
-                ErrorCode::InvalidTopicException,
-                "a topic of the server's own, which clients do not write to",
-            ));
-        }
+        // Whether it is there or not.
+        TopicRef::Name(name) if INTERNAL_TOPICS.contains(&name) => return Err(INTERNAL_TOPIC),
         TopicRef::Name(name) => engine.partition(name, index),
         TopicRef::Id(id) => engine.partition_by_id(id, index),
     };
     let partition = found.map_err(|error| by_engine(error.into(), NO_LOG_START))?;
+    if INTERNAL_TOPICS.contains(&partition.topic().as_str()) {
+        return Err(INTERNAL_TOPIC);
+    }
     let Ok((batch, _)) = BatchRef::parse(records) else { return Ok((partition, Kind::Plain)) };
     let attributes = batch.attributes();
     if version < ZSTD_VERSION_MIN && attributes.codec() == Ok(Codec::Zstd) {

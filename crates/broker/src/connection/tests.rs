@@ -43,7 +43,27 @@ impl Service for Script {
                 self.0.send(Begun { correlation_id, prepared: false, reply }).unwrap();
                 Reply::Prepare(Box::pin(async move {
                     drop(ready.await);
-                    request
+                    Prepared::Ready(request)
+                }))
+            }
+            (ApiKey::Produce, 6) => {
+                let (reply, begun) = oneshot::channel();
+                let correlation_id = reply_to.correlation_id;
+                self.0.send(Begun { correlation_id, prepared: false, reply }).unwrap();
+                Reply::Prepare(Box::pin(async move {
+                    Prepared::Begun(begun.await.unwrap_or(Reply::Nothing))
+                }))
+            }
+            (ApiKey::Produce, 7) => {
+                let (reply, gate) = oneshot::channel();
+                let correlation_id = reply_to.correlation_id;
+                self.0.send(Begun { correlation_id, prepared: false, reply }).unwrap();
+                let written = self.0.clone();
+                Reply::Later(Box::pin(async move {
+                    drop(gate.await);
+                    let (reply, _) = oneshot::channel();
+                    written.send(Begun { correlation_id, prepared: true, reply }).unwrap();
+                    Reply::Now(answer(correlation_id))
                 }))
             }
             _ => self.begin(&request, false),
@@ -152,6 +172,10 @@ fn frame(api: ApiKey, version: i16, correlation_id: i32) -> Vec<u8> {
 const PRODUCE: (ApiKey, i16) = (ApiKey::Produce, 3);
 const PREPARED_PRODUCE: (ApiKey, i16) = (ApiKey::Produce, 4);
 const JOINED_PRODUCE: (ApiKey, i16) = (ApiKey::Produce, 5);
+/// Begun when the test says what becomes of it.
+const GATED_PRODUCE: (ApiKey, i16) = (ApiKey::Produce, 6);
+/// Does its work when the test lets it, and tells so.
+const LATE_PRODUCE: (ApiKey, i16) = (ApiKey::Produce, 7);
 const METADATA: (ApiKey, i16) = (ApiKey::Metadata, 1);
 const API_VERSIONS: (ApiKey, i16) = (ApiKey::ApiVersions, 0);
 
@@ -218,9 +242,10 @@ async fn a_run_starts_before_what_does_not_join_it() {
     let others = [asks(PRODUCE, 3), asks(JOINED_PRODUCE, 4), asks(METADATA, 5)];
     scene.send(&[&joined[..], &others].concat()).await;
     drop(scene.begins(1).await);
-    for id in [3, 4, 5] {
-        assert!(scene.begins(id).await.send(reply(id)).is_ok());
-    }
+    assert!(scene.begins(3).await.send(reply(3)).is_ok());
+    // It was to join what came behind it, which was another kind of request.
+    drop(scene.begins(4).await);
+    assert!(scene.begins(5).await.send(reply(5)).is_ok());
     for id in 1..=5 {
         scene.answers(id).await;
     }
@@ -260,6 +285,40 @@ async fn a_produce_that_is_prepared_holds_back_what_follows() {
     assert!(started.reply.send(reply(2)).is_ok());
     scene.answers(2).await;
     scene.answers(3).await;
+}
+
+/// The broker writes a batch when the future of its request goes on, as it does behind a coordinator whose word is being made durable.
+#[tokio::test]
+async fn requests_that_wait_for_one_thing_go_on_in_the_order_in_which_they_came() {
+    let mut scene = Scene::standard().await;
+    scene.send(&[1, 2, 3].map(|id| asks(LATE_PRODUCE, id))).await;
+    let gates = [scene.begins(1).await, scene.begins(2).await, scene.begins(3).await];
+    let [first, second, third] = gates;
+    assert!(first.send(Reply::Nothing).is_ok());
+    scene.answers(1).await;
+    // Both before the connection can look at either.
+    assert!(third.send(Reply::Nothing).is_ok() && second.send(Reply::Nothing).is_ok());
+    for id in 1..=3 {
+        drop(scene.begins(id).await);
+    }
+    scene.answers(2).await;
+    scene.answers(3).await;
+}
+
+#[tokio::test]
+async fn what_is_behind_a_request_that_is_not_begun_waits_though_it_needs_no_preparing() {
+    let mut scene = Scene::standard().await;
+    scene.send(&[asks(GATED_PRODUCE, 1), asks(PRODUCE, 2)]).await;
+    let gate = scene.begins(1).await;
+    scene.nothing_begins();
+    let (first, later) = oneshot::channel();
+    let waits = Reply::Later(Box::pin(async move { later.await.unwrap_or(Reply::Nothing) }));
+    assert!(gate.send(waits).is_ok());
+    // Begun is enough: the answer to the first may still be waited for.
+    assert!(scene.begins(2).await.send(reply(2)).is_ok());
+    assert!(first.send(reply(1)).is_ok());
+    scene.answers(1).await;
+    scene.answers(2).await;
 }
 
 #[tokio::test]
