@@ -63,8 +63,9 @@ enum Standing {
     Ready,
     /// The last transaction is decided, and some partition lacks its marker.
     Owing,
-    /// The last transaction was not ended, or the answer to its end was not heard.
-    Unheard(Outcome),
+    /// The last transaction was not ended, or the answer to its end was not heard. It is aborted if it is still open, a commit that was
+    /// never decided too: its owner may have sent the same once more by then.
+    Unheard,
     /// Another instance has the id now.
     Fenced(ClientError),
 }
@@ -286,7 +287,7 @@ impl<E: Env> TransactionalProducer<E> {
 
     /// Ends the transaction of the current pair and takes that of the next.
     async fn end(&mut self, outcome: Outcome) -> Result<Vec<TopicPartition>, TransactionError> {
-        self.standing = Standing::Unheard(outcome);
+        self.standing = Standing::Unheard;
         let (id, producer) = (self.id.clone(), self.pair);
         let request = EndTxn { id, producer, outcome, protocol: Protocol::V2 };
         self.pair = self.transactions.end(request).await?;
@@ -298,7 +299,7 @@ impl<E: Env> TransactionalProducer<E> {
 
     /// Hears what became of the last transaction where that is not known yet.
     async fn settle(&mut self) -> Result<(), ClientError> {
-        let mut outcome = match &self.standing {
+        match &self.standing {
             Standing::Ready => return Ok(()),
             Standing::Fenced(error) => return Err(error.clone()),
             Standing::Owing => {
@@ -310,9 +311,9 @@ impl<E: Env> TransactionalProducer<E> {
                 self.standing = Standing::Ready;
                 return Ok(());
             }
-            Standing::Unheard(outcome) => *outcome,
-        };
-        let mut attempts = 0;
+            Standing::Unheard => {}
+        }
+        let (mut outcome, mut attempts) = (Outcome::Abort, 0);
         loop {
             match self.end(outcome).await {
                 Ok(lacking) if lacking.is_empty() => return Ok(()),
@@ -457,7 +458,7 @@ impl<'p, E: Env> Transaction<'p, E> {
                     Ok(Committed { lacking })
                 }
                 Err(error @ TransactionError::Refused(_)) => {
-                    self.producer.standing = Standing::Unheard(Outcome::Abort);
+                    self.producer.standing = Standing::Unheard;
                     Err(self.producer.heard(error))
                 }
                 Err(error) => Err(self.undecided(error.into()).await),
@@ -513,7 +514,7 @@ impl<'p, E: Env> Transaction<'p, E> {
         if self.stage == Stage::New {
             let engine = self.producer.engine.clone();
             engine.shared().drive(self.producer.settle())?;
-            self.producer.standing = Standing::Unheard(Outcome::Abort);
+            self.producer.standing = Standing::Unheard;
             self.stage = Stage::Open;
         }
         Ok(())

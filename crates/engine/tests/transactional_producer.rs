@@ -18,7 +18,7 @@ use hanbeon::{
 use hanbeon_log::MemDir;
 use hanbeon_records::{
     BatchBuilder, BatchKind, BatchSettings, Codec, CompressionLevel, LeaderEpoch, NewRecord,
-    ProducerEpoch, TimestampType,
+    ProducerEpoch, TimestampType, TopicName,
 };
 
 type Home = tempfile::TempDir;
@@ -331,6 +331,45 @@ fn t2_a_commit_whose_future_is_dropped_is_all_or_nothing_and_the_producer_goes_o
             assert_eq!(seen, expected, "after {polls} polls");
         }
     }
+}
+
+/// The longest way to a decision: the topic is synced and the group's log is not, so that the offsets are made durable before it.
+#[test]
+fn t1_a_commit_that_is_dropped_before_it_is_decided_is_aborted() {
+    let (_home, engine) = open(Options::broker().helpers(1));
+    let synced = NewTopic::new("synced", 1).config("flush.messages", "1");
+    engine.create_topic(&synced, Mode::Apply).unwrap();
+    engine.ensure_topic("in", 1).unwrap();
+    let mut producer = engine.transactional_producer("tx").unwrap();
+    let source = TopicPartition { topic: TopicName::new("in").unwrap(), partition: 0 };
+    let mut undecided = 0;
+    for polls in (0..14).map(|power| 1 << power) {
+        let value = format!("after {polls} polls");
+        let mut transaction = producer.begin();
+        transaction.send(Record::new("synced", value.clone())).unwrap();
+        transaction.send_offsets("g", &[(source.clone(), Offset::new(polls))]).unwrap();
+        transaction.flush().unwrap();
+        {
+            let mut commit = pin!(transaction.commit_async());
+            for _ in 0..polls {
+                let mut cx = Context::from_waker(Waker::noop());
+                if commit.as_mut().poll(&mut cx).is_ready() {
+                    break;
+                }
+            }
+        }
+        let state = engine.transactions().describe("tx").unwrap().unwrap().state;
+        // The application heard nothing, and does the same once more.
+        let mut transaction = producer.begin();
+        transaction.send(Record::new("synced", format!("{value}, again"))).unwrap();
+        transaction.commit().unwrap();
+        if state == State::Ongoing {
+            undecided += 1;
+            let offset = group_offset(&engine, "g");
+            assert_ne!(offset, Some(polls), "offsets of a commit that nobody decided");
+        }
+    }
+    assert!(undecided > 0, "nothing was asked");
 }
 
 #[test]
