@@ -156,7 +156,8 @@ impl<E: Env> PartitionHandle<E> {
     /// disk.
     pub(crate) fn write(&self, records: &Bytes, source: Source) -> Result<Appended, ProduceError> {
         let (appended, now) = self.append_now(records, source)?;
-        self.opened()?.written(self, now);
+        let opened = self.opened()?;
+        opened.written(self, opened.durability(), now);
         Ok(appended)
     }
 
@@ -168,7 +169,7 @@ impl<E: Env> PartitionHandle<E> {
         let (opened, now) = (self.opened()?, claim.timestamp);
         let appended = opened.log.append_marker(claim, now).wait()??;
         self.0.ground.metrics.markers.add(1);
-        opened.written(self, now);
+        opened.written(self, opened.durability(), now);
         Ok(appended)
     }
 

@@ -59,6 +59,8 @@ pub(crate) struct Shared<E: Env> {
     pub(crate) consumer_settings: Arc<hanbeon_group::consumer::ConsumerSettings>,
     /// When upkeep looks at groups again; `i64::MAX` for when it likes.
     pub(crate) wake_at: AtomicI64,
+    /// The environment's, for shards, which do not know its type.
+    pub(crate) clock: groups::Clock,
     pub(crate) txn: TxnShards,
     pub(crate) txn_settings: RwLock<hanbeon_txn::Settings>,
 }
@@ -149,6 +151,7 @@ impl<E: Env> Engine<E> {
                 GroupSettings::of(&admin.settings(), &Overrides::default()),
             )),
             wake_at: AtomicI64::new(i64::MAX),
+            clock: clock_of(&ground),
             txn: transactions::shards(options.state_logs.as_ref(), &admin.settings())?,
             txn_settings: RwLock::new(transactions::settings(
                 &admin.settings(),
@@ -339,6 +342,11 @@ pub(crate) fn committed(result: TxnResult) -> Result<(), StoreError> {
         TxnResult::Refused(_) => Err(StoreError::Poisoned),
         TxnResult::Unknown(error) => Err(error),
     }
+}
+
+fn clock_of<E: Env>(ground: &Arc<Ground<E>>) -> groups::Clock {
+    let ground = Arc::clone(ground);
+    Arc::new(move || ground.env.now())
 }
 
 /// Directories that no row knows: half a creation is removed, anything with data in it is put aside and never read or

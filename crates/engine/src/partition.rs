@@ -495,7 +495,7 @@ impl<E: Env> PartitionHandle<E> {
             opened.log.set_config(config.clone());
             opened.take_flush_keys(config);
             // A topic that was `sync` may have kept records back.
-            opened.written(self, self.0.ground.env.now());
+            opened.written(self, opened.durability(), self.0.ground.env.now());
         }
     }
 
@@ -628,11 +628,6 @@ impl<E: Env> Opened<E> {
         }
     }
 
-    /// Whether a batch that ends there must be synced before it is acknowledged.
-    pub(crate) fn needs_sync(&self, end: Offset) -> bool {
-        self.durability() == Durability::Sync && self.durable() < end
-    }
-
     pub(crate) fn durable(&self) -> Offset {
         Offset::new(self.durable.load(Ordering::Acquire))
     }
@@ -650,9 +645,14 @@ impl<E: Env> Opened<E> {
     }
 
     /// Something was written: what may be seen of it can be seen, and a sync is asked for where its time has come.
-    pub(crate) fn written(&self, partition: &PartitionHandle<E>, now: Millis) {
+    pub(crate) fn written(
+        &self,
+        partition: &PartitionHandle<E>,
+        durability: Durability,
+        now: Millis,
+    ) {
         let end = self.log.log_end_offset();
-        match self.durability() {
+        match durability {
             Durability::Sync => return,
             Durability::Os => {}
             Durability::Interval { messages, .. } => {

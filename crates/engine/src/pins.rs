@@ -64,7 +64,7 @@ impl<E: Env> Shared<E> {
         let producer_ids = pins.iter().map(|pin| pin.producer_id).collect();
         let filter = ListFilter { producer_ids, ..ListFilter::default() };
         for shard in self.txn_shards().unwrap_or_default() {
-            let Ok(loaded) = shard.loaded(self.txn_settings()) else { continue };
+            let Ok(loaded) = shard.loaded(|| self.txn_settings()) else { continue };
             for txn in loaded.coordinator.list(self.ground.env.now(), &filter) {
                 for pin in pins.iter_mut().filter(|pin| pin.producer_id == txn.producer.id) {
                     // A decided transaction's epoch may be one ahead: its marker is on its way.

@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use hanbeon_log::{AppendError, Appended, Completion, LogError, Placed};
+use hanbeon_log::{AppendError, Appended, Completion, Durability, LogError, Placed};
 use hanbeon_records::{Millis, Offset};
 use hanbeon_replica::{Acks, Settled, WaiterId};
 
@@ -230,7 +230,9 @@ fn after_append<E: Env>(
     (acks, appended): (Acks, Appended),
     now: Millis,
 ) -> Step {
-    if opened.needs_sync(appended.end) {
+    // Read once: the topic's settings may change meanwhile, and one of two moves the high watermark.
+    let durability = opened.durability();
+    if durability == Durability::Sync && opened.durable() < appended.end {
         opened.mark_dirty(now);
         return Step::Next(match partition.ask_for_sync(opened) {
             crate::ground::Helpers::None => Stage::Unsynced(appended),
@@ -239,7 +241,7 @@ fn after_append<E: Env>(
             }
         });
     }
-    opened.written(partition, now);
+    opened.written(partition, durability, now);
     settle(opened, acks, appended)
 }
 

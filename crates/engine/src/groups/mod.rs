@@ -22,7 +22,7 @@ use hanbeon_txn::{
 pub(crate) use consumer::settings as consumer_settings;
 pub use error::GroupsError;
 use shard::{Answered, At, Token};
-pub(crate) use shard::{GroupShard, MarkError};
+pub(crate) use shard::{Clock, GroupShard, MarkError};
 
 use crate::{
     Engine, Enrol, Enrolment, Env, ProduceError, Settings, StateLog, StateLogs, System, TopicError,
@@ -455,6 +455,7 @@ impl<E: Env> Shared<E> {
         let image = Arc::clone(&self.image.read());
         At {
             now: self.ground.env.now(),
+            clock: Arc::clone(&self.clock),
             settings: self.group_settings,
             consumer: Arc::clone(&self.consumer_settings),
             topics: image,

@@ -121,7 +121,9 @@ impl GroupShard {
             return Err(broken(Arc::new(error)));
         }
         let mut groups = Groups { coordinator, end };
-        self.run(&mut groups, at.now, None, |coordinator, out| coordinator.loaded(at.now, out));
+        // Reading may have taken longer than a session: members are not late because of it.
+        let now = (at.clock)();
+        self.run(&mut groups, now, None, |coordinator, out| coordinator.loaded(now, out));
         Ok(groups)
     }
 
@@ -244,9 +246,14 @@ pub(crate) enum MarkError {
     Log(ProduceError),
 }
 
+/// Tells the time of day.
+pub(crate) type Clock = Arc<dyn Fn() -> Millis + Send + Sync>;
+
 /// When something happens, what the operator has decided, and which topics there are then.
 pub(crate) struct At {
     pub(crate) now: Millis,
+    /// For what takes so long that it is later when it is done.
+    pub(crate) clock: Clock,
     pub(crate) settings: Settings,
     /// For groups without settings of their own.
     pub(crate) consumer: Arc<ConsumerSettings>,

@@ -78,7 +78,7 @@ struct Turn<'a> {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        let waiting = match self.shard.loaded(self.settings) {
+        let waiting = match self.shard.loaded(|| self.settings) {
             Ok(mut loaded) => loaded.finishing.remove(self.id).unwrap_or_default(),
             Err(_) => return,
         };
@@ -91,7 +91,7 @@ impl<E: Env> Shared<E> {
     /// now stays owed.
     pub(super) async fn finish(&self, shard: &TxnShard, id: &TransactionalId) {
         while self.finish_if_free(shard, id).await == Turned::Away {
-            let free = std::future::poll_fn(|cx| match shard.loaded(self.txn_settings()) {
+            let free = std::future::poll_fn(|cx| match shard.loaded(|| self.txn_settings()) {
                 Ok(mut loaded) => match loaded.finishing.get_mut(id) {
                     Some(waiting) => {
                         waiting.push(cx.waker().clone());
@@ -118,9 +118,8 @@ impl<E: Env> Shared<E> {
         shard: &TxnShard,
         id: &TransactionalId,
     ) -> Result<Turned, TransactionError> {
-        let settings = self.txn_settings();
         let (claim, missing, gate) = {
-            let mut loaded = shard.loaded(settings)?;
+            let mut loaded = shard.loaded(|| self.txn_settings())?;
             let Some(owed) = loaded.coordinator.owed_by(id) else { return Ok(Turned::Up) };
             if loaded.finishing.contains_key(id) {
                 return Ok(Turned::Away);
@@ -140,6 +139,7 @@ impl<E: Env> Shared<E> {
             loaded.finishing.insert(id.clone(), Vec::new());
             ((marker, epoch, safety), missing, loaded.gate(&*shard.log, id))
         };
+        let settings = self.txn_settings();
         let _turn = Turn { shard, id, settings };
         // Whoever decided may have gone away before the decision was durable: no marker goes out before.
         pass(&*shard.log, gate).await?;
@@ -147,7 +147,7 @@ impl<E: Env> Shared<E> {
             Lacking::Nothing(completion) => Some(completion),
             Lacking::At(round, partitions) => {
                 let answers = self.write_markers(id, claim, &partitions).await;
-                note(&mut *shard.loaded(settings)?, id, round, answers)
+                note(&mut *shard.loaded(|| settings)?, id, round, answers)
             }
         };
         let Some(completion) = completion else { return Ok(Turned::Up) };
@@ -197,7 +197,7 @@ impl<E: Env> Shared<E> {
         shard: &TxnShard,
         id: &TransactionalId,
     ) -> Result<Vec<Arc<GroupShard>>, TransactionError> {
-        let loaded = shard.loaded(self.txn_settings())?;
+        let loaded = shard.loaded(|| self.txn_settings())?;
         let view = loaded.coordinator.describe(id).filter(|_| loaded.is_strict(id));
         let offsets =
             |partition: &&TopicPartition| partition.topic.as_str() == CONSUMER_OFFSETS.name;

@@ -85,7 +85,7 @@ impl<E: Env> Transactions<E> {
     /// The log cannot be made or does not read.
     pub fn load(&self, id: &str) -> Result<(), TransactionError> {
         let shard = self.shard(id)?;
-        drop(shard.loaded(self.0.shared().txn_settings())?);
+        drop(shard.loaded(|| self.0.shared().txn_settings())?);
         Ok(())
     }
 
@@ -159,7 +159,7 @@ impl<E: Env> Transactions<E> {
     /// See [`TransactionError`].
     pub fn verify(&self, request: &Verify) -> Result<Vec<Membership>, TransactionError> {
         let shard = self.shard(request.id.as_str())?;
-        let loaded = shard.loaded(self.0.shared().txn_settings())?;
+        let loaded = shard.loaded(|| self.0.shared().txn_settings())?;
         Ok(loaded.coordinator.verify(request)?)
     }
 
@@ -206,7 +206,7 @@ impl<E: Env> Transactions<E> {
         id: &TransactionalId,
     ) -> Result<Vec<TopicPartition>, TransactionError> {
         let shard = self.shard(id.as_str())?;
-        let loaded = shard.loaded(self.0.shared().txn_settings())?;
+        let loaded = shard.loaded(|| self.0.shared().txn_settings())?;
         let missing =
             loaded.owed.missing(id).map(|missing| missing.partitions.iter().cloned().collect());
         drop(loaded);
@@ -253,7 +253,7 @@ impl<E: Env> Transactions<E> {
     pub fn describe(&self, id: &str) -> Result<Option<DescribedTxn>, TransactionError> {
         let id = TransactionalId::new(id)?;
         let shard = self.shard(id.as_str())?;
-        let loaded = shard.loaded(self.0.shared().txn_settings())?;
+        let loaded = shard.loaded(|| self.0.shared().txn_settings())?;
         let lacking = loaded.owed.missing(&id).map(|missing| missing.partitions);
         Ok(loaded.coordinator.describe(&id).map(|view| DescribedTxn::of(&view, lacking)))
     }
@@ -266,7 +266,7 @@ impl<E: Env> Transactions<E> {
         let shared = self.0.shared();
         let mut found = Vec::new();
         for shard in shared.txn_shards().unwrap_or_default() {
-            let loaded = shard.loaded(shared.txn_settings())?;
+            let loaded = shard.loaded(|| shared.txn_settings())?;
             let listed = loaded.coordinator.list(shared.ground.env.now(), filter);
             found.extend(listed.map(|view| DescribedTxn::of(&view, None)));
             drop(loaded);
@@ -338,7 +338,7 @@ impl<E: Env> Shared<E> {
         id: &TransactionalId,
         decide: impl FnOnce(&mut Loaded, Millis) -> Decision<R>,
     ) -> Result<Decided<R>, TransactionError> {
-        let mut loaded = shard.loaded(self.txn_settings())?;
+        let mut loaded = shard.loaded(|| self.txn_settings())?;
         let now = self.ground.env.now();
         let decision = decide(&mut loaded, now);
         loaded.carry_out(&*shard.log, id, now, decision)
@@ -370,11 +370,8 @@ impl<E: Env> Shared<E> {
     pub(crate) fn take_features(&self, features: Features) {
         let settings = settings(&self.settings.read(), features);
         *self.txn_settings.write() = settings;
-        for shard in self.txn_shards().unwrap_or_default().iter().filter(|shard| shard.is_loaded())
-        {
-            if let Ok(mut loaded) = shard.loaded(settings) {
-                loaded.coordinator.set_settings(settings);
-            }
+        for shard in self.txn_shards().unwrap_or_default() {
+            shard.set_settings(settings);
         }
     }
 

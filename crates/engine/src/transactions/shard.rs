@@ -26,6 +26,7 @@ pub(crate) struct TxnShard {
     pub(crate) number: i32,
     pub(crate) log: Arc<dyn StateLog>,
     state: Mutex<Loading<Loaded>>,
+    is_loaded: AtomicBool,
     /// Whether upkeep tried to read the log and could not. A call tries again.
     failed: AtomicBool,
 }
@@ -68,16 +69,34 @@ impl FreshIds for Fresh<'_> {
 
 impl TxnShard {
     pub(crate) fn new(number: i32, log: Arc<dyn StateLog>) -> Self {
-        Self { number, log, state: Mutex::new(Loading::NotYet), failed: AtomicBool::new(false) }
+        Self {
+            number,
+            log,
+            state: Mutex::new(Loading::NotYet),
+            is_loaded: AtomicBool::new(false),
+            failed: AtomicBool::new(false),
+        }
     }
 
-    /// The coordinator, its log read by whoever comes first.
-    pub(crate) fn loaded(&self, settings: Settings) -> Result<LoadedGuard<'_>, TransactionError> {
+    /// The coordinator, its log read by whoever comes first, under the settings that count then.
+    pub(crate) fn loaded(
+        &self,
+        settings: impl FnOnce() -> Settings,
+    ) -> Result<LoadedGuard<'_>, TransactionError> {
         let mut state = self.state.lock();
         if !matches!(*state, Loading::Done(_)) {
-            *state = Loading::Done(self.load(settings)?);
+            *state = Loading::Done(self.load(settings())?);
+            self.is_loaded.store(true, Ordering::Release);
         }
         Ok(LoadedGuard(state))
+    }
+
+    /// Decides by other settings from now on. They are what [`TxnShard::loaded`] is given already, so that a log that is being read meanwhile
+    /// comes under them either way.
+    pub(crate) fn set_settings(&self, settings: Settings) {
+        if let Loading::Done(loaded) = &mut *self.state.lock() {
+            loaded.coordinator.set_settings(settings);
+        }
     }
 
     pub(crate) fn failed(&self) -> bool {
@@ -122,7 +141,7 @@ impl TxnShard {
 
 impl Shard for TxnShard {
     fn is_loaded(&self) -> bool {
-        self.state.try_lock().is_some_and(|state| matches!(*state, Loading::Done(_)))
+        self.is_loaded.load(Ordering::Acquire)
     }
 }
 

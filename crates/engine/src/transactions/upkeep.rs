@@ -90,7 +90,7 @@ impl<E: Env> Shared<E> {
 
     /// Reads a shard's log and carries out what was decided and not completed before.
     fn resume(&self, shard: &Arc<TxnShard>) {
-        let owed: Vec<TransactionalId> = match shard.loaded(self.txn_settings()) {
+        let owed: Vec<TransactionalId> = match shard.loaded(|| self.txn_settings()) {
             Ok(loaded) => loaded.coordinator.owed().map(|owed| owed.id).collect(),
             Err(error) => {
                 tracing::error!(shard = shard.number, %error, "a transaction log does not load");
@@ -105,7 +105,7 @@ impl<E: Env> Shared<E> {
 
     /// Aborts what has passed its timeout and tries again to write markers that are owed.
     fn end_what_is_late(&self, shard: &Arc<TxnShard>, now: Millis) {
-        let (late, owed) = match shard.loaded(self.txn_settings()) {
+        let (late, owed) = match shard.loaded(|| self.txn_settings()) {
             Ok(loaded) => (
                 loaded.coordinator.timed_out(now),
                 loaded.coordinator.owed().map(|owed| owed.id).collect::<Vec<_>>(),
@@ -138,7 +138,7 @@ impl<E: Env> Shared<E> {
     /// Forgets ids that were not used for long.
     fn forget_idle(&self, shard: &Arc<TxnShard>, now: Millis) {
         let forgotten = || -> Result<usize, TransactionError> {
-            let mut loaded = shard.loaded(self.txn_settings())?;
+            let mut loaded = shard.loaded(|| self.txn_settings())?;
             let tombstones = loaded.coordinator.expire(now);
             let written = tombstones.iter().try_for_each(|one| loaded.write(&*shard.log, now, one));
             drop(loaded);
