@@ -229,6 +229,14 @@ pub struct ConsumerSettings {
     pub(crate) max_partition_fetch_bytes: usize,
     pub(crate) max_poll_records: usize,
     pub(crate) max_poll_interval_ms: i32,
+    pub(crate) checksums: Checksums,
+}
+
+/// Whether a consumer looks at the checksum of each batch (`check.crcs`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Checksums {
+    Checked,
+    Trusted,
 }
 
 impl Default for ConsumerSettings {
@@ -246,6 +254,7 @@ impl ConsumerSettings {
             max_partition_fetch_bytes: 1 << 20,
             max_poll_records: 500,
             max_poll_interval_ms: 300_000,
+            checksums: Checksums::Checked,
         }
     }
 
@@ -290,8 +299,12 @@ impl ConsumerSettings {
                 Ok(ms) if ms > 0 => self.max_poll_interval_ms = ms,
                 Ok(_) | Err(_) => return refused(key, "1 to 2147483647 milliseconds", value),
             },
+            "check.crcs" => {
+                let checked = flag(key, value)?;
+                self.checksums = if checked { Checksums::Checked } else { Checksums::Trusted };
+            }
             "group.id" | "group.instance.id" => return Err(SettingError::NamedByConsumer { key }),
-            "fetch.min.bytes" | "fetch.max.wait.ms" | "client.id" | "check.crcs" => {}
+            "fetch.min.bytes" | "fetch.max.wait.ms" | "client.id" => {}
             _ => return Err(SettingError::NoMeaning { key }),
         }
         Ok(self)

@@ -17,7 +17,7 @@ use hanbeon_records::{
 
 use crate::{
     ClientError, ConsumerSettings, DataFuture, Engine, Env, FetchSpec, PartitionHandle, Reset,
-    System, aborted::Aborted, produce::block_on_until,
+    System, aborted::Aborted, client_settings::Checksums, produce::block_on_until,
 };
 
 /// Bytes that one batch may become when it is decompressed.
@@ -330,7 +330,16 @@ fn read<E: Env>(
             continue;
         }
         let before = into.len();
-        let done = match take(&assigned.handle, batch, &fetched.records, (position, left), into) {
+        // A log that was left by a kill is served before all of its checksums are looked at again.
+        let checked = match settings.checksums {
+            Checksums::Checked => batch.verify().map(drop),
+            Checksums::Trusted => Ok(()),
+        };
+        let taken = match checked {
+            Ok(()) => take(&assigned.handle, batch, &fetched.records, (position, left), into),
+            Err(error) => Err(unreadable(&assigned.handle, batch, error.code())),
+        };
+        let done = match taken {
             Ok(done) => done,
             Err(error) => {
                 into.truncate(before);
@@ -358,6 +367,19 @@ enum Whole {
     No,
 }
 
+fn unreadable<E: Env>(
+    handle: &PartitionHandle<E>,
+    batch: BatchRef<'_>,
+    code: ErrorCode,
+) -> ClientError {
+    ClientError::Unreadable {
+        topic: handle.topic().to_string(),
+        partition: handle.number(),
+        offset: batch.base_offset(),
+        code,
+    }
+}
+
 /// Takes the records of a batch from `position` on, `room` at most.
 fn take<E: Env>(
     handle: &PartitionHandle<E>,
@@ -366,12 +388,7 @@ fn take<E: Env>(
     (position, room): (Offset, usize),
     into: &mut Vec<Received>,
 ) -> Result<Whole, ClientError> {
-    let unreadable = |code| ClientError::Unreadable {
-        topic: handle.topic().to_string(),
-        partition: handle.number(),
-        offset: batch.base_offset(),
-        code,
-    };
+    let unreadable = |code| unreadable(handle, batch, code);
     let codec =
         batch.attributes().codec().ok().ok_or_else(|| unreadable(ErrorCode::InvalidRecord))?;
     let unpacked;

@@ -5,7 +5,10 @@ mod support;
 
 use std::io::IoSlice;
 
-use hanbeon::{Acks, Engine, Manual, Mode, NewTopic, Options, PageCache};
+use hanbeon::{
+    Acks, ClientError, ConsumerSettings, Engine, ErrorCode, Manual, Mode, NewTopic, Options,
+    PageCache, StateRecord,
+};
 use hanbeon_log::{CrashDir, Dir, FileName, LogFile, Open};
 use hanbeon_records::{Millis, Offset};
 use support::idempotent_at;
@@ -35,11 +38,15 @@ fn killed() -> CrashDir {
     }
     std::mem::forget(engine);
     let disk = disk.killed();
-    let partition = disk.dir(&FileName::new("t-0").unwrap()).unwrap();
+    damage(&disk, "t-0", 1000);
+    disk
+}
+
+fn damage(disk: &CrashDir, partition: &str, at: u64) {
+    let partition = disk.dir(&FileName::new(partition).unwrap()).unwrap();
     let log = FileName::new("00000000000000000000.log").unwrap();
     let log = partition.open(&log, Open::Write).unwrap();
-    log.write_at(&[IoSlice::new(b"rot")], 1000).unwrap();
-    disk
+    log.write_at(&[IoSlice::new(b"rot")], at).unwrap();
 }
 
 #[test]
@@ -57,6 +64,46 @@ fn l1_a_kill_in_the_same_boot_cuts_nothing_and_damage_is_told_later() {
     let partition = engine.partition("t", 0).unwrap();
     let fetched = partition.fetch(&hanbeon::FetchSpec::from(Offset::new(1))).unwrap();
     assert!(fetched.records.len() > 500_000, "what is behind the damage can be read");
+}
+
+/// Nothing has looked at the checksums yet: who reads does.
+#[test]
+fn l7_a_consumer_gets_no_damaged_record() {
+    let engine = open(&killed(), "a");
+    let read = |settings: ConsumerSettings| {
+        let mut consumer = engine.consumer_with(settings);
+        consumer.assign("t", 0).unwrap();
+        consumer.poll()
+    };
+    let refused = read(ConsumerSettings::new()).unwrap_err();
+    let ClientError::Unreadable { offset, code, .. } = refused else { panic!("{refused}") };
+    assert_eq!((offset, code), (Offset::ZERO, ErrorCode::CorruptMessage));
+    let trusting = ConsumerSettings::new().set("check.crcs", "false").unwrap();
+    assert!(!read(trusting).unwrap().is_empty(), "who does not want to know");
+    assert!(ConsumerSettings::new().set("check.crcs", "perhaps").is_err());
+}
+
+#[test]
+fn l7_a_coordinator_decides_nothing_by_a_damaged_record() {
+    let disk = CrashDir::new();
+    let engine = open(&disk, "a");
+    engine.maintain(NOW).unwrap();
+    let topic = engine.ensure_topic("state", 1).unwrap();
+    let log = topic.partitions()[0].state_log();
+    let value = vec![7; 1_000_000];
+    // Longer than the last write, which is summed at the opening.
+    for key in [b"a", b"b", b"c", b"d", b"e"] {
+        let record = StateRecord { key, value: Some(&value) };
+        log.append(NOW, &[record], None).unwrap();
+    }
+    std::mem::forget(engine);
+    let disk = disk.killed();
+    damage(&disk, "state-0", 1000);
+    let engine = open(&disk, "a");
+    let log = engine.topic("state").unwrap().partitions()[0].state_log();
+    let mut seen = 0;
+    let refused = log.replay(&mut |_| seen += 1).unwrap_err();
+    assert_eq!((seen, refused.code()), (0, ErrorCode::CorruptMessage), "{refused}");
 }
 
 #[test]

@@ -55,6 +55,9 @@ impl<E: Env> StateLog for PartitionStateLog<E> {
                 }
             }
             if from == before {
+                if !rest.is_empty() {
+                    return Err(self.unreadable(from).into());
+                }
                 // Nothing is left but what compaction took away.
                 return Ok(end);
             }
@@ -113,12 +116,23 @@ impl<E: Env> StateLog for PartitionStateLog<E> {
 }
 
 impl<E: Env> PartitionStateLog<E> {
+    fn unreadable(&self, offset: Offset) -> PartitionError {
+        PartitionError::Unreadable {
+            topic: self.0.topic().to_string(),
+            partition: self.0.number(),
+            offset,
+        }
+    }
+
     fn visit(
         &self,
         batch: BatchRef<'_>,
         from: Offset,
         visit: &mut dyn FnMut(StateEntry<'_>),
     ) -> Result<(), ProduceError> {
+        let unreadable = || self.unreadable(batch.base_offset());
+        // A log that was left by a kill opens before all of its checksums are looked at, and what is read here is decided upon.
+        batch.verify().map_err(|_mismatch| unreadable())?;
         let (producer_id, producer_epoch) = (batch.producer_id(), batch.producer_epoch());
         if batch.attributes().is_control() {
             if let Ok(Some(Control::EndTxn(marker))) = read_control(batch) {
@@ -129,11 +143,6 @@ impl<E: Env> PartitionStateLog<E> {
         }
         let transaction =
             batch.attributes().is_transactional().then_some((producer_id, producer_epoch));
-        let unreadable = || PartitionError::Unreadable {
-            topic: self.0.topic().to_string(),
-            partition: self.0.number(),
-            offset: batch.base_offset(),
-        };
         let plain;
         let codec = batch.attributes().codec().map_err(|_unknown| unreadable())?;
         let records = if codec == Codec::None {
