@@ -8,6 +8,26 @@ use crate::error::WireError;
 /// the limit only bounds the work. No message of the protocol has more than four.
 pub const TAGS_MAX: u32 = 64;
 
+/// Most array elements in one request, over all its arrays.
+///
+/// An element of three bytes becomes a structure of about a hundred, so this is what bounds the memory of a decoded request: 64 MiB.
+pub const ELEMENTS_MAX: usize = 1 << 18;
+
+/// How many array elements a request has so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Elements(usize);
+
+impl Elements {
+    /// `more` of them, if that many may be.
+    pub(crate) const fn add(&mut self, more: usize) -> Result<usize, WireError> {
+        self.0 = self.0.saturating_add(more);
+        if self.0 > ELEMENTS_MAX {
+            return Err(WireError::TooManyElements { max: ELEMENTS_MAX });
+        }
+        Ok(more)
+    }
+}
+
 /// How lengths are written: the old way or the compact one of flexible versions (KIP-482).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {

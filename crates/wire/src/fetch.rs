@@ -14,7 +14,7 @@ use hanbeon_records::{ErrorCode, LeaderEpoch, NodeId, Offset, ProducerId};
 use crate::{
     answer::Answer,
     api::ApiKey,
-    cursor::{Cursor, Form},
+    cursor::{Cursor, Elements, Form},
     error::WireError,
     header::{ReplyTo, Request},
     put,
@@ -105,15 +105,16 @@ impl<'a> FetchRequest<'a> {
         let (max_bytes, isolation) = (cursor.i32()?, IsolationLevel::new(cursor.i8()?));
         let (session_id, session_epoch) =
             if version >= 7 { (cursor.i32()?, cursor.i32()?) } else { (0, -1) };
-        let topic_count = cursor.count(layout.form, 1)?;
+        let mut elements = Elements::default();
+        let topic_count = elements.add(cursor.count(layout.form, 1)?)?;
         let topics = cursor;
         for _ in 0..topic_count {
-            layout.topic(&mut cursor)?;
+            elements.add(layout.topic(&mut cursor)?.partitions.left)?;
         }
         let forgotten_count = if version >= 7 { cursor.count(layout.form, 1)? } else { 0 };
         let forgotten = cursor;
-        for _ in 0..forgotten_count {
-            layout.forgotten(&mut cursor)?;
+        for _ in 0..elements.add(forgotten_count)? {
+            elements.add(layout.forgotten(&mut cursor)?.partitions.remaining() / 4)?;
         }
         let rack_id = if version >= 11 { cursor.text(layout.form)? } else { "" };
         let mut read = Self {

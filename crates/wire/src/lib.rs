@@ -45,7 +45,7 @@ pub use api_versions::{
     ApiVersionsRequest, Features, FinalizedFeature, Software, SupportedFeature, write_api_versions,
 };
 pub use connection::{Connection, IN_FLIGHT_MAX, Next, Place, Standing};
-pub use cursor::TAGS_MAX;
+pub use cursor::{ELEMENTS_MAX, TAGS_MAX};
 pub use error::WireError;
 pub use fetch::{
     AbortedTransaction, Diverging, FetchHead, FetchPartition, FetchPartitions, FetchRequest,
@@ -59,5 +59,4 @@ pub use produce::{
     Acks, BadRecord, ProducePartition, ProducePartitions, ProduceRequest, ProduceResult,
     ProduceTopic, ProduceTopics, ProduceWriter,
 };
-pub use shape::ELEMENTS_MAX;
 pub use topic::{CurrentLeader, NodeEndpoint, TopicRef};

@@ -12,7 +12,7 @@ use hanbeon_records::{ErrorCode, Millis, Offset};
 use crate::{
     answer::Answer,
     api::ApiKey,
-    cursor::{Cursor, Form},
+    cursor::{Cursor, Elements, Form},
     error::WireError,
     header::{ReplyTo, Request},
     put,
@@ -73,11 +73,12 @@ impl<'a> ProduceRequest<'a> {
         let transactional_id = cursor.nullable_text(form)?;
         let acks = Acks::new(cursor.i16()?);
         let timeout_ms = cursor.i32()?;
-        let topic_count = cursor.count(form, 1)?;
+        let mut elements = Elements::default();
+        let topic_count = elements.add(cursor.count(form, 1)?)?;
         let topics = cursor;
         for _ in 0..topic_count {
             TopicRef::read(&mut cursor, form, TopicBy::of(version))?;
-            for _ in 0..cursor.count(form, 1)? {
+            for _ in 0..elements.add(cursor.count(form, 1)?)? {
                 read_partition(&mut cursor, form)?;
             }
             cursor.skip_tags(form)?;

@@ -200,6 +200,16 @@ fn cve_2026_111108_small_elements_do_not_grow_without_bound() {
             assert!(peak <= bound, "{count} {name}: {peak} bytes for {}", request.body.len());
         }
     }
+    // Those that are read without being decoded: whoever walks them keeps something for each.
+    let partitions =
+        hostile(ApiKey::Produce, 9, &[0, 0, 1, 0, 0, 0, 1, 2, 2, b't'], &[0; 6], ELEMENTS_MAX);
+    let refused = ProduceRequest::read(&partitions).err();
+    assert_eq!(refused, Some(WireError::TooManyElements { max: ELEMENTS_MAX }));
+    let fetch_prefix = [&[0xff; 4][..], &[0; 8], &[0; 5], &[0; 8], &[2, 2, b't']].concat();
+    let partitions = hostile(ApiKey::Fetch, 12, &fetch_prefix, &[0; 33], ELEMENTS_MAX);
+    let refused = FetchRequest::read(&partitions).err();
+    assert_eq!(refused, Some(WireError::TooManyElements { max: ELEMENTS_MAX }));
+
     let many = keys(ELEMENTS_MAX + 1);
     let mut refused = None;
     let peak = peak_of(|| refused = many.decode::<describe_configs::Request>().err());

@@ -14,14 +14,9 @@ use bytes::{Bytes, BytesMut};
 
 use crate::{
     api::ApiKey,
-    cursor::{Cursor, Form},
+    cursor::{Cursor, Elements, Form},
     error::WireError,
 };
-
-/// Most array elements in one request other than Produce and Fetch, over all its arrays.
-///
-/// An element of three bytes becomes a structure of about a hundred, so this is what bounds the memory of a decoded request: 64 MiB.
-pub const ELEMENTS_MAX: usize = 1 << 18;
 
 /// One field of a structure and the versions that have it.
 #[derive(Debug)]
@@ -154,7 +149,14 @@ pub(crate) fn guard(
     body: &Bytes,
 ) -> Result<Bytes, WireError> {
     let cursor = Cursor::new(body);
-    let mut walk = Walk { version, form, cursor, whole: body.len(), elements: 0, cuts: Vec::new() };
+    let mut walk = Walk {
+        version,
+        form,
+        cursor,
+        whole: body.len(),
+        elements: Elements::default(),
+        cuts: Vec::new(),
+    };
     walk.structure(fields)?;
     if walk.cuts.is_empty() {
         return Ok(body.clone());
@@ -177,7 +179,7 @@ struct Walk<'a> {
     form: Form,
     cursor: Cursor<'a>,
     whole: usize,
-    elements: usize,
+    elements: Elements,
     /// Where tag sections that hold something start and end.
     cuts: Vec<(usize, usize)>,
 }
@@ -240,11 +242,7 @@ impl Walk<'_> {
     }
 
     fn elements(&mut self, item: &'static Item, count: usize) -> Result<(), WireError> {
-        self.elements = self.elements.saturating_add(count);
-        if self.elements > ELEMENTS_MAX {
-            return Err(WireError::TooManyElements { max: ELEMENTS_MAX });
-        }
-        for _ in 0..count {
+        for _ in 0..self.elements.add(count)? {
             match item {
                 Item::Plain(shape) => self.field(shape)?,
                 Item::Struct(fields) => self.structure(fields)?,
