@@ -1,10 +1,10 @@
 //! The append group: items that arrive while one is being written are written together, by one thread.
 
-use std::{collections::VecDeque, fmt};
+use std::{collections::VecDeque, fmt, ops::ControlFlow};
 
 use crate::{
     completion::{Completer, Completion},
-    sync::{AtomicU8, Mutex, MutexGuard, Ordering},
+    sync::{AtomicU8, Condvar, Mutex, MutexGuard, Ordering, ROUNDS},
 };
 
 /// Items that one lead takes at most.
@@ -98,22 +98,47 @@ const LED: u8 = 1;
 const QUEUED: u8 = 2;
 /// A leader panicked. What it left half done is unknown, so nobody leads any more.
 const POISONED: u8 = 3;
+/// Somebody leads and has done so for long: the next who comes is its heir. Something may be queued.
+const TIRED: u8 = 4;
+/// As [`QUEUED`], and the heir waits to take the lead over.
+const INHERITED: u8 = 5;
 
 /// Whoever comes to an idle group leads it with an item of its own and then with all that was queued meanwhile.
+///
+/// It does not do so for ever: after some rounds for others the next who comes takes over, so that a group which never falls idle
+/// does not keep the one thread that happened to find it idle.
 ///
 /// Taking and leaving an idle group is one compare-and-swap each and allocates nothing. The queue has a lock; its length is
 /// bounded by the callers (each waits for a result or keeps to a budget of its own).
 pub struct Group<T, R> {
     state: AtomicU8,
-    queue: Mutex<VecDeque<Slot<T, R>>>,
+    queue: Mutex<Queue<T, R>>,
+    passed: Condvar,
 }
+
+struct Queue<T, R> {
+    slots: VecDeque<Slot<T, R>>,
+    /// Whether the lead waits for the heir.
+    lead: Lead,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lead {
+    Held,
+    /// Given up for the heir, who has not taken it yet.
+    Passed,
+}
+
+type Queued<'a, T, R> = MutexGuard<'a, Queue<T, R>>;
 
 /// What somebody becomes who brings items.
 enum Entered<'a, T, R> {
     /// The leader.
     Leads,
     /// One of those whom the leader takes along.
-    Queues(MutexGuard<'a, VecDeque<Slot<T, R>>>),
+    Queues(Queued<'a, T, R>),
+    /// One of those, and the leader after the one that leads now.
+    Inherits(Queued<'a, T, R>),
     /// Nobody leads any more.
     Poisoned,
 }
@@ -122,12 +147,14 @@ impl<T, R> Group<T, R> {
     /// An idle group.
     #[must_use]
     pub fn new() -> Self {
-        Self { state: AtomicU8::new(IDLE), queue: Mutex::new(VecDeque::new()) }
+        let queue = Queue { slots: VecDeque::new(), lead: Lead::Held };
+        Self { state: AtomicU8::new(IDLE), queue: Mutex::new(queue), passed: Condvar::new() }
     }
 
     /// Brings `item` of `bytes` bytes in. When nobody leads, `lead` is called with it at once, on this thread, and then with whatever
     /// others queued meanwhile, at most [`GROUP_ITEMS_MAX`] items or about [`GROUP_BYTES_MAX`] bytes a time; the own result comes
-    /// back as [`Joined::Done`]. Otherwise the current leader takes the item along.
+    /// back as [`Joined::Done`]. Otherwise the current leader takes the item along, or hands the lead over: then this blocks until it has,
+    /// and leads. So `lead` must not join its own group.
     ///
     /// `lead` sets each slot's result. When it panics the group is poisoned: everybody queued, now or later, gets
     /// [`crate::Abandoned`].
@@ -146,6 +173,11 @@ impl<T, R> Group<T, R> {
                 own.into_joined()
             }
             Entered::Queues(mut queue) => Self::push(&mut queue, slot),
+            Entered::Inherits(mut queue) => {
+                let joined = Self::push(&mut queue, slot);
+                self.inherit(queue, &mut lead);
+                joined
+            }
             Entered::Poisoned => Joined::Waiting(Completion::abandoned()),
         }
     }
@@ -170,6 +202,12 @@ impl<T, R> Group<T, R> {
             Entered::Queues(mut queue) => {
                 slots.into_iter().map(|slot| Self::push(&mut queue, slot)).collect()
             }
+            Entered::Inherits(mut queue) => {
+                let push = |slot| Self::push(&mut queue, slot);
+                let joined = slots.into_iter().map(push).collect();
+                self.inherit(queue, &mut lead);
+                joined
+            }
             Entered::Poisoned => {
                 let abandoned = |_| Joined::Waiting(Completion::abandoned());
                 slots.into_iter().map(abandoned).collect()
@@ -188,16 +226,17 @@ impl<T, R> Group<T, R> {
             match self.state.load(Ordering::Acquire) {
                 IDLE if self.take(IDLE, LED) => return Entered::Leads,
                 LED if self.take(LED, QUEUED) => return Entered::Queues(queue),
-                QUEUED => return Entered::Queues(queue),
+                QUEUED | INHERITED => return Entered::Queues(queue),
+                TIRED if self.take(TIRED, INHERITED) => return Entered::Inherits(queue),
                 POISONED => return Entered::Poisoned,
                 _ => {}
             }
         }
     }
 
-    fn push(queue: &mut VecDeque<Slot<T, R>>, slot: Slot<T, R>) -> Joined<R> {
+    fn push(queue: &mut Queue<T, R>, slot: Slot<T, R>) -> Joined<R> {
         let (completer, completion) = Completion::pair();
-        queue.push_back(Slot { completer: Some(completer), ..slot });
+        queue.slots.push_back(Slot { completer: Some(completer), ..slot });
         Joined::Waiting(completion)
     }
 
@@ -205,9 +244,34 @@ impl<T, R> Group<T, R> {
     fn lead_own(&self, own: &mut [Slot<T, R>], lead: &mut impl FnMut(&mut [Slot<T, R>])) {
         let poison = PoisonOnUnwind(self);
         lead(own);
+        self.lead_others(lead);
+        std::mem::forget(poison);
+    }
+
+    /// Waits for the lead, and leads with what others and the caller have queued.
+    fn inherit(&self, mut queue: Queued<'_, T, R>, lead: &mut impl FnMut(&mut [Slot<T, R>])) {
+        while queue.lead == Lead::Held {
+            if self.state.load(Ordering::Acquire) == POISONED {
+                return;
+            }
+            queue = self.passed.wait(queue);
+        }
+        queue.lead = Lead::Held;
+        drop(queue);
+        let poison = PoisonOnUnwind(self);
+        self.lead_others(lead);
+        std::mem::forget(poison);
+    }
+
+    /// Leads with what is queued until nothing is, or somebody else leads.
+    fn lead_others(&self, lead: &mut impl FnMut(&mut [Slot<T, R>])) {
         let mut batch = Vec::new();
+        let mut rounds = 0_u32;
         while !self.leave() {
-            self.next_batch(&mut batch);
+            rounds = rounds.saturating_add(1);
+            if self.next_batch(&mut batch, rounds).is_break() {
+                return;
+            }
             lead(&mut batch);
             for slot in batch.drain(..) {
                 if let (Some(completer), Some(result)) = (slot.completer, slot.result) {
@@ -215,7 +279,6 @@ impl<T, R> Group<T, R> {
                 }
             }
         }
-        std::mem::forget(poison);
     }
 
     /// Gives the lead up; `false` when something is queued.
@@ -234,18 +297,39 @@ impl<T, R> Group<T, R> {
         alone
     }
 
-    fn next_batch(&self, batch: &mut Vec<Slot<T, R>>) {
+    /// Takes what the `rounds`th lead for others is about, or gives the lead up: to the heir, or to nobody when nothing is queued.
+    fn next_batch(&self, batch: &mut Vec<Slot<T, R>>, rounds: u32) -> ControlFlow<()> {
         let mut bytes = 0_usize;
         let mut queue = self.queue.lock();
+        match self.state.load(Ordering::Relaxed) {
+            INHERITED => {
+                // The heir's from here on, who has queued something of its own.
+                self.state.store(QUEUED, Ordering::Release);
+                queue.lead = Lead::Passed;
+                self.passed.notify_all();
+                // The weakened twin goes on beside the heir.
+                #[cfg(not(hanbeon_weak = "heir"))]
+                return ControlFlow::Break(());
+            }
+            TIRED if queue.slots.is_empty() => {
+                self.state.store(IDLE, Ordering::Release);
+                return ControlFlow::Break(());
+            }
+            _ => {}
+        }
         while batch.len() < GROUP_ITEMS_MAX && bytes < GROUP_BYTES_MAX {
-            let Some(slot) = queue.pop_front() else { break };
+            let Some(slot) = queue.slots.pop_front() else { break };
             bytes = bytes.saturating_add(slot.bytes);
             batch.push(slot);
         }
-        if queue.is_empty() {
-            self.state.store(LED, Ordering::Release); // joiners change it under this lock only
+        // Joiners change it under this lock only.
+        if rounds >= ROUNDS {
+            self.state.store(TIRED, Ordering::Release);
+        } else if queue.slots.is_empty() {
+            self.state.store(LED, Ordering::Release);
         }
         drop(queue);
+        ControlFlow::Continue(())
     }
 
     /// Success pairs with the last holder's `leave`: what it wrote is seen by the next leader.
@@ -273,8 +357,9 @@ impl<T, R> Drop for PoisonOnUnwind<'_, T, R> {
     fn drop(&mut self) {
         let mut queue = self.0.queue.lock();
         self.0.state.store(POISONED, Ordering::Release);
-        let abandoned = std::mem::take(&mut *queue);
+        let abandoned = std::mem::take(&mut queue.slots);
         drop(queue);
+        self.0.passed.notify_all();
         drop(abandoned); // tells the owners
     }
 }
@@ -354,6 +439,64 @@ mod tests {
         assert!(panicked.is_err());
         assert_eq!(queued.unwrap().wait(), Err(Abandoned));
         assert_eq!(group.join(3, 1, |_| unreachable!("poisoned")).wait(), Err(Abandoned));
+    }
+
+    /// As where producers send the next batch as soon as the last is answered.
+    #[test]
+    fn a_leader_of_a_group_that_never_falls_idle_hands_the_lead_over() {
+        let group = Group::new();
+        let (ask, asked) = std::sync::mpsc::channel();
+        let mut leads = 0;
+        thread::scope(|scope| {
+            let bringing = scope.spawn(|| {
+                let joined: Vec<_> = asked.into_iter().map(|n| group.join(n, 1, square)).collect();
+                joined.into_iter().map(Joined::wait).collect::<Vec<_>>()
+            });
+            let own = group.join(7, 1, |slots| {
+                leads += 1;
+                // Not for ever: a leader that nobody relieves would not come back.
+                if leads <= 10 * u64::from(ROUNDS) {
+                    ask.send(leads).unwrap();
+                    while group.queue.lock().slots.is_empty() {
+                        thread::yield_now();
+                    }
+                }
+                square(slots);
+            });
+            drop(ask);
+            assert_eq!(own.wait(), Ok(49));
+            let squares: Vec<_> = (1..=leads).map(|n| Ok(n * n)).collect();
+            assert_eq!(bringing.join().unwrap(), squares);
+        });
+        assert_eq!(leads, 1 + u64::from(ROUNDS));
+    }
+
+    #[test]
+    fn l9_an_heir_is_told_of_a_panic() {
+        let group = Group::new();
+        let (ask, asked) = std::sync::mpsc::channel();
+        let mut leads = 0;
+        thread::scope(|scope| {
+            let bringing = scope.spawn(|| {
+                let joined: Vec<_> = asked.into_iter().map(|n| group.join(n, 1, square)).collect();
+                joined.into_iter().map(Joined::wait).collect::<Vec<_>>()
+            });
+            let panicked = catch_unwind(AssertUnwindSafe(|| {
+                group.join(7, 1, |slots| {
+                    leads += 1;
+                    ask.send(leads).unwrap();
+                    while group.queue.lock().slots.is_empty() {
+                        thread::yield_now();
+                    }
+                    assert!(leads <= u64::from(ROUNDS), "planted");
+                    square(slots);
+                })
+            }));
+            drop(ask);
+            assert!(panicked.is_err());
+            let told = bringing.join().unwrap();
+            assert_eq!(told.last(), Some(&Err(Abandoned)), "{told:?}");
+        });
     }
 
     #[test]

@@ -83,6 +83,9 @@ mod imp {
 
     /// How often a leader may yield while it waits for company: never, the model explores that by itself.
     pub const PATIENCE: u32 = 0;
+
+    /// How many times a leader leads for others before it looks for an heir: the model has few steps to spend.
+    pub const ROUNDS: u32 = 1;
 }
 
 #[cfg(not(hanbeon_loom))]
@@ -129,6 +132,9 @@ mod imp {
 
     /// How often a leader may yield while it waits for company (see `group_sync`).
     pub const PATIENCE: u32 = 64;
+
+    /// How many times a leader leads for others before it looks for an heir (see `group`).
+    pub const ROUNDS: u32 = 16;
 }
 
 pub use imp::*;

@@ -38,6 +38,7 @@ twin() {
 
 twin publish published 'L7: read below the published end what was not written'
 twin group group::two_threads 'an item was left behind in the queue'
+twin heir group::two_threads_relieve 'two leaders wrote at once'
 twin sync_wakeup futures_are_woken 'lost wake-up: nobody syncs for one who waits'
 twin sync_ack group_sync::l1_two 'L1: acknowledged before a sync that covers it'
 twin sync_failed group_sync::l9 'L9: acknowledged after a failed sync'

@@ -95,6 +95,11 @@ fn two_threads_leave_nothing_behind() {
 }
 
 #[test]
+fn two_threads_relieve_each_other() {
+    model("group of two threads, three items each", || nothing_is_left_behind(2, 3));
+}
+
+#[test]
 fn three_threads_leave_nothing_behind() {
     model("group of three threads, one item each", || nothing_is_left_behind(3, 1));
 }
