@@ -84,7 +84,8 @@ impl<S: Shard> Shards<S> {
     ) -> Result<Self, ProduceError> {
         let shards = OnceLock::new();
         if let Some(logs) = elsewhere {
-            let count = settings.int(topic.partitions_key).unwrap_or(50);
+            let wanted = settings.int(topic.partitions_key).unwrap_or(50);
+            let count = logs.count(&topic.partition(0).topic, wanted)?;
             let made = (0..count).map(|number| {
                 let log = logs.open(&topic.partition(number))?;
                 Ok(Arc::new(make(number, log)))

@@ -21,7 +21,7 @@ use hanbeon::{
 use hanbeon_idempotence::{MarkerClaim, MarkerProtocol};
 use hanbeon_log::MemDir;
 use hanbeon_records::{
-    CoordinatorEpoch, Millis, Offset, ProducerEpoch, ProducerId, TopicPartition,
+    CoordinatorEpoch, Millis, Offset, ProducerEpoch, ProducerId, TopicName, TopicPartition,
 };
 
 type World = Engine<Manual<MemDir>>;
@@ -55,6 +55,10 @@ impl Watched {
 }
 
 impl StateLogs for Watched {
+    fn count(&self, topic: &TopicName, wanted: i32) -> Result<i32, ProduceError> {
+        self.logs.count(topic, wanted)
+    }
+
     fn open(&self, partition: &TopicPartition) -> Result<Arc<dyn StateLog>, ProduceError> {
         let hooks = Arc::clone(&self.hooks);
         Ok(Arc::new(WatchedLog { log: self.logs.open(partition)?, hooks }))

@@ -157,11 +157,14 @@ mod elsewhere {
     /// A transaction of offsets alone, with coordinators whose logs are no partitions.
     fn carries_a_transaction(logs: &(impl StateLogs + Clone)) {
         let (env, dir) = (Manual::new(NOW, 7), MemDir::new());
-        let open = || {
+        // Ids and groups are where they were, whatever the settings say later.
+        let open = |count| {
             let options = Options::broker().state_logs(logs.clone());
+            let options = options.set("transaction.state.log.num.partitions", count).unwrap();
+            let options = options.set("offsets.topic.num.partitions", count).unwrap();
             Engine::open_in(env.clone(), dir.clone(), options).unwrap()
         };
-        let engine = open();
+        let engine = open("50");
         engine.ensure_topic("in", 1).unwrap();
         let id = TransactionalId::new("t").unwrap();
         let init = InitProducerId::new(id.clone(), 60_000);
@@ -189,7 +192,7 @@ mod elsewhere {
         engine.shutdown().unwrap();
         drop(engine);
 
-        let engine = open();
+        let engine = open("7");
         assert!(engine.topic("__transaction_state").is_none(), "no topic, no partition");
         let (outcome, protocol) = (Outcome::Commit, Protocol::V2);
         let end = EndTxn { id, producer, outcome, protocol };

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use hanbeon_idempotence::{MarkerClaim, MarkerProtocol};
 use hanbeon_log::sync::Mutex;
 use hanbeon_records::{
-    CoordinatorEpoch, Millis, Offset, ProducerEpoch, ProducerId, TopicPartition,
+    CoordinatorEpoch, Millis, Offset, ProducerEpoch, ProducerId, TopicName, TopicPartition,
 };
 
 use super::{
@@ -36,6 +36,7 @@ impl MemoryStateLog {
 #[derive(Clone, Debug)]
 pub struct MemoryStateLogs {
     logs: Arc<Mutex<BTreeMap<TopicPartition, MemoryStateLog>>>,
+    counts: Arc<Mutex<BTreeMap<TopicName, i32>>>,
     seed: u64,
 }
 
@@ -43,11 +44,15 @@ impl MemoryStateLogs {
     /// No logs yet. `seed` as in [`MemoryStateLog::new`].
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Self { logs: Arc::default(), seed }
+        Self { logs: Arc::default(), counts: Arc::default(), seed }
     }
 }
 
 impl StateLogs for MemoryStateLogs {
+    fn count(&self, topic: &TopicName, wanted: i32) -> Result<i32, ProduceError> {
+        Ok(*self.counts.lock().entry(topic.clone()).or_insert(wanted))
+    }
+
     fn open(&self, partition: &TopicPartition) -> Result<Arc<dyn StateLog>, ProduceError> {
         let new = || MemoryStateLog::new(self.seed);
         let log = self.logs.lock().entry(partition.clone()).or_insert_with(new).clone();

@@ -22,7 +22,7 @@ use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
 use hanbeon_idempotence::{MarkerClaim, MarkerProtocol, VerificationGuard};
 use hanbeon_records::{
-    CoordinatorEpoch, Millis, Offset, Outcome, ProducerEpoch, ProducerId, TopicPartition,
+    CoordinatorEpoch, Millis, Offset, Outcome, ProducerEpoch, ProducerId, TopicName, TopicPartition,
 };
 
 pub use memory::{MemoryStateLog, MemoryStateLogs};
@@ -154,6 +154,13 @@ pub trait StateLog: fmt::Debug + Send + Sync + 'static {
 /// The coordinators then have no topic: nobody can read `__consumer_offsets`, and Kafka cannot take the directory over with its
 /// transactions and offsets.
 pub trait StateLogs: fmt::Debug + Send + Sync + 'static {
+    /// How many logs stand for an internal topic: `wanted` for the first who asks, and for ever after what that one was told, as ids and
+    /// groups are found by this number. It is as durable as the logs before it is told.
+    ///
+    /// # Errors
+    /// The storage fails.
+    fn count(&self, topic: &TopicName, wanted: i32) -> Result<i32, ProduceError>;
+
     /// The log that stands for a partition of an internal topic.
     ///
     /// # Errors

@@ -15,7 +15,7 @@ use std::{
 use hanbeon_idempotence::{MarkerClaim, MarkerProtocol};
 use hanbeon_log::sync::Mutex;
 use hanbeon_records::{
-    CoordinatorEpoch, Millis, Offset, ProducerEpoch, ProducerId, TopicPartition,
+    CoordinatorEpoch, Millis, Offset, ProducerEpoch, ProducerId, TopicName, TopicPartition,
 };
 use sled::{Batch, Db, Tree};
 
@@ -104,6 +104,16 @@ impl SledStateLogs {
 }
 
 impl StateLogs for SledStateLogs {
+    fn count(&self, topic: &TopicName, wanted: i32) -> Result<i32, ProduceError> {
+        let (database, key) = (&self.0, topic.as_str().as_bytes());
+        if let Some(value) = database.db.get(key).map_err(|error| database.failed(error))? {
+            return database.decode(key, &value);
+        }
+        database.db.insert(key, encode(key, wanted)).map_err(|error| database.broke(error))?;
+        database.sync()?;
+        Ok(wanted)
+    }
+
     fn open(&self, partition: &TopicPartition) -> Result<Arc<dyn StateLog>, ProduceError> {
         let database = &self.0;
         let tree = database.db.open_tree(partition.to_string());
