@@ -209,8 +209,20 @@ def main():
             raise SystemExit(f"ours serves {found} from Kafka's data directory, Kafka {(count, expected)}")
         print("ok    a data directory that Kafka wrote opens here with the same canonical hash")
         produce(broker.bootstrap, count)
+        count, expected = canonical(broker.bootstrap)
+        broker.end(signal.SIGKILL)
+    added = sorted(f.name for f in copy.iterdir() if f.name.startswith("hanbeon."))
+    if "hanbeon.boot" not in added:
+        raise SystemExit(f"there is nothing of ours for Kafka to pass by: {added}")
+    shutil.rmtree(theirs / "data")
+    shutil.move(copy, theirs / "data")
+    with Kafka(theirs) as kafka:
+        found = canonical(kafka.bootstrap)
+        if found != (count, expected):
+            raise SystemExit(f"Kafka serves {found} from its own directory, ours {(count, expected)}")
+        print(f"ok    Kafka goes on in that directory, past {', '.join(added)}")
     shutil.rmtree(work)
-    print("4 passed, 0 failed")
+    print("5 passed, 0 failed")
 
 
 if __name__ == "__main__":
