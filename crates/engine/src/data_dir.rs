@@ -11,11 +11,7 @@
 //!   <topic>-<partition>.<tag>-delete/  on its way out
 //! ```
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    io,
-    sync::Arc,
-};
+use std::{collections::BTreeSet, io, sync::Arc};
 
 use hanbeon_log::{
     Action, Dir, DirStage, EntryKind, FileName, LogError, Open, PartitionDirName, Poison,
@@ -25,6 +21,7 @@ use hanbeon_records::{NodeId, Offset, TopicPartition};
 
 use crate::{
     PageCache,
+    checkpoints::{CheckpointFiles, Checkpoints, Stood},
     error::OpenError,
     meta_properties::{self, Identity, random_id},
     page_cache,
@@ -58,17 +55,6 @@ enum Kept {
     Never,
 }
 
-/// Offsets by partition, of one checkpoint file.
-pub(crate) type Offsets = BTreeMap<TopicPartition, Offset>;
-
-/// The three checkpoint files.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Checkpoints {
-    pub(crate) recovery_points: Offsets,
-    pub(crate) log_starts: Offsets,
-    pub(crate) high_watermarks: Offsets,
-}
-
 /// An open data directory.
 #[derive(Debug)]
 pub(crate) struct DataDir<D: Dir> {
@@ -81,10 +67,7 @@ pub(crate) struct DataDir<D: Dir> {
     kept: Mutex<Kept>,
     /// Partition directories that were there when it was opened.
     pub(crate) partitions: BTreeSet<TopicPartition>,
-    /// As they were read; a partition that is not opened keeps its entries.
-    pub(crate) found: Checkpoints,
-    /// The recovery points as the file has them now.
-    recovery_points: Mutex<Offsets>,
+    checkpoints: Mutex<CheckpointFiles>,
     /// `None` once the directory is let go.
     lock: Mutex<Option<D::Lock>>,
 }
@@ -121,11 +104,7 @@ impl<D: Dir> DataDir<D> {
             }
         };
         let partitions = at.partitions()?;
-        let found = Checkpoints {
-            recovery_points: at.offsets(checkpoint::RECOVERY_POINTS)?,
-            log_starts: at.offsets(checkpoint::LOG_STARTS)?,
-            high_watermarks: at.offsets(checkpoint::HIGH_WATERMARKS)?,
-        };
+        let checkpoints = Mutex::new(CheckpointFiles::read(&dir)?);
         Ok(Self {
             poison: Poison::new(),
             identity,
@@ -133,8 +112,7 @@ impl<D: Dir> DataDir<D> {
             page_cache,
             kept: Mutex::new(kept),
             partitions,
-            recovery_points: Mutex::new(found.recovery_points.clone()),
-            found,
+            checkpoints,
             lock: Mutex::new(Some(lock)),
             dir,
         })
@@ -157,34 +135,44 @@ impl<D: Dir> DataDir<D> {
         *kept = Kept::Never;
     }
 
-    /// Writes recovery points and log starts.
-    pub(crate) fn write_positions(&self, now: &Checkpoints) -> Result<(), LogError> {
-        let mut written = self.recovery_points.lock();
-        self.write_offsets(checkpoint::RECOVERY_POINTS, &now.recovery_points)?;
-        written.clone_from(&now.recovery_points);
-        drop(written);
-        self.write_offsets(checkpoint::LOG_STARTS, &now.log_starts)
+    /// Where a partition stood when the directory was opened.
+    pub(crate) fn stood(&self, partition: &TopicPartition) -> Stood {
+        self.checkpoints.lock().stood(partition)
     }
 
-    /// Takes a recovery point back in the file, where recovery found that less is known to be on the disk than the file says. What is
-    /// appended after it must not be taken for checked by the next opening.
-    #[expect(clippy::significant_drop_tightening, reason = "the file and its copy change together")]
+    /// Writes recovery points and log starts, where they changed. `now` gathers them, so that no topic is deleted and made again
+    /// between that and the write.
+    pub(crate) fn write_positions(
+        &self,
+        now: impl FnOnce(&CheckpointFiles) -> Checkpoints,
+    ) -> Result<(), LogError> {
+        let mut files = self.checkpoints.lock();
+        let now = now(&files);
+        files.write_positions(&self.dir, now)
+    }
+
+    /// Writes high watermarks in the same way.
+    pub(crate) fn write_high_watermarks(
+        &self,
+        now: impl FnOnce(&CheckpointFiles) -> Checkpoints,
+    ) -> Result<(), LogError> {
+        let mut files = self.checkpoints.lock();
+        let now = now(&files);
+        files.write_high_watermarks(&self.dir, now)
+    }
+
+    /// See [`CheckpointFiles::lower_recovery_point`].
     pub(crate) fn lower_recovery_point(
         &self,
         partition: &TopicPartition,
         to: Offset,
     ) -> Result<(), LogError> {
-        let mut written = self.recovery_points.lock();
-        match written.get_mut(partition) {
-            Some(point) if *point > to => *point = to,
-            Some(_) | None => return Ok(()),
-        }
-        self.write_offsets(checkpoint::RECOVERY_POINTS, &written)
+        self.checkpoints.lock().lower_recovery_point(&self.dir, partition, to)
     }
 
-    /// Writes high watermarks.
-    pub(crate) fn write_high_watermarks(&self, offsets: &Offsets) -> Result<(), LogError> {
-        self.write_offsets(checkpoint::HIGH_WATERMARKS, offsets)
+    /// See [`CheckpointFiles::forget`].
+    pub(crate) fn forget(&self, partitions: &[TopicPartition]) -> Result<(), LogError> {
+        self.checkpoints.lock().forget(&self.dir, partitions)
     }
 
     /// Says that everything was closed in order. The last thing that is written.
@@ -204,7 +192,7 @@ impl<D: Dir> DataDir<D> {
         self.dir.dir(&name).map_err(|error| self.failed(Action::Open, &name, error))
     }
 
-    /// Makes the directory of a new partition; durable after [`DataDir::sync`].
+    /// Makes the directory of a new partition, whose name was [forgotten](DataDir::forget); durable after [`DataDir::sync`].
     pub(crate) fn create_partition(&self, partition: &TopicPartition) -> Result<D, LogError> {
         let name = self.live_name(partition)?;
         self.dir.create_dir(&name).map_err(|error| self.failed(Action::Open, &name, error))
@@ -240,10 +228,6 @@ impl<D: Dir> DataDir<D> {
     /// Makes creations and renames of partition directories durable.
     pub(crate) fn sync(&self) -> Result<(), LogError> {
         self.dir.sync().map_err(|error| LogError::io(Action::SyncDir, self.dir.display(), error))
-    }
-
-    fn write_offsets(&self, file: &str, offsets: &Offsets) -> Result<(), LogError> {
-        checkpoint::write_offsets(&self.dir, &self.file(file)?, offsets)
     }
 
     fn file(&self, text: &str) -> Result<FileName, LogError> {
@@ -389,19 +373,6 @@ impl<D: Dir> Place<'_, D> {
             }
         }
         Ok(partitions)
-    }
-
-    /// A checkpoint file. A damaged one is reported and taken for empty, as Kafka does: every offset in it is a hint.
-    fn offsets(&self, file: &str) -> Result<Offsets, OpenError> {
-        let file = self.name(file)?;
-        match checkpoint::read_offsets(self.0, &file) {
-            Ok(offsets) => Ok(offsets),
-            Err(LogError::Corrupt(damage)) => {
-                tracing::warn!(%damage, "taken for empty: logs are checked from their start");
-                Ok(Offsets::new())
-            }
-            Err(error) => Err(error.into()),
-        }
     }
 }
 
@@ -562,36 +533,6 @@ mod tests {
         opened.release();
         dir.create_dir(&name("photos").unwrap()).unwrap();
         assert!(matches!(open(&dir), Err(OpenError::Foreign { name, .. }) if name == "photos"));
-    }
-
-    #[test]
-    fn a_damaged_checkpoint_is_taken_for_empty() {
-        let dir = MemDir::new();
-        put(&dir, checkpoint::RECOVERY_POINTS, b"0\n1\na 0 17\n");
-        put(&dir, checkpoint::LOG_STARTS, b"0\n9\na 0 3\n");
-        let opened = open(&dir).unwrap();
-        let expected = Offsets::from([(partition("a", 0), Offset::new(17))]);
-        assert_eq!(opened.found.recovery_points, expected);
-        assert!(opened.found.log_starts.is_empty());
-        opened.write_positions(&opened.found).unwrap();
-        opened.release();
-        assert_eq!(open(&dir).unwrap().found.recovery_points, expected);
-    }
-
-    #[test]
-    fn a_recovery_point_is_taken_back_in_the_file_and_never_moved_on_by_that() {
-        let dir = MemDir::new();
-        put(&dir, checkpoint::RECOVERY_POINTS, b"0\n2\na 0 17\nb 0 9\n");
-        let opened = open(&dir).unwrap();
-        opened.lower_recovery_point(&partition("a", 0), Offset::new(11)).unwrap();
-        opened.lower_recovery_point(&partition("b", 0), Offset::new(12)).unwrap();
-        opened.lower_recovery_point(&partition("c", 0), Offset::new(1)).unwrap();
-        opened.release();
-        let expected = Offsets::from([
-            (partition("a", 0), Offset::new(11)),
-            (partition("b", 0), Offset::new(9)),
-        ]);
-        assert_eq!(open(&dir).unwrap().found.recovery_points, expected);
     }
 
     #[test]

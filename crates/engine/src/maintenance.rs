@@ -12,11 +12,12 @@ use std::{
 };
 
 use hanbeon_log::{Checked, Durability, LogError, sync::Ordering};
-use hanbeon_records::Millis;
+use hanbeon_records::{Millis, Offset};
 
 use crate::{
     Engine, Env, OpenError, PartitionHandle, Settings,
-    data_dir::{Checkpoints, LastStop, Offsets},
+    checkpoints::{CheckpointFiles, Checkpoints, Offsets},
+    data_dir::LastStop,
     engine::{Owner, Shared},
     ground::Due,
     partition::Opened,
@@ -39,8 +40,6 @@ pub(crate) struct Upkeep {
     high_watermarks: Timer,
     expiry: Timer,
     transactions: TxnUpkeep,
-    /// As last written, so that an idle engine writes nothing.
-    written: Checkpoints,
 }
 
 impl Upkeep {
@@ -51,7 +50,6 @@ impl Upkeep {
             high_watermarks: timer("replica.high.watermark.checkpoint.interval.ms", 5000),
             expiry: timer("producer.id.expiration.check.interval.ms", 600_000),
             transactions: TxnUpkeep::new(settings, now),
-            written: Checkpoints::default(),
         }
     }
 }
@@ -166,20 +164,11 @@ impl<E: Env> Shared<E> {
         }
         // A recovery point that moved far is written down at once: what is not in the file is checked again after a kill.
         let positions = upkeep.positions.due(now) || moved == Moved::Far;
-        let high_watermarks = upkeep.high_watermarks.due(now);
-        if positions || high_watermarks {
-            let current = self.checkpoints(&partitions);
-            if high_watermarks && current.high_watermarks != upkeep.written.high_watermarks {
-                self.ground.data.write_high_watermarks(&current.high_watermarks)?;
-                upkeep.written.high_watermarks.clone_from(&current.high_watermarks);
-            }
-            let same = current.recovery_points == upkeep.written.recovery_points
-                && current.log_starts == upkeep.written.log_starts;
-            if positions && !same {
-                self.ground.data.write_positions(&current)?;
-                upkeep.written.recovery_points = current.recovery_points;
-                upkeep.written.log_starts = current.log_starts;
-            }
+        if upkeep.high_watermarks.due(now) {
+            self.ground.data.write_high_watermarks(|files| self.checkpoints(files))?;
+        }
+        if positions {
+            self.ground.data.write_positions(|files| self.checkpoints(files))?;
         }
         for timer in [&upkeep.positions, &upkeep.high_watermarks, &upkeep.expiry] {
             pause = pause.min(timer.left(now));
@@ -257,20 +246,20 @@ impl<E: Env> Shared<E> {
     }
 
     /// What the checkpoint files are to say. Partitions that are not open keep what was found.
-    fn checkpoints(&self, partitions: &[PartitionHandle<E>]) -> Checkpoints {
-        let found = &self.ground.data.found;
+    fn checkpoints(&self, files: &CheckpointFiles) -> Checkpoints {
         let mut now = Checkpoints::default();
-        for partition in partitions {
+        for partition in &self.partitions() {
             let name = &partition.0.name;
             let Some(opened) = partition.if_open() else {
-                let keep = |from: &Offsets, into: &mut Offsets| {
-                    if let Some(offset) = from.get(name) {
-                        into.insert(name.clone(), *offset);
+                let stood = files.stood(name);
+                let keep = |offset: Option<Offset>, into: &mut Offsets| {
+                    if let Some(offset) = offset {
+                        into.insert(name.clone(), offset);
                     }
                 };
-                keep(&found.recovery_points, &mut now.recovery_points);
-                keep(&found.log_starts, &mut now.log_starts);
-                keep(&found.high_watermarks, &mut now.high_watermarks);
+                keep(stood.recovery_point, &mut now.recovery_points);
+                keep(stood.log_start, &mut now.log_starts);
+                keep(stood.high_watermark, &mut now.high_watermarks);
                 continue;
             };
             let log = &opened.log;
@@ -298,9 +287,8 @@ impl<E: Env> Shared<E> {
             }
         }
         let data = &self.ground.data;
-        let current = self.checkpoints(&partitions);
-        data.write_high_watermarks(&current.high_watermarks)?;
-        data.write_positions(&current)?;
+        data.write_high_watermarks(|files| self.checkpoints(files))?;
+        data.write_positions(|files| self.checkpoints(files))?;
         if data.poison.is_set() {
             data.pages_in_doubt();
         }

@@ -547,7 +547,7 @@ impl<E: Env> Inner<E> {
         let ground = &self.ground;
         let dir = ground.data.partition(&self.name)?;
         let config = self.config.lock().clone();
-        let found = &ground.data.found;
+        let stood = ground.data.stood(&self.name);
         let now = ground.env.now();
         let options = OpenPartition {
             config: config.clone(),
@@ -556,9 +556,9 @@ impl<E: Env> Inner<E> {
                 LastStop::Killed => Shutdown::Killed,
                 LastStop::Unclean => Shutdown::Unclean,
             },
-            recovery_point: found.recovery_points.get(&self.name).copied().unwrap_or(Offset::ZERO),
-            log_start: found.log_starts.get(&self.name).copied(),
-            high_watermark: found.high_watermarks.get(&self.name).copied(),
+            recovery_point: stood.recovery_point.unwrap_or(Offset::ZERO),
+            log_start: stood.log_start,
+            high_watermark: stood.high_watermark,
             leader_epoch: self.leader_epoch,
             topic_id: Some(self.topic_id),
             verification: ground.verification,

@@ -185,3 +185,16 @@ fn l1_a_cut_or_a_deletion_takes_what_was_to_be_checked_with_it() {
         log.close().unwrap();
     }
 }
+
+#[test]
+fn l1_a_log_is_not_taken_away_for_a_start_behind_its_end() {
+    for shutdown in [Shutdown::Killed, Shutdown::Clean] {
+        let (dir, _) = filled();
+        let before = content(&dir);
+        let start = Offset::new(i64::from(BATCHES) + 1);
+        let told = OpenPartition { shutdown, log_start: Some(start), ..killed() };
+        let error = Partition::open(dir.clone(), told).unwrap_err();
+        assert!(matches!(&error, LogError::Corrupt(_)), "{error}");
+        assert!(content(&dir) == before, "{shutdown:?}");
+    }
+}
