@@ -578,12 +578,24 @@ impl<E: Env> Inner<E> {
         ground.data.lower_recovery_point(&self.name, log.recovery_point())?;
         ground.metrics.partitions_opened.add(1);
         let opened = Opened::new(log, &config, self.leader_epoch, ground.data.identity.node_id);
-        if config.durability() == Durability::Sync && ground.data.last_stop != LastStop::Clean {
-            // What a killed process wrote is in the page cache and may not be on the disk: readers get it only once it is.
-            opened.log.sync(opened.log.log_end_offset())?;
-        }
         let end = opened.log.log_end_offset();
-        opened.durable.store(end.get(), Ordering::Release);
+        // What a killed process wrote is in the page cache and may not be on the disk.
+        let unsynced = opened.log.recovery_point() < end;
+        let durable = match config.durability() {
+            // Readers get it only once it is.
+            Durability::Sync if unsynced => {
+                opened.log.sync(end)?;
+                end
+            }
+            Durability::Interval { .. } if unsynced => {
+                opened.mark_dirty(now);
+                opened.log.recovery_point()
+            }
+            Durability::Sync | Durability::Interval { .. } | Durability::Os => {
+                opened.log.recovery_point()
+            }
+        };
+        opened.durable.store(durable.get(), Ordering::Release);
         opened.raise(&self.parking, now, end);
         Ok(opened)
     }
