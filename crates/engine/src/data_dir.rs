@@ -14,8 +14,8 @@
 use std::{collections::BTreeSet, io, sync::Arc};
 
 use hanbeon_log::{
-    Action, Dir, DirStage, EntryKind, FileName, LogError, Open, PartitionDirName, Poison,
-    checkpoint, sync::Mutex,
+    Action, Dir, DirStage, EntryKind, FileName, LogError, LogFile as _, Open, PartitionDirName,
+    Poison, checkpoint, sync::Mutex,
 };
 use hanbeon_records::{NodeId, Offset, TopicPartition};
 
@@ -91,7 +91,7 @@ impl<D: Dir> DataDir<D> {
         // Gone before anything is touched, so that a crash from here on is seen as one. Opening the metadata, which comes before
         // any partition is opened, syncs the directory.
         let last_stop = match at.take_clean_marker()? {
-            LastStop::Unclean if at.kept_pages(page_cache.as_ref())? => LastStop::Killed,
+            LastStop::Unclean if at.kept_pages(page_cache.as_ref()) => LastStop::Killed,
             last_stop @ (LastStop::Clean | LastStop::Killed | LastStop::Unclean) => last_stop,
         };
         // Before anything is written that a kill could leave in the cache. Where pages were lost it must wait: a partition that nobody
@@ -129,8 +129,14 @@ impl<D: Dir> DataDir<D> {
     /// A write or a sync failed: the kernel may have dropped pages that it could not write, and told it to us alone.
     pub(crate) fn pages_in_doubt(&self) {
         let mut kept = self.kept.lock();
-        if *kept == Kept::Said {
-            Place(&self.dir).say_nothing();
+        if *kept == Kept::Said
+            && let Err(error) = Place(&self.dir).take_back()
+        {
+            tracing::error!(
+                %error,
+                "hanbeon.boot is neither removed nor emptied and is not true any more: remove it before the next opening, \
+                 or that takes pages for kept which the failed write may have cost"
+            );
         }
         *kept = Kept::Never;
     }
@@ -313,10 +319,14 @@ impl<D: Dir> Place<'_, D> {
         }
     }
 
-    fn kept_pages(&self, cache: Option<&PageCache>) -> Result<bool, OpenError> {
-        let file = self.name(page_cache::FILE_NAME)?;
-        let kept = cache.map_or(Ok(false), |cache| cache.has_kept(self.0, &file));
-        kept.map_err(self.failed("read what has kept its pages"))
+    /// A file that cannot be read says nothing.
+    fn kept_pages(&self, cache: Option<&PageCache>) -> bool {
+        let Some(cache) = cache else { return false };
+        let kept = name(page_cache::FILE_NAME).and_then(|file| cache.has_kept(self.0, &file));
+        kept.unwrap_or_else(|error| {
+            tracing::warn!(%error, "hanbeon.boot cannot be read: everything is checked");
+            false
+        })
     }
 
     /// What is not said costs time at the next opening, and nothing else: failures are no reason not to start.
@@ -334,14 +344,21 @@ impl<D: Dir> Place<'_, D> {
         Kept::Said
     }
 
-    /// Takes the file away. Where that fails it is of another boot, or of this one and true.
+    /// Takes the file away where it is not known to be true. If that fails it is of another boot, or of this one and true: it was written
+    /// when all was checked, and no page was lost since.
     fn say_nothing(&self) {
-        let gone = name(page_cache::FILE_NAME).and_then(|file| self.0.remove(&file));
-        match gone {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!(%error, "hanbeon.boot is not removed");
-            }
-            Ok(()) | Err(_) => {}
+        if let Err(error) = self.take_back() {
+            tracing::warn!(%error, "hanbeon.boot is not removed");
+        }
+    }
+
+    /// Takes away what is not true any more. Empty, the file says nothing either.
+    fn take_back(&self) -> io::Result<()> {
+        let file = name(page_cache::FILE_NAME)?;
+        match self.0.remove(&file) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(_) => self.0.open(&file, Open::Write)?.set_len(0),
         }
     }
 
@@ -395,7 +412,7 @@ pub(crate) fn open_for_reading<D: Dir>(dir: &D, name: &FileName) -> Result<D::Fi
 
 #[cfg(test)]
 mod tests {
-    use hanbeon_log::{LogFile, MemDir};
+    use hanbeon_log::{CrashDir, Fault, FaultKind, Lasting, MemDir};
     use hanbeon_records::TopicName;
 
     use super::*;
@@ -404,7 +421,7 @@ mod tests {
         open_in(dir, None)
     }
 
-    fn open_in(dir: &MemDir, page_cache: Option<PageCache>) -> Result<DataDir<MemDir>, OpenError> {
+    fn open_in<D: Dir>(dir: &D, page_cache: Option<PageCache>) -> Result<DataDir<D>, OpenError> {
         let state = std::cell::Cell::new(1_u64);
         DataDir::open(dir.clone(), None, page_cache, || {
             state.set(state.get().wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));
@@ -454,7 +471,7 @@ mod tests {
     }
 
     /// How the next opening in `boot` takes the last stop.
-    fn stop_in(dir: &MemDir, boot: Option<&str>) -> (LastStop, DataDir<MemDir>) {
+    fn stop_in<D: Dir>(dir: &D, boot: Option<&str>) -> (LastStop, DataDir<D>) {
         let opened = open_in(dir, boot.map(|boot| PageCache::new(boot, 1, 2))).unwrap();
         (opened.last_stop, opened)
     }
@@ -510,6 +527,31 @@ mod tests {
         opened.all_checked();
         opened.release();
         assert_eq!(stop_in(&dir, Some("a")).0, LastStop::Unclean);
+    }
+
+    #[test]
+    fn l9_pages_are_in_doubt_though_the_file_that_vouches_for_them_cannot_be_removed() {
+        let dir = CrashDir::new();
+        let (_, opened) = stop_in(&dir, Some("a"));
+        opened.all_checked();
+        dir.inject(Fault { kind: FaultKind::Error, after: 0, lasting: Lasting::Once });
+        opened.pages_in_doubt();
+        assert_eq!(dir.fired(), 1);
+        opened.release();
+        assert_eq!(stop_in(&dir, Some("a")).0, LastStop::Unclean);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_vouches_for_nothing_and_keeps_nobody_out() {
+        let dir = CrashDir::new();
+        let (_, opened) = stop_in(&dir, Some("a"));
+        opened.all_checked();
+        opened.release();
+        // Behind `meta.properties`.
+        dir.inject(Fault { kind: FaultKind::Read, after: 1, lasting: Lasting::Once });
+        let (stop, opened) = stop_in(&dir, Some("a"));
+        assert_eq!((stop, dir.fired()), (LastStop::Unclean, 1));
+        opened.release();
     }
 
     #[test]

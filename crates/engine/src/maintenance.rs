@@ -287,11 +287,12 @@ impl<E: Env> Shared<E> {
             }
         }
         let data = &self.ground.data;
-        data.write_high_watermarks(|files| self.checkpoints(files))?;
-        data.write_positions(|files| self.checkpoints(files))?;
+        // First: where a write or a sync failed, the next ones do too.
         if data.poison.is_set() {
             data.pages_in_doubt();
         }
+        data.write_high_watermarks(|files| self.checkpoints(files))?;
+        data.write_positions(|files| self.checkpoints(files))?;
         if let Some(error) = failed {
             return Err(error);
         }

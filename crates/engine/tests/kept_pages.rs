@@ -6,7 +6,7 @@ mod support;
 use std::io::IoSlice;
 
 use hanbeon::{Acks, Engine, Manual, Mode, NewTopic, Options, PageCache};
-use hanbeon_log::{CrashDir, Dir, FileName, LogFile, Open};
+use hanbeon_log::{CrashDir, Dir, Fault, FaultKind, FileName, Lasting, LogFile, Open};
 use hanbeon_records::{Millis, Offset};
 use support::idempotent_at;
 
@@ -74,4 +74,20 @@ fn l3_in_another_boot_everything_is_checked_before_it_is_served() {
         let served = partition.log_end_offset();
         assert!(!matches!(&served, Ok(end) if *end > Offset::ZERO), "{boots:?}: {served:?}");
     }
+}
+
+#[test]
+fn l9_a_shutdown_whose_syncs_fail_vouches_for_no_page() {
+    let disk = CrashDir::new();
+    let engine = open(&disk, "a");
+    engine.maintain(NOW).unwrap();
+    engine.ensure_topic("t", 1).unwrap();
+    let producer = engine.init_producer_id().unwrap();
+    let sent = idempotent_at(NOW.get(), producer, 0, &["x"]);
+    engine.partition("t", 0).unwrap().produce(sent, Acks::All).wait().unwrap();
+    let vouches = || disk.open(&FileName::new("hanbeon.boot").unwrap(), Open::Read).is_ok();
+    assert!(vouches());
+    disk.inject(Fault { kind: FaultKind::Sync, after: 0, lasting: Lasting::Sticky });
+    assert!(engine.shutdown().is_err());
+    assert!(!vouches());
 }
