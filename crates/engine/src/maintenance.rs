@@ -20,7 +20,7 @@ use crate::{
     data_dir::LastStop,
     engine::{Owner, Shared},
     ground::Due,
-    partition::Opened,
+    partition::{Found, Opened},
     produce::Unpark,
     timer::Timer,
     transactions::TxnUpkeep,
@@ -142,7 +142,7 @@ impl<E: Env> Shared<E> {
                 let unread = match recovering {
                     // Somebody may wait for those that are not open.
                     Recovering::Some => Checked::Part,
-                    Recovering::Nothing => opened.check_unread(partition, UNREAD_BYTES_STEP),
+                    Recovering::Nothing => self.check_unread(partition, opened, now)?,
                 };
                 if unread == Checked::Part {
                     pause = 0;
@@ -210,6 +210,38 @@ impl<E: Env> Shared<E> {
         }
     }
 
+    /// Looks at some of the checksums that the opening left out. Over damage the recovery point moves at once, also in the file: behind it a
+    /// power cut would make the damage a torn write, and the next opening would cut what was acknowledged behind that.
+    fn check_unread(
+        &self,
+        partition: &PartitionHandle<E>,
+        opened: &Opened<E>,
+        now: Millis,
+    ) -> Result<Checked, LogError> {
+        let (checked, found) = opened.check_unread(partition, UNREAD_BYTES_STEP);
+        if found == Found::Nothing {
+            return Ok(checked);
+        }
+        self.move_recovery_point(partition, opened, now)?;
+        // It has looked at all the rest.
+        let (Found::Nothing | Found::Damage) = opened.tell_damage(partition);
+        self.ground.data.write_positions(|files| self.checkpoints(files))?;
+        Ok(Checked::All)
+    }
+
+    fn move_recovery_point(
+        &self,
+        partition: &PartitionHandle<E>,
+        opened: &Opened<E>,
+        now: Millis,
+    ) -> Result<(), LogError> {
+        self.ground.metrics.background_syncs.add(1);
+        let end = opened.log.log_end_offset();
+        opened.log.sync_written()?;
+        opened.synced(partition, end, now);
+        Ok(())
+    }
+
     /// Syncs a partition in the background when its time has come; milliseconds until then otherwise, and whether its recovery
     /// point is worth writing down.
     fn sync_if_due(
@@ -221,10 +253,7 @@ impl<E: Env> Shared<E> {
     ) -> Result<(u64, Moved), LogError> {
         const NOTHING_DUE: (u64, Moved) = (PAUSE_MS_MAX, Moved::Little);
         if unread == Checked::All && opened.log.unsynced_bytes() >= UNSYNCED_BYTES_MAX {
-            self.ground.metrics.background_syncs.add(1);
-            let end = opened.log.log_end_offset();
-            opened.log.sync_written()?;
-            opened.synced(partition, end, now);
+            self.move_recovery_point(partition, opened, now)?;
             return Ok((PAUSE_MS_MAX, Moved::Far));
         }
         let Some(since) = opened.dirty_since() else {

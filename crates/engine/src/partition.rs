@@ -69,6 +69,15 @@ pub(crate) struct Opened<E: Env> {
     asked: AtomicBool,
 }
 
+/// What a look at checksums has brought to light.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Found {
+    Nothing,
+    /// Told, and left in place.
+    Damage,
+}
+
 /// What a reader asks one partition for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FetchSpec {
@@ -515,7 +524,7 @@ impl<E: Env> PartitionHandle<E> {
         match self.0.opened.get() {
             Some(opened) => {
                 let closed = opened.log.close();
-                opened.tell_damage(self);
+                let (Found::Nothing | Found::Damage) = opened.tell_damage(self);
                 Some(closed)
             }
             None => self.0.failed.lock().clone().map(Err),
@@ -695,21 +704,27 @@ impl<E: Env> Opened<E> {
     }
 
     /// Looks at some of the checksums that the opening left out.
-    pub(crate) fn check_unread(&self, partition: &PartitionHandle<E>, bytes_max: u64) -> Checked {
+    pub(crate) fn check_unread(
+        &self,
+        partition: &PartitionHandle<E>,
+        bytes_max: u64,
+    ) -> (Checked, Found) {
         let checked = self.log.check_unread(bytes_max);
-        self.tell_damage(partition);
-        checked
+        (checked, self.tell_damage(partition))
     }
 
     /// Says what was found damaged behind the opening.
-    fn tell_damage(&self, partition: &PartitionHandle<E>) {
+    pub(crate) fn tell_damage(&self, partition: &PartitionHandle<E>) -> Found {
+        let mut found = Found::Nothing;
         for damage in self.log.take_damage() {
             partition.0.ground.metrics.damage_found.add(1);
             tracing::error!(
                 partition = %partition.0.name, %damage,
                 "damaged, and left as it is: what is behind it can be read"
             );
+            found = Found::Damage;
         }
+        found
     }
 
     /// Everything below `end` is durable.

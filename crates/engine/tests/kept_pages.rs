@@ -60,6 +60,22 @@ fn l1_a_kill_in_the_same_boot_cuts_nothing_and_damage_is_told_later() {
 }
 
 #[test]
+fn l1_a_power_cut_does_not_make_told_damage_a_torn_write() {
+    let disk = killed();
+    let engine = open(&disk, "a");
+    engine.partition("t", 0).unwrap().open().unwrap();
+    engine.maintain(NOW).unwrap();
+    assert_eq!(engine.metrics().damage_found.get(), 1);
+    std::mem::forget(engine);
+    for seed in 0..10 {
+        let engine = open(&disk.crash(seed), "b");
+        let end = engine.partition("t", 0).unwrap().log_end_offset();
+        assert!(matches!(end, Ok(end) if end == Offset::new(i64::from(BATCHES))), "{end:?}");
+        std::mem::forget(engine);
+    }
+}
+
+#[test]
 fn l3_in_another_boot_everything_is_checked_before_it_is_served() {
     for boots in [["b"].as_slice(), &["b", "b"]] {
         let disk = killed();
