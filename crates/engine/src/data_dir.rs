@@ -11,20 +11,17 @@
 //!   <topic>-<partition>.<tag>-delete/  on its way out
 //! ```
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    io,
-    sync::Arc,
-};
+use std::{collections::BTreeSet, io, sync::Arc};
 
 use hanbeon_log::{
-    Action, Dir, DirStage, EntryKind, FileName, LogError, Open, PartitionDirName, Poison,
-    checkpoint, sync::Mutex,
+    Action, Dir, DirStage, EntryKind, FileName, LogError, LogFile as _, Open, PartitionDirName,
+    Poison, checkpoint, sync::Mutex,
 };
 use hanbeon_records::{NodeId, Offset, TopicPartition};
 
 use crate::{
     PageCache,
+    checkpoints::{CheckpointFiles, Checkpoints, Stood},
     error::OpenError,
     meta_properties::{self, Identity, random_id},
     page_cache,
@@ -58,17 +55,6 @@ enum Kept {
     Never,
 }
 
-/// Offsets by partition, of one checkpoint file.
-pub(crate) type Offsets = BTreeMap<TopicPartition, Offset>;
-
-/// The three checkpoint files.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Checkpoints {
-    pub(crate) recovery_points: Offsets,
-    pub(crate) log_starts: Offsets,
-    pub(crate) high_watermarks: Offsets,
-}
-
 /// An open data directory.
 #[derive(Debug)]
 pub(crate) struct DataDir<D: Dir> {
@@ -81,10 +67,7 @@ pub(crate) struct DataDir<D: Dir> {
     kept: Mutex<Kept>,
     /// Partition directories that were there when it was opened.
     pub(crate) partitions: BTreeSet<TopicPartition>,
-    /// As they were read; a partition that is not opened keeps its entries.
-    pub(crate) found: Checkpoints,
-    /// The recovery points as the file has them now.
-    recovery_points: Mutex<Offsets>,
+    checkpoints: Mutex<CheckpointFiles>,
     /// `None` once the directory is let go.
     lock: Mutex<Option<D::Lock>>,
 }
@@ -108,7 +91,7 @@ impl<D: Dir> DataDir<D> {
         // Gone before anything is touched, so that a crash from here on is seen as one. Opening the metadata, which comes before
         // any partition is opened, syncs the directory.
         let last_stop = match at.take_clean_marker()? {
-            LastStop::Unclean if at.kept_pages(page_cache.as_ref())? => LastStop::Killed,
+            LastStop::Unclean if at.kept_pages(page_cache.as_ref()) => LastStop::Killed,
             last_stop @ (LastStop::Clean | LastStop::Killed | LastStop::Unclean) => last_stop,
         };
         // Before anything is written that a kill could leave in the cache. Where pages were lost it must wait: a partition that nobody
@@ -121,11 +104,7 @@ impl<D: Dir> DataDir<D> {
             }
         };
         let partitions = at.partitions()?;
-        let found = Checkpoints {
-            recovery_points: at.offsets(checkpoint::RECOVERY_POINTS)?,
-            log_starts: at.offsets(checkpoint::LOG_STARTS)?,
-            high_watermarks: at.offsets(checkpoint::HIGH_WATERMARKS)?,
-        };
+        let checkpoints = Mutex::new(CheckpointFiles::read(&dir)?);
         Ok(Self {
             poison: Poison::new(),
             identity,
@@ -133,8 +112,7 @@ impl<D: Dir> DataDir<D> {
             page_cache,
             kept: Mutex::new(kept),
             partitions,
-            recovery_points: Mutex::new(found.recovery_points.clone()),
-            found,
+            checkpoints,
             lock: Mutex::new(Some(lock)),
             dir,
         })
@@ -151,40 +129,56 @@ impl<D: Dir> DataDir<D> {
     /// A write or a sync failed: the kernel may have dropped pages that it could not write, and told it to us alone.
     pub(crate) fn pages_in_doubt(&self) {
         let mut kept = self.kept.lock();
-        if *kept == Kept::Said {
-            Place(&self.dir).say_nothing();
+        if *kept == Kept::Said
+            && let Err(error) = Place(&self.dir).take_back()
+        {
+            tracing::error!(
+                %error,
+                "hanbeon.boot is neither removed nor emptied and is not true any more: remove it before the next opening, \
+                 or that takes pages for kept which the failed write may have cost"
+            );
         }
         *kept = Kept::Never;
     }
 
-    /// Writes recovery points and log starts.
-    pub(crate) fn write_positions(&self, now: &Checkpoints) -> Result<(), LogError> {
-        let mut written = self.recovery_points.lock();
-        self.write_offsets(checkpoint::RECOVERY_POINTS, &now.recovery_points)?;
-        written.clone_from(&now.recovery_points);
-        drop(written);
-        self.write_offsets(checkpoint::LOG_STARTS, &now.log_starts)
+    /// Where a partition stood when the directory was opened.
+    pub(crate) fn stood(&self, partition: &TopicPartition) -> Stood {
+        self.checkpoints.lock().stood(partition)
     }
 
-    /// Takes a recovery point back in the file, where recovery found that less is known to be on the disk than the file says. What is
-    /// appended after it must not be taken for checked by the next opening.
-    #[expect(clippy::significant_drop_tightening, reason = "the file and its copy change together")]
+    /// Writes recovery points and log starts, where they changed. `now` gathers them, so that no topic is deleted and made again
+    /// between that and the write.
+    pub(crate) fn write_positions(
+        &self,
+        now: impl FnOnce(&CheckpointFiles) -> Checkpoints,
+    ) -> Result<(), LogError> {
+        let mut files = self.checkpoints.lock();
+        let now = now(&files);
+        files.write_positions(&self.dir, now)
+    }
+
+    /// Writes high watermarks in the same way.
+    pub(crate) fn write_high_watermarks(
+        &self,
+        now: impl FnOnce(&CheckpointFiles) -> Checkpoints,
+    ) -> Result<(), LogError> {
+        let mut files = self.checkpoints.lock();
+        let now = now(&files);
+        files.write_high_watermarks(&self.dir, now)
+    }
+
+    /// See [`CheckpointFiles::lower_recovery_point`].
     pub(crate) fn lower_recovery_point(
         &self,
         partition: &TopicPartition,
         to: Offset,
     ) -> Result<(), LogError> {
-        let mut written = self.recovery_points.lock();
-        match written.get_mut(partition) {
-            Some(point) if *point > to => *point = to,
-            Some(_) | None => return Ok(()),
-        }
-        self.write_offsets(checkpoint::RECOVERY_POINTS, &written)
+        self.checkpoints.lock().lower_recovery_point(&self.dir, partition, to)
     }
 
-    /// Writes high watermarks.
-    pub(crate) fn write_high_watermarks(&self, offsets: &Offsets) -> Result<(), LogError> {
-        self.write_offsets(checkpoint::HIGH_WATERMARKS, offsets)
+    /// See [`CheckpointFiles::forget`].
+    pub(crate) fn forget(&self, partitions: &[TopicPartition]) -> Result<(), LogError> {
+        self.checkpoints.lock().forget(&self.dir, partitions)
     }
 
     /// Says that everything was closed in order. The last thing that is written.
@@ -204,7 +198,7 @@ impl<D: Dir> DataDir<D> {
         self.dir.dir(&name).map_err(|error| self.failed(Action::Open, &name, error))
     }
 
-    /// Makes the directory of a new partition; durable after [`DataDir::sync`].
+    /// Makes the directory of a new partition, whose name was [forgotten](DataDir::forget); durable after [`DataDir::sync`].
     pub(crate) fn create_partition(&self, partition: &TopicPartition) -> Result<D, LogError> {
         let name = self.live_name(partition)?;
         self.dir.create_dir(&name).map_err(|error| self.failed(Action::Open, &name, error))
@@ -240,10 +234,6 @@ impl<D: Dir> DataDir<D> {
     /// Makes creations and renames of partition directories durable.
     pub(crate) fn sync(&self) -> Result<(), LogError> {
         self.dir.sync().map_err(|error| LogError::io(Action::SyncDir, self.dir.display(), error))
-    }
-
-    fn write_offsets(&self, file: &str, offsets: &Offsets) -> Result<(), LogError> {
-        checkpoint::write_offsets(&self.dir, &self.file(file)?, offsets)
     }
 
     fn file(&self, text: &str) -> Result<FileName, LogError> {
@@ -329,10 +319,14 @@ impl<D: Dir> Place<'_, D> {
         }
     }
 
-    fn kept_pages(&self, cache: Option<&PageCache>) -> Result<bool, OpenError> {
-        let file = self.name(page_cache::FILE_NAME)?;
-        let kept = cache.map_or(Ok(false), |cache| cache.has_kept(self.0, &file));
-        kept.map_err(self.failed("read what has kept its pages"))
+    /// A file that cannot be read says nothing.
+    fn kept_pages(&self, cache: Option<&PageCache>) -> bool {
+        let Some(cache) = cache else { return false };
+        let kept = name(page_cache::FILE_NAME).and_then(|file| cache.has_kept(self.0, &file));
+        kept.unwrap_or_else(|error| {
+            tracing::warn!(%error, "hanbeon.boot cannot be read: everything is checked");
+            false
+        })
     }
 
     /// What is not said costs time at the next opening, and nothing else: failures are no reason not to start.
@@ -350,14 +344,21 @@ impl<D: Dir> Place<'_, D> {
         Kept::Said
     }
 
-    /// Takes the file away. Where that fails it is of another boot, or of this one and true.
+    /// Takes the file away where it is not known to be true. If that fails it is of another boot, or of this one and true: it was written
+    /// when all was checked, and no page was lost since.
     fn say_nothing(&self) {
-        let gone = name(page_cache::FILE_NAME).and_then(|file| self.0.remove(&file));
-        match gone {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!(%error, "hanbeon.boot is not removed");
-            }
-            Ok(()) | Err(_) => {}
+        if let Err(error) = self.take_back() {
+            tracing::warn!(%error, "hanbeon.boot is not removed");
+        }
+    }
+
+    /// Takes away what is not true any more. Empty, the file says nothing either.
+    fn take_back(&self) -> io::Result<()> {
+        let file = name(page_cache::FILE_NAME)?;
+        match self.0.remove(&file) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(_) => self.0.open(&file, Open::Write)?.set_len(0),
         }
     }
 
@@ -390,19 +391,6 @@ impl<D: Dir> Place<'_, D> {
         }
         Ok(partitions)
     }
-
-    /// A checkpoint file. A damaged one is reported and taken for empty, as Kafka does: every offset in it is a hint.
-    fn offsets(&self, file: &str) -> Result<Offsets, OpenError> {
-        let file = self.name(file)?;
-        match checkpoint::read_offsets(self.0, &file) {
-            Ok(offsets) => Ok(offsets),
-            Err(LogError::Corrupt(damage)) => {
-                tracing::warn!(%damage, "taken for empty: logs are checked from their start");
-                Ok(Offsets::new())
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
 }
 
 /// Whether anything was ever written into a partition's directory.
@@ -424,7 +412,7 @@ pub(crate) fn open_for_reading<D: Dir>(dir: &D, name: &FileName) -> Result<D::Fi
 
 #[cfg(test)]
 mod tests {
-    use hanbeon_log::{LogFile, MemDir};
+    use hanbeon_log::{CrashDir, Fault, FaultKind, Lasting, MemDir};
     use hanbeon_records::TopicName;
 
     use super::*;
@@ -433,7 +421,7 @@ mod tests {
         open_in(dir, None)
     }
 
-    fn open_in(dir: &MemDir, page_cache: Option<PageCache>) -> Result<DataDir<MemDir>, OpenError> {
+    fn open_in<D: Dir>(dir: &D, page_cache: Option<PageCache>) -> Result<DataDir<D>, OpenError> {
         let state = std::cell::Cell::new(1_u64);
         DataDir::open(dir.clone(), None, page_cache, || {
             state.set(state.get().wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));
@@ -483,7 +471,7 @@ mod tests {
     }
 
     /// How the next opening in `boot` takes the last stop.
-    fn stop_in(dir: &MemDir, boot: Option<&str>) -> (LastStop, DataDir<MemDir>) {
+    fn stop_in<D: Dir>(dir: &D, boot: Option<&str>) -> (LastStop, DataDir<D>) {
         let opened = open_in(dir, boot.map(|boot| PageCache::new(boot, 1, 2))).unwrap();
         (opened.last_stop, opened)
     }
@@ -542,6 +530,31 @@ mod tests {
     }
 
     #[test]
+    fn l9_pages_are_in_doubt_though_the_file_that_vouches_for_them_cannot_be_removed() {
+        let dir = CrashDir::new();
+        let (_, opened) = stop_in(&dir, Some("a"));
+        opened.all_checked();
+        dir.inject(Fault { kind: FaultKind::Error, after: 0, lasting: Lasting::Once });
+        opened.pages_in_doubt();
+        assert_eq!(dir.fired(), 1);
+        opened.release();
+        assert_eq!(stop_in(&dir, Some("a")).0, LastStop::Unclean);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_vouches_for_nothing_and_keeps_nobody_out() {
+        let dir = CrashDir::new();
+        let (_, opened) = stop_in(&dir, Some("a"));
+        opened.all_checked();
+        opened.release();
+        // Behind `meta.properties`.
+        dir.inject(Fault { kind: FaultKind::Read, after: 1, lasting: Lasting::Once });
+        let (stop, opened) = stop_in(&dir, Some("a"));
+        assert_eq!((stop, dir.fired()), (LastStop::Unclean, 1));
+        opened.release();
+    }
+
+    #[test]
     fn deletions_are_finished_strays_kept_and_foreign_directories_refused() {
         let dir = MemDir::new();
         let tag = "0123456789abcdef0123456789abcdef";
@@ -562,36 +575,6 @@ mod tests {
         opened.release();
         dir.create_dir(&name("photos").unwrap()).unwrap();
         assert!(matches!(open(&dir), Err(OpenError::Foreign { name, .. }) if name == "photos"));
-    }
-
-    #[test]
-    fn a_damaged_checkpoint_is_taken_for_empty() {
-        let dir = MemDir::new();
-        put(&dir, checkpoint::RECOVERY_POINTS, b"0\n1\na 0 17\n");
-        put(&dir, checkpoint::LOG_STARTS, b"0\n9\na 0 3\n");
-        let opened = open(&dir).unwrap();
-        let expected = Offsets::from([(partition("a", 0), Offset::new(17))]);
-        assert_eq!(opened.found.recovery_points, expected);
-        assert!(opened.found.log_starts.is_empty());
-        opened.write_positions(&opened.found).unwrap();
-        opened.release();
-        assert_eq!(open(&dir).unwrap().found.recovery_points, expected);
-    }
-
-    #[test]
-    fn a_recovery_point_is_taken_back_in_the_file_and_never_moved_on_by_that() {
-        let dir = MemDir::new();
-        put(&dir, checkpoint::RECOVERY_POINTS, b"0\n2\na 0 17\nb 0 9\n");
-        let opened = open(&dir).unwrap();
-        opened.lower_recovery_point(&partition("a", 0), Offset::new(11)).unwrap();
-        opened.lower_recovery_point(&partition("b", 0), Offset::new(12)).unwrap();
-        opened.lower_recovery_point(&partition("c", 0), Offset::new(1)).unwrap();
-        opened.release();
-        let expected = Offsets::from([
-            (partition("a", 0), Offset::new(11)),
-            (partition("b", 0), Offset::new(9)),
-        ]);
-        assert_eq!(open(&dir).unwrap().found.recovery_points, expected);
     }
 
     #[test]

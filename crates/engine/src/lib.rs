@@ -55,6 +55,7 @@ mod admin;
 mod adopt;
 mod append;
 mod appender;
+mod checkpoints;
 mod client_error;
 mod client_settings;
 mod config;

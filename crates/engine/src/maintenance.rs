@@ -12,14 +12,15 @@ use std::{
 };
 
 use hanbeon_log::{Checked, Durability, LogError, sync::Ordering};
-use hanbeon_records::Millis;
+use hanbeon_records::{Millis, Offset};
 
 use crate::{
     Engine, Env, OpenError, PartitionHandle, Settings,
-    data_dir::{Checkpoints, LastStop, Offsets},
+    checkpoints::{CheckpointFiles, Checkpoints, Offsets},
+    data_dir::LastStop,
     engine::{Owner, Shared},
     ground::Due,
-    partition::Opened,
+    partition::{Found, Opened},
     produce::Unpark,
     timer::Timer,
     transactions::TxnUpkeep,
@@ -39,8 +40,6 @@ pub(crate) struct Upkeep {
     high_watermarks: Timer,
     expiry: Timer,
     transactions: TxnUpkeep,
-    /// As last written, so that an idle engine writes nothing.
-    written: Checkpoints,
 }
 
 impl Upkeep {
@@ -51,7 +50,6 @@ impl Upkeep {
             high_watermarks: timer("replica.high.watermark.checkpoint.interval.ms", 5000),
             expiry: timer("producer.id.expiration.check.interval.ms", 600_000),
             transactions: TxnUpkeep::new(settings, now),
-            written: Checkpoints::default(),
         }
     }
 }
@@ -144,7 +142,7 @@ impl<E: Env> Shared<E> {
                 let unread = match recovering {
                     // Somebody may wait for those that are not open.
                     Recovering::Some => Checked::Part,
-                    Recovering::Nothing => opened.check_unread(partition, UNREAD_BYTES_STEP),
+                    Recovering::Nothing => self.check_unread(partition, opened, now)?,
                 };
                 if unread == Checked::Part {
                     pause = 0;
@@ -166,20 +164,11 @@ impl<E: Env> Shared<E> {
         }
         // A recovery point that moved far is written down at once: what is not in the file is checked again after a kill.
         let positions = upkeep.positions.due(now) || moved == Moved::Far;
-        let high_watermarks = upkeep.high_watermarks.due(now);
-        if positions || high_watermarks {
-            let current = self.checkpoints(&partitions);
-            if high_watermarks && current.high_watermarks != upkeep.written.high_watermarks {
-                self.ground.data.write_high_watermarks(&current.high_watermarks)?;
-                upkeep.written.high_watermarks.clone_from(&current.high_watermarks);
-            }
-            let same = current.recovery_points == upkeep.written.recovery_points
-                && current.log_starts == upkeep.written.log_starts;
-            if positions && !same {
-                self.ground.data.write_positions(&current)?;
-                upkeep.written.recovery_points = current.recovery_points;
-                upkeep.written.log_starts = current.log_starts;
-            }
+        if upkeep.high_watermarks.due(now) {
+            self.ground.data.write_high_watermarks(|files| self.checkpoints(files))?;
+        }
+        if positions {
+            self.ground.data.write_positions(|files| self.checkpoints(files))?;
         }
         for timer in [&upkeep.positions, &upkeep.high_watermarks, &upkeep.expiry] {
             pause = pause.min(timer.left(now));
@@ -221,6 +210,38 @@ impl<E: Env> Shared<E> {
         }
     }
 
+    /// Looks at some of the checksums that the opening left out. Over damage the recovery point moves at once, also in the file: behind it a
+    /// power cut would make the damage a torn write, and the next opening would cut what was acknowledged behind that.
+    fn check_unread(
+        &self,
+        partition: &PartitionHandle<E>,
+        opened: &Opened<E>,
+        now: Millis,
+    ) -> Result<Checked, LogError> {
+        let (checked, found) = opened.check_unread(partition, UNREAD_BYTES_STEP);
+        if found == Found::Nothing {
+            return Ok(checked);
+        }
+        self.move_recovery_point(partition, opened, now)?;
+        // It has looked at all the rest.
+        let (Found::Nothing | Found::Damage) = opened.tell_damage(partition);
+        self.ground.data.write_positions(|files| self.checkpoints(files))?;
+        Ok(Checked::All)
+    }
+
+    fn move_recovery_point(
+        &self,
+        partition: &PartitionHandle<E>,
+        opened: &Opened<E>,
+        now: Millis,
+    ) -> Result<(), LogError> {
+        self.ground.metrics.background_syncs.add(1);
+        let end = opened.log.log_end_offset();
+        opened.log.sync_written()?;
+        opened.synced(partition, end, now);
+        Ok(())
+    }
+
     /// Syncs a partition in the background when its time has come; milliseconds until then otherwise, and whether its recovery
     /// point is worth writing down.
     fn sync_if_due(
@@ -232,10 +253,7 @@ impl<E: Env> Shared<E> {
     ) -> Result<(u64, Moved), LogError> {
         const NOTHING_DUE: (u64, Moved) = (PAUSE_MS_MAX, Moved::Little);
         if unread == Checked::All && opened.log.unsynced_bytes() >= UNSYNCED_BYTES_MAX {
-            self.ground.metrics.background_syncs.add(1);
-            let end = opened.log.log_end_offset();
-            opened.log.sync_written()?;
-            opened.synced(partition, end, now);
+            self.move_recovery_point(partition, opened, now)?;
             return Ok((PAUSE_MS_MAX, Moved::Far));
         }
         let Some(since) = opened.dirty_since() else {
@@ -257,20 +275,20 @@ impl<E: Env> Shared<E> {
     }
 
     /// What the checkpoint files are to say. Partitions that are not open keep what was found.
-    fn checkpoints(&self, partitions: &[PartitionHandle<E>]) -> Checkpoints {
-        let found = &self.ground.data.found;
+    fn checkpoints(&self, files: &CheckpointFiles) -> Checkpoints {
         let mut now = Checkpoints::default();
-        for partition in partitions {
+        for partition in &self.partitions() {
             let name = &partition.0.name;
             let Some(opened) = partition.if_open() else {
-                let keep = |from: &Offsets, into: &mut Offsets| {
-                    if let Some(offset) = from.get(name) {
-                        into.insert(name.clone(), *offset);
+                let stood = files.stood(name);
+                let keep = |offset: Option<Offset>, into: &mut Offsets| {
+                    if let Some(offset) = offset {
+                        into.insert(name.clone(), offset);
                     }
                 };
-                keep(&found.recovery_points, &mut now.recovery_points);
-                keep(&found.log_starts, &mut now.log_starts);
-                keep(&found.high_watermarks, &mut now.high_watermarks);
+                keep(stood.recovery_point, &mut now.recovery_points);
+                keep(stood.log_start, &mut now.log_starts);
+                keep(stood.high_watermark, &mut now.high_watermarks);
                 continue;
             };
             let log = &opened.log;
@@ -298,12 +316,12 @@ impl<E: Env> Shared<E> {
             }
         }
         let data = &self.ground.data;
-        let current = self.checkpoints(&partitions);
-        data.write_high_watermarks(&current.high_watermarks)?;
-        data.write_positions(&current)?;
+        // First: where a write or a sync failed, the next ones do too.
         if data.poison.is_set() {
             data.pages_in_doubt();
         }
+        data.write_high_watermarks(|files| self.checkpoints(files))?;
+        data.write_positions(|files| self.checkpoints(files))?;
         if let Some(error) = failed {
             return Err(error);
         }

@@ -69,6 +69,15 @@ pub(crate) struct Opened<E: Env> {
     asked: AtomicBool,
 }
 
+/// What a look at checksums has brought to light.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Found {
+    Nothing,
+    /// Told, and left in place.
+    Damage,
+}
+
 /// What a reader asks one partition for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FetchSpec {
@@ -515,7 +524,7 @@ impl<E: Env> PartitionHandle<E> {
         match self.0.opened.get() {
             Some(opened) => {
                 let closed = opened.log.close();
-                opened.tell_damage(self);
+                let (Found::Nothing | Found::Damage) = opened.tell_damage(self);
                 Some(closed)
             }
             None => self.0.failed.lock().clone().map(Err),
@@ -547,7 +556,7 @@ impl<E: Env> Inner<E> {
         let ground = &self.ground;
         let dir = ground.data.partition(&self.name)?;
         let config = self.config.lock().clone();
-        let found = &ground.data.found;
+        let stood = ground.data.stood(&self.name);
         let now = ground.env.now();
         let options = OpenPartition {
             config: config.clone(),
@@ -556,9 +565,9 @@ impl<E: Env> Inner<E> {
                 LastStop::Killed => Shutdown::Killed,
                 LastStop::Unclean => Shutdown::Unclean,
             },
-            recovery_point: found.recovery_points.get(&self.name).copied().unwrap_or(Offset::ZERO),
-            log_start: found.log_starts.get(&self.name).copied(),
-            high_watermark: found.high_watermarks.get(&self.name).copied(),
+            recovery_point: stood.recovery_point.unwrap_or(Offset::ZERO),
+            log_start: stood.log_start,
+            high_watermark: stood.high_watermark,
             leader_epoch: self.leader_epoch,
             topic_id: Some(self.topic_id),
             verification: ground.verification,
@@ -578,12 +587,24 @@ impl<E: Env> Inner<E> {
         ground.data.lower_recovery_point(&self.name, log.recovery_point())?;
         ground.metrics.partitions_opened.add(1);
         let opened = Opened::new(log, &config, self.leader_epoch, ground.data.identity.node_id);
-        if config.durability() == Durability::Sync && ground.data.last_stop != LastStop::Clean {
-            // What a killed process wrote is in the page cache and may not be on the disk: readers get it only once it is.
-            opened.log.sync(opened.log.log_end_offset())?;
-        }
         let end = opened.log.log_end_offset();
-        opened.durable.store(end.get(), Ordering::Release);
+        // What a killed process wrote is in the page cache and may not be on the disk.
+        let unsynced = opened.log.recovery_point() < end;
+        let durable = match config.durability() {
+            // Readers get it only once it is.
+            Durability::Sync if unsynced => {
+                opened.log.sync(end)?;
+                end
+            }
+            Durability::Interval { .. } if unsynced => {
+                opened.mark_dirty(now);
+                opened.log.recovery_point()
+            }
+            Durability::Sync | Durability::Interval { .. } | Durability::Os => {
+                opened.log.recovery_point()
+            }
+        };
+        opened.durable.store(durable.get(), Ordering::Release);
         opened.raise(&self.parking, now, end);
         Ok(opened)
     }
@@ -683,21 +704,27 @@ impl<E: Env> Opened<E> {
     }
 
     /// Looks at some of the checksums that the opening left out.
-    pub(crate) fn check_unread(&self, partition: &PartitionHandle<E>, bytes_max: u64) -> Checked {
+    pub(crate) fn check_unread(
+        &self,
+        partition: &PartitionHandle<E>,
+        bytes_max: u64,
+    ) -> (Checked, Found) {
         let checked = self.log.check_unread(bytes_max);
-        self.tell_damage(partition);
-        checked
+        (checked, self.tell_damage(partition))
     }
 
     /// Says what was found damaged behind the opening.
-    fn tell_damage(&self, partition: &PartitionHandle<E>) {
+    pub(crate) fn tell_damage(&self, partition: &PartitionHandle<E>) -> Found {
+        let mut found = Found::Nothing;
         for damage in self.log.take_damage() {
             partition.0.ground.metrics.damage_found.add(1);
             tracing::error!(
                 partition = %partition.0.name, %damage,
                 "damaged, and left as it is: what is behind it can be read"
             );
+            found = Found::Damage;
         }
+        found
     }
 
     /// Everything below `end` is durable.

@@ -360,6 +360,8 @@ fn make_directories<E: Env>(
     let data = &admin.ground.data;
     let at = |partition| TopicPartition { topic: topic.clone(), partition };
     let make = || -> Result<(), LogError> {
+        // Before there is anything that could be taken for what an older topic of this name had.
+        data.forget(&numbers.clone().map(at).collect::<Vec<_>>())?;
         for number in numbers.clone() {
             partition_metadata::write(&data.create_partition(&at(number))?, id)?;
         }

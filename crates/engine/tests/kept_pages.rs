@@ -9,7 +9,7 @@ use hanbeon::{
     Acks, ClientError, ConsumerSettings, Engine, ErrorCode, Manual, Mode, NewTopic, Options,
     PageCache, StateRecord,
 };
-use hanbeon_log::{CrashDir, Dir, FileName, LogFile, Open};
+use hanbeon_log::{CrashDir, Dir, Fault, FaultKind, FileName, Lasting, LogFile, Open};
 use hanbeon_records::{Millis, Offset};
 use support::idempotent_at;
 
@@ -107,6 +107,22 @@ fn l7_a_coordinator_decides_nothing_by_a_damaged_record() {
 }
 
 #[test]
+fn l1_a_power_cut_does_not_make_told_damage_a_torn_write() {
+    let disk = killed();
+    let engine = open(&disk, "a");
+    engine.partition("t", 0).unwrap().open().unwrap();
+    engine.maintain(NOW).unwrap();
+    assert_eq!(engine.metrics().damage_found.get(), 1);
+    std::mem::forget(engine);
+    for seed in 0..10 {
+        let engine = open(&disk.crash(seed), "b");
+        let end = engine.partition("t", 0).unwrap().log_end_offset();
+        assert!(matches!(end, Ok(end) if end == Offset::new(i64::from(BATCHES))), "{end:?}");
+        std::mem::forget(engine);
+    }
+}
+
+#[test]
 fn l3_in_another_boot_everything_is_checked_before_it_is_served() {
     for boots in [["b"].as_slice(), &["b", "b"]] {
         let disk = killed();
@@ -121,4 +137,20 @@ fn l3_in_another_boot_everything_is_checked_before_it_is_served() {
         let served = partition.log_end_offset();
         assert!(!matches!(&served, Ok(end) if *end > Offset::ZERO), "{boots:?}: {served:?}");
     }
+}
+
+#[test]
+fn l9_a_shutdown_whose_syncs_fail_vouches_for_no_page() {
+    let disk = CrashDir::new();
+    let engine = open(&disk, "a");
+    engine.maintain(NOW).unwrap();
+    engine.ensure_topic("t", 1).unwrap();
+    let producer = engine.init_producer_id().unwrap();
+    let sent = idempotent_at(NOW.get(), producer, 0, &["x"]);
+    engine.partition("t", 0).unwrap().produce(sent, Acks::All).wait().unwrap();
+    let vouches = || disk.open(&FileName::new("hanbeon.boot").unwrap(), Open::Read).is_ok();
+    assert!(vouches());
+    disk.inject(Fault { kind: FaultKind::Sync, after: 0, lasting: Lasting::Sticky });
+    assert!(engine.shutdown().is_err());
+    assert!(!vouches());
 }

@@ -2,7 +2,7 @@
 //! every partition and in the group's offsets, the coordinator's, and the one that was acknowledged.
 //!
 //! Three ways: everything is synced (the embedded default); only the topics are, so that a decision has to be synced before its markers
-//! although the log it is written to is not; nothing is, and the process is killed instead of the machine.
+//! although the log it is written to is not; nothing is, and the process is killed instead of the machine. And once the one after the other.
 //! `SEED=... cargo test -p hanbeon --test transaction_crashes` draws other crashes from the same moments.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -308,4 +308,50 @@ fn t2_a_decision_about_synced_topics_is_on_the_disk_before_its_first_marker() {
 #[test]
 fn t1_t2_t4_t8_t12_every_transaction_is_whole_or_void_whenever_the_process_is_killed() {
     sweep(Way::Killed);
+}
+
+/// Whether a commit is decided and its markers are owed.
+fn owes_markers(disk: &CrashDir, seed: u64) -> bool {
+    let Ok((_, engine)) = open(disk, Way::TopicsSynced, seed) else { return false };
+    let described = engine.transactions().describe("tx").unwrap();
+    std::mem::forget(engine);
+    described.is_some_and(|described| described.state == State::PrepareCommit)
+}
+
+/// A process is killed when it has written a decision and not synced it. The next one acts on it, and then the power goes.
+#[test]
+fn t1_t2_a_decision_that_a_kill_left_unsynced_is_on_the_disk_before_its_first_marker() {
+    let (way, seed) = (Way::TopicsSynced, seed());
+    let (mut decided, mut decisions) = (false, 0);
+    for cut in 0.. {
+        let disk = CrashDir::new();
+        let mut application = Application::default();
+        let kill = FaultKind::Kill { bytes: 0 };
+        disk.inject(Fault { kind: kill, after: cut, lasting: Lasting::Sticky });
+        if live(&disk, way, seed, &mut application).is_ok() {
+            break;
+        }
+        let before = std::mem::replace(&mut decided, owes_markers(&disk.killed(), seed));
+        if before || !decided {
+            continue;
+        }
+        decisions += 1;
+        for second in 0.. {
+            let story = format!("killed at operation {cut}, power cut at {second}, SEED={seed}");
+            let disk = disk.killed();
+            disk.inject(Fault { kind: FaultKind::Error, after: second, lasting: Lasting::Sticky });
+            if let Ok((env, engine)) = open(&disk, way, seed) {
+                while engine.maintain(hanbeon::Env::now(&env)).is_ok_and(|left| left == 0) {}
+                std::mem::forget(engine);
+            }
+            for nth in 0..4 {
+                let draw = seed.wrapping_mul(1000).wrapping_add(second * 4 + nth);
+                check(&disk.crash(draw), way, draw, &application, &story);
+            }
+            if disk.fired() == 0 {
+                break;
+            }
+        }
+    }
+    assert!(decisions >= 2, "{decisions} decisions");
 }

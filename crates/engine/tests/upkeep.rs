@@ -66,6 +66,25 @@ fn an_interval_in_milliseconds_is_kept_by_upkeep() {
 }
 
 #[test]
+fn an_interval_holds_for_what_a_kill_left_unsynced() {
+    let disk = CrashDir::new();
+    let (_, engine) = open(&disk, Options::broker());
+    let topic = NewTopic::new("t", 1).config("flush.ms", "1000");
+    engine.create_topic(&topic, Mode::Apply).unwrap();
+    produce(&engine, 0);
+    std::mem::forget(engine);
+    let disk = disk.killed();
+    let (env, engine) = open(&disk, Options::broker());
+    engine.partition("t", 0).unwrap().open().unwrap();
+    assert!(engine.maintain(env.now()).unwrap() <= 1000);
+    assert_eq!(left(&disk), 0, "opening syncs nothing");
+    env.advance(1000);
+    engine.maintain(env.now()).unwrap();
+    assert_eq!(left(&disk), 1);
+    std::mem::forget(engine);
+}
+
+#[test]
 fn an_interval_in_messages_is_kept_by_who_writes() {
     let disk = CrashDir::new();
     let (_env, engine) = open(&disk, Options::broker());

@@ -142,7 +142,7 @@ pub enum Damage {
     /// A log that ends below what was made durable.
     #[error("the log goes to offset {expected} or further, found its end at {found}")]
     EndsEarly {
-        /// Everything below was durable.
+        /// Everything below was durable, or deleted.
         expected: Offset,
         /// Where the log ends.
         found: Offset,

@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 use hanbeon_idempotence::{CompletedTxn, Outcome, ProducerStates, Settings};
-use hanbeon_records::{BatchRef, LeaderEpoch, Millis, Offset};
+use hanbeon_records::{BatchError, BatchRef, LeaderEpoch, Millis, Offset};
 
 use crate::{
     Action, ActiveOffsetIndex, ActiveTimeIndex, ActiveTxnIndex, Corruption, Damage, Dir,
@@ -16,7 +16,7 @@ use crate::{
     active::{Entry, Progress, open, path},
     append::aborted,
     head::Head,
-    last_write::{LastWrite, last_write_from},
+    last_write::last_write_from,
     listing::Listing,
     segment::{End, Indexes, SEGMENT_BYTES_MAX, none},
     snapshot_file,
@@ -547,16 +547,18 @@ impl<D: Dir> Examination<'_, D> {
         Sums { above, behind: if last { bytes } else { u64::MAX } }
     }
 
-    /// Whether the write that a kill cut short can have begun in front of byte `at` or there.
-    fn may_be_last_write(&self, part: &Part<D::File>, at: u64) -> std::io::Result<LastWrite> {
+    /// Whether a kill can have left this. A write that it cuts short has written the front of what it was given: so the file ends inside a
+    /// batch, or behind the last one comes room that was never written to. A whole batch with a wrong checksum was sound once.
+    fn is_cut_short(&self, part: &Part<D::File>, cause: &Corruption) -> std::io::Result<bool> {
         // A roll comes after the write before it.
         if part.place != Place::Last {
-            return Ok(LastWrite::Excluded);
+            return Ok(false);
         }
-        if at >= last_write_from(self.options, part.len) || is_padding(&part.file, at, part.len)? {
-            return Ok(LastWrite::Possible);
+        let truncated = matches!(cause.damage, Damage::Batch(BatchError::Truncated { .. }));
+        if truncated && cause.at >= last_write_from(self.options, part.len) {
+            return Ok(true);
         }
-        Ok(LastWrite::Excluded)
+        is_padding(&part.file, cause.at, part.len)
     }
 
     /// Fails unless what is wrong is the unflushed end of the log.
@@ -571,12 +573,7 @@ impl<D: Dir> Examination<'_, D> {
         let torn = match self.options.shutdown {
             // After a clean stop nothing is unflushed; but room that was never written to is not data.
             Shutdown::Clean => is_padding(&part.file, cause.at, part.len),
-            Shutdown::Killed => {
-                self.may_be_last_write(part, cause.at).and_then(|may_be| match may_be {
-                    LastWrite::Possible => is_torn(&part.file, cause, part.len),
-                    LastWrite::Excluded => Ok(false),
-                })
-            }
+            Shutdown::Killed => self.is_cut_short(part, cause),
             Shutdown::Unclean => is_torn(&part.file, cause, part.len),
         };
         let failed = |error| LogError::io(Action::Read, &cause.file, error);

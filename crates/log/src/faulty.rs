@@ -80,8 +80,8 @@ impl CrashDir {
         Self { disk: Arc::new(Mutex::new(crashed)), id: self.id, path: self.path.clone() }
     }
 
-    /// The medium as a kill of the process at this moment leaves it, seen from this directory: with everything that was written. This one
-    /// stays as it is. Faults are not taken over, a broken rule is.
+    /// The medium as a kill of the process at this moment leaves it, seen from this directory: with everything that was written, as far from
+    /// the medium as it was. This one stays as it is. Faults are not taken over, a broken rule is.
     #[must_use]
     pub fn killed(&self) -> Self {
         let disk = self.disk.lock();
@@ -359,6 +359,8 @@ impl LogFile for CrashFile {
                 drop(disk);
                 Ok(())
             }
+            // The cache goes on having what it had.
+            Some(fault @ FaultKind::Kill { .. }) => Err(fault.error()),
             Some(fault) => {
                 file.sync_failed();
                 drop(disk);
@@ -449,7 +451,10 @@ mod tests {
         let all_of = |dir: &CrashDir| all(&dir.open(&name("log"), Open::Read).unwrap());
         assert_eq!(all_of(&left), all_of(&dir));
         drop(left.lock(&name(".lock")).unwrap());
-        assert_eq!(all_of(&left.crash(3)), all_of(&dir), "and it is on the medium");
+        assert_eq!(left.unsynced(), dir.unsynced(), "and no more of it is on the medium");
+        for seed in 0..100 {
+            assert_eq!(all_of(&left.crash(seed)), all_of(&dir.crash(seed)), "seed {seed}");
+        }
         drop(lock);
     }
 

@@ -121,6 +121,8 @@ mod mem;
 mod mmap;
 mod names;
 #[cfg(not(hanbeon_loom))]
+mod new_names;
+#[cfg(not(hanbeon_loom))]
 mod options;
 #[cfg(not(hanbeon_loom))]
 mod partition;

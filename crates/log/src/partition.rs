@@ -606,3 +606,47 @@ impl<D: Dir> Partition<D> {
         self.0.close()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::mpsc, thread, time::Duration};
+
+    use hanbeon_idempotence::{FirstWrite, Verification};
+
+    use super::*;
+    use crate::{MemDir, Poison, Shutdown};
+
+    fn empty() -> Partition<MemDir> {
+        let options = OpenPartition {
+            config: LogConfig::kafka_defaults(),
+            shutdown: Shutdown::Killed,
+            recovery_point: Offset::ZERO,
+            log_start: None,
+            high_watermark: None,
+            leader_epoch: LeaderEpoch::new(0),
+            topic_id: None,
+            verification: Verification::On,
+            first_write: FirstWrite::AnySequence,
+            hash_seed: 1,
+            jitter_seed: 1,
+            now: Millis::new(0),
+            poison: Poison::new(),
+        };
+        Partition::open(MemDir::new(), options).unwrap().0
+    }
+
+    #[test]
+    fn who_finds_every_checksum_looked_at_waits_for_no_disk() {
+        let log = empty();
+        let moving = log.0.upkeep.lock();
+        let (done, looked) = mpsc::channel();
+        let found = thread::scope(|scope| {
+            scope.spawn(|| done.send(log.check_unread(1)).unwrap());
+            // At once, or not before the lock is let go.
+            let found = looked.recv_timeout(Duration::from_secs(10));
+            drop(moving);
+            found
+        });
+        assert_eq!(found, Ok(Checked::All));
+    }
+}

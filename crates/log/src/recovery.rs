@@ -63,6 +63,7 @@ pub(crate) fn recover<D: Dir>(
     let examination = Examination { dir, options, listing: &listing, settings, report };
     let mut found = examination.run()?;
     let log_start = log_start(options, &found);
+    check_start(dir, options, &found, log_start)?;
     check_reach(dir, options, &listing, &found, log_start, identity)?;
     if identity == Identity::Unwritten
         && let Some(id) = options.topic_id
@@ -134,6 +135,25 @@ pub(crate) fn settings(options: &OpenPartition) -> Settings {
 fn log_start<F>(options: &OpenPartition, found: &Examined<F>) -> Offset {
     let first = found.parts.first().map_or(Offset::ZERO, |part| part.base);
     options.log_start.map_or(first, |start| start.max(first))
+}
+
+/// Fails when the log ends below its start, unless a power cut took what lay between: nothing else leaves that, so one of the two is
+/// another log's, and the files are not to go for it.
+fn check_start<D: Dir>(
+    dir: &D,
+    options: &OpenPartition,
+    found: &Examined<D::File>,
+    log_start: Offset,
+) -> Result<(), LogError> {
+    let Some(last) = found.parts.last().filter(|_| found.end < log_start) else { return Ok(()) };
+    match options.shutdown {
+        Shutdown::Unclean => Ok(()),
+        Shutdown::Clean | Shutdown::Killed => {
+            let file = path(dir, last.base, SegmentFile::Log);
+            let damage = Damage::EndsEarly { expected: log_start, found: found.end };
+            Err(Corruption { file, at: last.end.bytes, damage }.into())
+        }
+    }
 }
 
 /// Fails when the log ends below what was durable, unless nothing says that there was more.

@@ -6,6 +6,7 @@ use hanbeon_records::Offset;
 
 use crate::{
     Dir, LogError, Poison, Published,
+    new_names::NewNames,
     segment::Segment,
     segments::Segments,
     sync::{Arc, AtomicBool, AtomicI64, AtomicU64, Ordering},
@@ -28,8 +29,7 @@ pub(crate) struct Visible<D: Dir> {
     waits_for_watermark: AtomicBool,
     /// Bytes written since the recovery point moved.
     unsynced_bytes: AtomicU64,
-    /// Files were made whose names may not survive a power cut.
-    unsynced_names: AtomicBool,
+    names: NewNames,
 }
 
 /// The offsets at which a read may end, of one moment.
@@ -71,7 +71,7 @@ impl<D: Dir> Visible<D> {
             recovery_point: AtomicI64::new(at.recovery_point.get()),
             waits_for_watermark: AtomicBool::new(false),
             unsynced_bytes: AtomicU64::new(at.unsynced_bytes),
-            unsynced_names: AtomicBool::new(true),
+            names: NewNames::unknown(),
         }
     }
 
@@ -153,17 +153,19 @@ impl<D: Dir> Visible<D> {
         self.unsynced_bytes.fetch_sub(bytes.min(self.unsynced_bytes()), Ordering::Relaxed);
     }
 
+    /// Files were made whose names may not survive a power cut.
     pub(crate) fn made_names(&self) {
-        self.unsynced_names.store(true, Ordering::Release);
+        self.names.made();
     }
 
     /// Syncs the directory if a file was made since it was last.
     pub(crate) fn sync_names(&self) -> Result<(), LogError> {
-        if self.unsynced_names.swap(false, Ordering::AcqRel) {
+        self.names.sync(|| {
+            // Nobody may find it unsynced and try again what has failed.
+            self.poison.check(&self.name)?;
             let failed = |error| LogError::io(crate::Action::SyncDir, &self.name, error);
-            self.dir.sync().map_err(failed)?;
-        }
-        Ok(())
+            self.dir.sync().map_err(|error| self.poison.set(failed(error)))
+        })
     }
 }
 

@@ -134,12 +134,39 @@ fn l1_rot_that_no_kill_leaves_is_told_and_nothing_is_cut() {
 }
 
 #[test]
-fn l3_the_last_write_is_summed() {
-    let (dir, at) = filled();
-    write(&dir, b"rot", at[59] + 1000);
-    let (log, report) = Partition::open(dir, killed()).unwrap();
-    assert_eq!(log.log_end_offset(), Offset::new(59));
-    assert_eq!(report.truncated.unwrap().cause.at, at[59]);
+fn l1_l3_the_last_write_is_summed_and_a_whole_batch_is_not_cut() {
+    for batch in [50, 58, 59] {
+        // In the records, and in the magic byte.
+        for field in [1000, 16] {
+            let (dir, at) = filled();
+            write(&dir, &[0x7f], at[batch] + field);
+            let before = content(&dir);
+            let error = Partition::open(dir.clone(), killed()).unwrap_err();
+            assert!(matches!(&error, LogError::Corrupt(found) if found.at == at[batch]), "{error}");
+            assert!(content(&dir) == before, "changed");
+        }
+    }
+}
+
+#[test]
+fn l1_l2_a_batch_whose_last_page_was_never_written_is_cut() {
+    for rest in [2, 30, 60] {
+        let (dir, at) = filled();
+        let overhead = at[1] - at[0] - u64::try_from(LEN).unwrap();
+        let end = dir.open(&log_file(), Open::Read).unwrap().len().unwrap();
+        // So that these bytes of it lie on its last page.
+        let len = (end + overhead + 60_000).next_multiple_of(4096) + rest - end - overhead;
+        let log = open(&dir, &large()).0;
+        let batch = Batch::of(1).value_len(usize::try_from(len).unwrap()).by(7, 0, BATCHES);
+        append(&log, &batch).unwrap();
+        let long = log.size_bytes();
+        drop(log);
+        assert_eq!(long % 4096, rest);
+        write(&dir, &vec![0; usize::try_from(rest).unwrap()], long - rest);
+        let (log, report) = Partition::open(dir, killed()).unwrap();
+        assert_eq!(log.log_end_offset(), Offset::new(i64::from(BATCHES)));
+        assert_eq!(report.truncated.unwrap().cause.at, end);
+    }
 }
 
 #[test]
@@ -183,5 +210,18 @@ fn l1_a_cut_or_a_deletion_takes_what_was_to_be_checked_with_it() {
         assert!(check_all(&log).is_empty());
         assert_eq!(log.check_unread(1), Checked::All);
         log.close().unwrap();
+    }
+}
+
+#[test]
+fn l1_a_log_is_not_taken_away_for_a_start_behind_its_end() {
+    for shutdown in [Shutdown::Killed, Shutdown::Clean] {
+        let (dir, _) = filled();
+        let before = content(&dir);
+        let start = Offset::new(i64::from(BATCHES) + 1);
+        let told = OpenPartition { shutdown, log_start: Some(start), ..killed() };
+        let error = Partition::open(dir.clone(), told).unwrap_err();
+        assert!(matches!(&error, LogError::Corrupt(_)), "{error}");
+        assert!(content(&dir) == before, "{shutdown:?}");
     }
 }

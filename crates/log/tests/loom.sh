@@ -43,3 +43,4 @@ twin sync_wakeup futures_are_woken 'lost wake-up: nobody syncs for one who waits
 twin sync_ack group_sync::l1_two 'L1: acknowledged before a sync that covers it'
 twin sync_failed group_sync::l9 'L9: acknowledged after a failed sync'
 twin roll segments::l7 'L7: a published offset is in no segment of the list'
+twin names new_names::l1 'L1: acknowledged in a file whose name is not durable'

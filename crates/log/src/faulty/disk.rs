@@ -46,7 +46,7 @@ pub(crate) struct Disk {
     clock: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct FileNode {
     /// What reads see.
     pub(crate) content: Vec<u8>,
@@ -57,7 +57,7 @@ pub(crate) struct FileNode {
     dirty: BTreeMap<usize, Vec<PageWrite>>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct PageWrite {
     clock: u64,
     image: Box<[u8]>,
@@ -69,7 +69,7 @@ pub(crate) enum Child {
     Dir(u64),
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct DirNode {
     /// What lookups see.
     pub(crate) entries: BTreeMap<FileName, Child>,
@@ -394,24 +394,15 @@ impl Disk {
         disk
     }
 
-    /// What a process that was killed leaves: everything, though no lock.
+    /// What a process that was killed leaves: everything, though no lock. What it had not synced a power cut may still take.
     pub(crate) fn killed(&self) -> Self {
-        let kept = |(id, file): (&u64, &FileNode)| {
-            let content = file.content.clone();
-            (*id, FileNode { durable: content.clone(), content, ..FileNode::default() })
-        };
-        let named = |(id, dir): (&u64, &DirNode)| {
-            let entries = dir.entries.clone();
-            (*id, DirNode { durable: entries.clone(), entries, pending: Vec::new() })
-        };
-        let mut disk = Self {
-            files: self.files.iter().map(kept).collect(),
-            dirs: self.dirs.iter().map(named).collect(),
+        Self {
+            files: self.files.clone(),
+            dirs: self.dirs.clone(),
             next_id: self.next_id,
+            clock: self.clock,
             ..Self::default()
-        };
-        disk.forget_unlinked();
-        disk
+        }
     }
 
     /// A few pages of what is or was in files, so that whole old batches turn up in wrong places.

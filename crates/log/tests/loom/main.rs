@@ -5,6 +5,7 @@
 mod completion;
 mod group;
 mod group_sync;
+mod new_names;
 mod published;
 mod segments;
 
