@@ -83,7 +83,8 @@ impl<D: Dir> Inner<D> {
         log.poisoned(written)?;
         let base = log.active.base();
         let behind = std::mem::replace(&mut log.behind, Behind::nothing());
-        let states = (!log.snapshots.contains(&end)).then(|| {
+        // Entered at once: a roll to this offset, while the lock is free, leaves the snapshot to us instead of writing the same files.
+        let states = log.snapshots.insert(end).then(|| {
             log.states.advance_end(end);
             log.states.clone()
         });
@@ -151,6 +152,13 @@ impl<D: Dir> Inner<D> {
 
     /// See [`crate::Partition::close`].
     pub(crate) fn close(&self) -> Result<Closed, LogError> {
+        let closed = self.try_close();
+        // Who waits for a sync hears of a failure here: nobody leads another.
+        self.pass_on_poison();
+        closed
+    }
+
+    fn try_close(&self) -> Result<Closed, LogError> {
         let upkeep = self.upkeep.lock();
         let mut log = self.log.lock();
         log.check()?;
@@ -170,7 +178,7 @@ impl<D: Dir> Inner<D> {
         drop(log);
         if !settled {
             drop(upkeep);
-            return self.close();
+            return self.try_close();
         }
         self.sync_names_of_snapshots()?;
         drop(upkeep);

@@ -3,7 +3,8 @@
 use std::io::IoSlice;
 
 use bytes::Bytes;
-use hanbeon_records::{BatchError, BatchRef, LeaderEpoch, Millis, Offset};
+use hanbeon_idempotence::IdempotenceError;
+use hanbeon_records::{BatchError, BatchRef, LeaderEpoch, Millis, Offset, read_control};
 
 use crate::{
     AppendError, Corruption, Damage, Dir, LogError, active::Entry, head::Head,
@@ -34,8 +35,12 @@ impl<D: Dir> PartitionLog<D> {
             }
             batch.verify()?;
             let head = Head::parse(batch.bytes())?;
-            if head.base_offset < expected {
-                let damage = Damage::OffsetBack { expected, found: head.base_offset };
+            let damage = if head.base_offset < expected {
+                Some(Damage::OffsetBack { expected, found: head.base_offset })
+            } else {
+                unreadable_marker(batch)
+            };
+            if let Some(damage) = damage {
                 let at = length(records.len().saturating_sub(rest.len()));
                 let file = format!("records fetched for {}", self.visible.name);
                 return Err(LogError::from(Corruption { file, at, damage }).into());
@@ -81,4 +86,13 @@ impl<D: Dir> PartitionLog<D> {
         self.publish(head.len);
         Ok(())
     }
+}
+
+/// What is wrong with a control batch that could not be followed once it is written.
+fn unreadable_marker(batch: BatchRef<'_>) -> Option<Damage> {
+    if !batch.attributes().is_control() {
+        return None;
+    }
+    let error = read_control(batch).err()?;
+    Some(IdempotenceError::MalformedMarker { offset: batch.base_offset(), error }.into())
 }

@@ -256,7 +256,7 @@ impl<D: Dir> Inner<D> {
     }
 
     /// After a failed write nobody waits for a sync any more (invariant L9).
-    fn pass_on_poison(&self) {
+    pub(crate) fn pass_on_poison(&self) {
         if self.visible.poison.is_set() {
             let dir = self.visible.name.clone();
             self.sync.fail(self.visible.poison.first().unwrap_or(LogError::Poisoned { dir }));

@@ -492,6 +492,23 @@ fn a_follower_stops_before_a_batch_of_a_later_leader() {
 }
 
 #[test]
+fn a_follower_takes_no_control_batch_that_it_cannot_follow() {
+    let log = open(&MemDir::new(), &small()).0;
+    let mut control = Batch::of(1).build().to_vec();
+    // Transactional and control; the record is no marker.
+    control[22] |= 0x30;
+    let crc = hanbeon_records::crc32c(&control[21..]);
+    control[17..21].copy_from_slice(&crc.to_be_bytes());
+    stamp(&mut control, Offset::ZERO, LeaderEpoch::new(0));
+    let refused = log.append_as_follower(&control.into(), LeaderEpoch::new(0), NOW).unwrap_err();
+    assert!(refused.to_string().starts_with("records fetched for"), "{refused}");
+    assert_eq!(log.log_end_offset(), Offset::ZERO);
+    let mut good = Batch::of(1).build().to_vec();
+    stamp(&mut good, Offset::ZERO, LeaderEpoch::new(0));
+    log.append_as_follower(&good.into(), LeaderEpoch::new(0), NOW).unwrap();
+}
+
+#[test]
 fn segments_roll_by_the_age_of_their_records() {
     let config = config(|s| s.segment_ms = 60_000);
     let log = open(&MemDir::new(), &config).0;
