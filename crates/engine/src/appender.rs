@@ -21,8 +21,8 @@ use crate::{
 /// Sequences go from 0 to `i32::MAX`; then the next epoch begins at 0.
 const SEQUENCES: u64 = 1 << 31;
 /// Version of the value that keeps an id, and its length in bytes.
-const VALUE_VERSION: u16 = 1;
-const VALUE_LEN: usize = 10;
+const VALUE_VERSION: u16 = 2;
+const VALUE_LEN: usize = 18;
 
 /// Appends records to one partition, numbered from 0. One at a time has a name.
 ///
@@ -67,49 +67,65 @@ impl<E: Env> Engine<E> {
         if !self.0.shared.appenders.lock().insert(held.clone()) {
             return Err(ClientError::NameInUse { name: name.to_owned() });
         }
-        let appender =
-            |id| Appender { engine: self.clone(), handle, name: held.clone(), id, next: 0 };
-        let id = match self.kept_id(&held) {
-            Ok(id) => id,
+        let kept = match self.kept(&held, &handle) {
+            Ok(kept) => kept,
             Err(error) => {
                 self.0.shared.appenders.lock().remove(&held);
                 return Err(error);
             }
         };
-        let mut appender = appender(id);
-        appender.next = appender.place(name)?;
+        let mut appender =
+            Appender { engine: self.clone(), handle, name: held, id: kept.id, next: 0 };
+        appender.next = appender.place(name, kept.since)?;
         Ok(appender)
     }
 
-    /// The producer id kept under a name; taken and made durable when there is none.
-    fn kept_id(&self, held: &str) -> Result<ProducerId, ClientError> {
+    /// What is kept under a name; taken and made durable when there is nothing.
+    fn kept(&self, held: &str, handle: &PartitionHandle<E>) -> Result<Kept, ClientError> {
         let failed = |error: StoreError| ClientError::Storage { source: Arc::new(error) };
         let store = &*self.0.shared.store;
         let key = Key::new(&format!("hanbeon/appender/{held}"));
         if let Some(entry) = store.get(&key).map_err(failed)? {
             return decode(&entry.value).ok_or(StoreError::Poisoned).map_err(failed);
         }
+        let since = handle.log_end_offset()?;
         let ProducerIdentity { id, .. } = self.init_producer_id()?;
-        let txn = Txn::new().unchanged(&key, None).put(key, encode(id));
+        let kept = Kept { id, since };
+        let txn = Txn::new().unchanged(&key, None).put(key, encode(kept));
         match store.commit(&txn).map_err(failed)? {
-            TxnResult::Committed(_) => Ok(id),
+            TxnResult::Committed(_) => Ok(kept),
             TxnResult::Refused(_) => Err(failed(StoreError::Poisoned)),
             TxnResult::Unknown(error) => Err(failed(error)),
         }
     }
 }
 
-fn encode(id: ProducerId) -> Bytes {
+/// What is kept under the name of an appender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Kept {
+    id: ProducerId,
+    /// Where the log ended when the name was taken: nothing of it is further in front.
+    since: Offset,
+}
+
+fn encode(Kept { id, since }: Kept) -> Bytes {
     let mut value = Vec::with_capacity(VALUE_LEN);
     value.extend(VALUE_VERSION.to_be_bytes());
     value.extend(id.get().to_be_bytes());
+    value.extend(since.get().to_be_bytes());
     Bytes::from(value)
 }
 
-fn decode(value: &[u8]) -> Option<ProducerId> {
-    let (version, id) = value.split_first_chunk::<2>()?;
-    let id = <[u8; 8]>::try_from(id).ok()?;
-    (u16::from_be_bytes(*version) == VALUE_VERSION).then(|| ProducerId::new(i64::from_be_bytes(id)))
+fn decode(value: &[u8]) -> Option<Kept> {
+    let (version, rest) = value.split_first_chunk::<2>()?;
+    let (id, rest) = rest.split_first_chunk::<8>()?;
+    let since = match u16::from_be_bytes(*version) {
+        // Without the end of the log.
+        1 => rest.is_empty().then_some(Offset::ZERO)?,
+        VALUE_VERSION => Offset::new(i64::from_be_bytes(rest.try_into().ok()?)),
+        _ => return None,
+    };
+    Some(Kept { id: ProducerId::new(i64::from_be_bytes(*id)), since })
 }
 
 /// The number of the record with this epoch and sequence.
@@ -166,7 +182,7 @@ impl<E: Env> Appender<E> {
 
     /// How many records are in the log: from what the partition knows of the producer, or, when it has forgotten it, from its
     /// last batch that is still there.
-    fn place(&self, name: &str) -> Result<u64, ClientError> {
+    fn place(&self, name: &str, since: Offset) -> Result<u64, ClientError> {
         let producers = self.handle.describe_producers()?;
         let known = producers.iter().find(|view| view.producer_id == self.id);
         if let Some((view, last)) = known.and_then(|view| Some((view, view.last_sequence?))) {
@@ -174,7 +190,7 @@ impl<E: Env> Appender<E> {
         }
         match self.last_in_log()? {
             Some(last) => Ok(last.saturating_add(1)),
-            None if self.handle.log_start_offset()? == Offset::ZERO => Ok(0),
+            None if self.handle.log_start_offset()? <= since => Ok(0),
             None => Err(ClientError::Forgotten {
                 name: name.to_owned(),
                 topic: self.handle.topic().to_string(),
@@ -241,10 +257,13 @@ mod tests {
 
     #[test]
     fn a_kept_id_reads_back_and_a_later_version_does_not() {
-        let id = ProducerId::new(4711);
-        assert_eq!(decode(&encode(id)), Some(id));
-        let mut later = encode(id).to_vec();
-        later[1] = 2;
-        assert_eq!(decode(&later), None);
+        let kept = Kept { id: ProducerId::new(4711), since: Offset::new(12) };
+        let mut bytes = encode(kept).to_vec();
+        assert_eq!(decode(&bytes), Some(kept));
+        bytes[1] = 3;
+        assert_eq!(decode(&bytes), None);
+        bytes[1] = 1;
+        assert_eq!(decode(&bytes), None, "too long");
+        assert_eq!(decode(&bytes[..10]), Some(Kept { since: Offset::ZERO, ..kept }));
     }
 }

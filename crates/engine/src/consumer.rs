@@ -194,6 +194,10 @@ impl<E: Env> Consumer<E> {
             if !received.is_empty() || left.is_zero() {
                 return Ok(received);
             }
+            if self.assigned.is_empty() {
+                block_on_until(std::future::pending::<()>(), self.engine.env(), deadline);
+                return Ok(received);
+            }
             let data = self.data()?;
             block_on_until(data, self.engine.env(), deadline);
         }

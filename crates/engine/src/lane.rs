@@ -158,11 +158,18 @@ impl<E: Env> Lane<E> {
         (Delivery { lane: Arc::clone(self), shipment, index, timestamp }, batch)
     }
 
-    /// Writes the open batch, and returns all that wait for an answer.
+    /// Writes the open batch, and returns all that wait for an answer. They stay in flight: whoever else flushes waits for them too.
     pub(crate) fn ship(&self) -> VecDeque<Arc<Shipment<E>>> {
         let mut state = self.state.lock();
         self.write(&mut state);
-        std::mem::take(&mut state.in_flight)
+        state.in_flight.clone()
+    }
+
+    /// Forgets what is answered, and tells what became of the first batch that was not taken since this was last asked.
+    pub(crate) fn settled(&self) -> Option<ClientError> {
+        let mut state = self.state.lock();
+        state.in_flight.retain(|shipment| !shipment.is_done());
+        state.failed.take()
     }
 
     /// Writes the open batch, if there is one.
@@ -172,7 +179,7 @@ impl<E: Env> Lane<E> {
         };
         while state.in_flight.len() >= IN_FLIGHT_MAX {
             if let Some(oldest) = state.in_flight.pop_front() {
-                // Its outcome is its deliveries' to tell; here it only must not be overtaken by too many.
+                // It must not be overtaken by too many. A failure is kept for who flushes.
                 let answer = self.wait_for(std::future::poll_fn(|cx| oldest.poll(cx)));
                 state.failed = state.failed.take().or_else(|| answer.err());
             }
@@ -363,6 +370,11 @@ impl<E: Env> Shipment<E> {
         let before = std::mem::replace(&mut *self.stage.lock(), stage.into());
         drop(before);
         Arc::clone(&self.waiting).wake();
+    }
+
+    /// Whether it is answered. One that somebody polls right now is not: that may be a sync under way, which nobody waits for here.
+    fn is_done(&self) -> bool {
+        self.stage.try_lock().is_some_and(|stage| matches!(*stage, Stage::Done(_)))
     }
 
     /// Ready when the batch does not wait for the coordinator's word.

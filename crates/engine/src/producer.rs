@@ -11,6 +11,7 @@ use hanbeon_records::TopicId;
 
 use crate::{
     ClientError, Delivery, Engine, Env, ProducerSettings, Record, System, Topic,
+    ground::Helpers,
     lane::{Batch, Lane, Voice},
     partitioner::Partitioner,
     produce::block_on,
@@ -71,7 +72,7 @@ impl<E: Env> Producer<E> {
     /// Writes what has gathered and blocks until all of it is acknowledged.
     ///
     /// # Errors
-    /// The first batch that was not taken; every [`Delivery`] knows about its own.
+    /// The first batch that was not taken since the last flush; every [`Delivery`] knows about its own.
     pub fn flush(&self) -> Result<(), ClientError> {
         let lanes: Vec<Arc<Lane<E>>> = self.0.lanes.lock().values().cloned().collect();
         // All are written before the first is waited for, so that syncs overlap.
@@ -82,7 +83,8 @@ impl<E: Env> Producer<E> {
                 failed = failed.or(Some(error));
             }
         }
-        failed.map_or(Ok(()), Err)
+        let earlier = lanes.iter().filter_map(|lane| lane.settled());
+        earlier.reduce(|first, _| first).or(failed).map_or(Ok(()), Err)
     }
 }
 
@@ -103,7 +105,13 @@ impl<E: Env> Inner<E> {
 impl<E: Env> Drop for Inner<E> {
     fn drop(&mut self) {
         for lane in self.lanes.lock().values() {
-            drop(lane.ship());
+            let shipments = lane.ship();
+            if self.engine.shared().ground.helpers == Helpers::None {
+                // Nobody else would sync what the topic wants synced, and readers would wait for it.
+                for shipment in shipments {
+                    drop(block_on(std::future::poll_fn(|cx| shipment.poll(cx))));
+                }
+            }
         }
     }
 }
@@ -117,5 +125,29 @@ impl<E: Env> Clone for Producer<E> {
 impl<E: Env> fmt::Debug for Producer<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Producer").field("settings", &self.0.settings).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hanbeon_log::MemDir;
+    use hanbeon_records::Millis;
+
+    use super::*;
+    use crate::{Manual, Options};
+
+    #[test]
+    fn whoever_flushes_second_waits_for_what_the_first_has_written() {
+        let env = Manual::<MemDir>::new(Millis::new(1_700_000_000_000), 7);
+        let engine = Engine::open_in(env, MemDir::new(), Options::embedded()).unwrap();
+        let topic = engine.ensure_topic("t", 1).unwrap();
+        let producer = engine.producer();
+        drop(producer.send(Record::new("t", "x")).unwrap());
+        let lane = producer.0.lane(&topic, 0).unwrap();
+        // The first flush has got as far as this: nothing is synced yet.
+        let first = lane.ship();
+        assert_eq!((first.len(), lane.ship().len()), (1, 1));
+        producer.flush().unwrap();
+        assert_eq!(lane.ship().len(), 0, "answered and forgotten");
     }
 }

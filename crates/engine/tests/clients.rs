@@ -6,16 +6,20 @@ mod support;
 use std::{
     future::Future,
     pin::pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll, Wake, Waker},
     thread::{self, Thread},
     time::Duration,
 };
 
 use hanbeon::{
-    Acks, ClientError, ConsumerSettings, Engine, Mode, NewTopic, Options, ProducerSettings, Record,
-    Reset,
+    Acks, ClientError, ConsumerSettings, Engine, Env, Mode, NewTopic, Options, ProducerSettings,
+    Record, Reset, System,
 };
+use hanbeon_log::MemDir;
 use hanbeon_records::{Millis, Offset};
 
 struct Unpark(Thread);
@@ -210,6 +214,69 @@ fn a_refused_batch_does_not_stop_the_next() {
     ));
 }
 
+/// Whoever drops its deliveries hears of them here, however many batches came behind.
+#[test]
+fn a_flush_tells_of_every_batch_since_the_last() {
+    let (_home, engine) = open(Options::embedded());
+    let topic = NewTopic::new("t", 1).config("max.message.bytes", "200");
+    engine.create_topic(&topic, Mode::Apply).unwrap();
+    // A batch for each record.
+    let settings = ProducerSettings::new().set("batch.size", "1").unwrap();
+    let producer = engine.producer_with(settings);
+    for behind in [0, 3, 7] {
+        drop(producer.send(Record::new("t", vec![0; 500])).unwrap());
+        for _ in 0..behind {
+            drop(producer.send(Record::new("t", "x")).unwrap());
+        }
+        assert!(producer.flush().is_err(), "{behind} behind it");
+        producer.flush().unwrap();
+    }
+}
+
+#[test]
+fn a_dropped_producer_leaves_nothing_that_readers_wait_for() {
+    let (_home, engine) = open(Options::embedded());
+    engine.ensure_topic("t", 1).unwrap();
+    let producer = engine.producer();
+    drop(producer.send(Record::new("t", "x")).unwrap());
+    drop(producer);
+    let mut consumer = engine.consumer();
+    consumer.assign_all("t").unwrap();
+    assert_eq!(consumer.poll().unwrap().len(), 1);
+}
+
+/// The system's clocks, and how often one was asked.
+#[derive(Clone, Debug, Default)]
+struct Counting(System, Arc<AtomicU64>);
+
+impl Env for Counting {
+    type Dir = MemDir;
+
+    fn now(&self) -> Millis {
+        self.0.now()
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        self.0.monotonic()
+    }
+
+    fn random(&self) -> u64 {
+        self.0.random()
+    }
+}
+
+#[test]
+fn a_consumer_of_nothing_does_not_spin() {
+    let env = Counting::default();
+    let engine = Engine::open_in(env.clone(), MemDir::new(), Options::embedded()).unwrap();
+    let mut consumer = engine.consumer();
+    let before = env.1.load(Ordering::Relaxed);
+    assert!(consumer.poll_timeout(Duration::from_millis(100)).unwrap().is_empty());
+    let asked = env.1.load(Ordering::Relaxed) - before;
+    assert!(asked < 20, "looked at the clock {asked} times");
+}
+
 #[test]
 fn an_appender_goes_on_where_it_stopped_whatever_stopped_it() {
     let home = tempfile::tempdir().unwrap();
@@ -226,6 +293,29 @@ fn an_appender_goes_on_where_it_stopped_whatever_stopped_it() {
             assert_eq!(u64::try_from(offset.get()).unwrap(), number);
         }
     }
+}
+
+#[test]
+fn a_new_appender_begins_on_a_partition_whose_first_records_are_gone() {
+    let home = tempfile::tempdir().unwrap();
+    let engine = Engine::open(home.path()).unwrap();
+    engine.ensure_topic("t", 1).unwrap();
+    let mut old = engine.appender("t", 0, "old").unwrap();
+    for _ in 0..4 {
+        old.append(None, b"x").unwrap();
+    }
+    let delete = |before| {
+        engine.partition("t", 0).unwrap().delete_records(Some(Offset::new(before))).unwrap();
+    };
+    delete(2);
+    // A name that was taken, and nothing came of it.
+    drop(engine.appender("t", 0, "new").unwrap());
+    let mut new = engine.appender("t", 0, "new").unwrap();
+    assert_eq!(new.next(), 0);
+    new.append(None, b"y").unwrap();
+    delete(5);
+    drop(new);
+    assert_eq!(engine.appender("t", 0, "new").unwrap().next(), 1, "the partition knows it");
 }
 
 #[test]
