@@ -52,7 +52,8 @@ impl Options {
     }
 
     /// How many threads the engine starts for syncs, checkpoints and recovery in the background. They are named
-    /// `hanbeon-helper-N` and joined when the engine shuts down. Without any, the calling threads do it.
+    /// `hanbeon-helper-N` and joined when the engine shuts down. Without any, a caller leads the syncs it waits for; checkpoints,
+    /// recovery in the background, `flush.ms` and all timeouts wait for [`crate::Engine::maintain`].
     pub const fn helpers(mut self, count: usize) -> Self {
         self.helpers = count;
         self

@@ -56,7 +56,7 @@ pub enum Admission {
 pub struct Duplicate {
     /// Offset of its first record.
     pub base_offset: Offset,
-    /// Offset of its last record. With `acks=all` the answer waits until this one is replicated (pitfall D13).
+    /// Offset of its last record. With `acks=all` the answer waits until this one is replicated.
     pub last_offset: Offset,
     /// The time it was stored with; Kafka answers it as the log-append time.
     pub timestamp: Millis,

@@ -30,7 +30,7 @@ pub(crate) struct Producer {
     id: i64,
     /// Time in the last batch or marker: the client's clock under `CreateTime`.
     last_timestamp: i64,
-    /// When this node appended last, by its own clock (pitfall C15); -1 after a load without sidecar.
+    /// When this node appended last, by its own clock; -1 after a load without sidecar.
     appended_at: i64,
     coordinator_epoch: i32,
     epoch: i16,

@@ -303,7 +303,7 @@ impl ProducerStates {
     /// that; returns how many producers went.
     ///
     /// Silent by the later of two clocks: the time in their last batch and this node's time of appending it. By the
-    /// first alone a back-fill of old data loses its deduplication within minutes (pitfall C15). One pass over the table
+    /// first alone a back-fill of old data loses its deduplication within minutes. One pass over the table
     /// (KAFKA-16229).
     pub fn expire(&mut self, now: Millis) -> usize {
         let before = self.table.len();

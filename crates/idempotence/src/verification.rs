@@ -10,7 +10,7 @@ use crate::{MarkerProtocol, ProducerStates};
 /// Names one question to the coordinator, so that an answer to an older one is worth nothing.
 ///
 /// A verified answer may arrive after an abort marker ended the transaction it was asked for and a new one, which does
-/// not know this partition, began. The guard is gone by then and the late batch is refused (pitfall E1).
+/// not know this partition, began. The guard is gone by then and the late batch is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct VerificationGuard(NonZeroU64);
 

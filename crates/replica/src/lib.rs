@@ -30,7 +30,7 @@
 //! # Ok::<(), hanbeon_replica::ReplicaError>(())
 //! ```
 //!
-//! Guards R3, R6 and R8 of the project's invariants: the high watermark is monotone in a leader epoch and never above
+//! Guards R3, R6 and R8 of `docs/protocols/replication.md`: the high watermark is monotone in a leader epoch and never above
 //! the log end of an in-sync replica, `acks=all` is refused before the append when too few replicas are in sync, and a new
 //! leader answers no "latest offset" before its high watermark is proven. Rules: KIP-101, 320, 497, 841, 903, 966.
 #![no_std]

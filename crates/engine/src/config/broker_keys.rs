@@ -1,4 +1,4 @@
-//! The settings of a broker that this family of crates acts on, or takes so that a Kafka configuration can be used as it is
+//! The settings of a broker that this family of crates acts on, or takes so that a Kafka configuration can be used with little change
 //! (`kafka.server.KafkaConfig` and the classes it gathers, Kafka 4.3).
 
 use super::registry::{
@@ -39,9 +39,9 @@ pub(super) const KEYS: &[ConfigKey] = &[
     key("compression.zstd.level", (Int, Some("3")), Range(-131_072, 22), ClusterWide, "How hard Zstandard tries where a topic does not say: -131072 to 22."),
     key("connections.max.idle.ms", (Long, Some("600000")), Range(-1, i64::MAX), ReadOnly, "Milliseconds without a request after which a connection is closed."),
     key("controlled.shutdown.enable", (Boolean, Some("true")), Any, ReadOnly, "Whether a broker hands its partitions over before it stops."),
-    key("controller.listener.names", (List, None), Any, ReadOnly, "Listeners of Kafka's controllers; taken so that a Kafka configuration can be used as it is, and ignored."),
-    key("controller.quorum.bootstrap.servers", (List, Some("")), Any, ReadOnly, "Kafka's controllers; taken so that a Kafka configuration can be used as it is, and ignored."),
-    key("controller.quorum.voters", (List, Some("")), Any, ReadOnly, "Kafka's controllers; taken so that a Kafka configuration can be used as it is, and ignored."),
+    key("controller.listener.names", (List, None), Any, ReadOnly, "Listeners of Kafka's controllers; taken so that a Kafka configuration can be used with little change, and ignored."),
+    key("controller.quorum.bootstrap.servers", (List, Some("")), Any, ReadOnly, "Kafka's controllers; taken so that a Kafka configuration can be used with little change, and ignored."),
+    key("controller.quorum.voters", (List, Some("")), Any, ReadOnly, "Kafka's controllers; taken so that a Kafka configuration can be used with little change, and ignored."),
     key("default.replication.factor", (Int, Some("1")), Range(1, 32767), ReadOnly, "Replicas of a topic whose creator does not say how many."),
     key("delete.topic.enable", (Boolean, Some("true")), Any, ReadOnly, "Whether topics can be deleted."),
     key("fetch.max.bytes", (Int, Some("57671680")), Range(1024, INT_MAX), ReadOnly, "Largest answer to a fetch in bytes; a single larger batch is still sent."),
@@ -110,7 +110,7 @@ pub(super) const KEYS: &[ConfigKey] = &[
     key("max.connections.per.ip", (Int, Some("2147483647")), Range(0, INT_MAX), ClusterWide, "Connections open at once from one address."),
     key("max.incremental.fetch.session.cache.slots", (Int, Some("1000")), Range(0, INT_MAX), ReadOnly, "Fetch sessions remembered."),
     key("message.max.bytes", (Int, Some("1048588")), Range(0, INT_MAX), ClusterWide, "max.message.bytes of topics that do not say."),
-    key("metadata.log.dir", (String, None), Any, ReadOnly, "Where Kafka's controller keeps its log; taken so that a Kafka configuration can be used as it is, and ignored."),
+    key("metadata.log.dir", (String, None), Any, ReadOnly, "Where Kafka's controller keeps its log; taken so that a Kafka configuration can be used with little change, and ignored."),
     key("min.insync.replicas", (Int, Some("1")), Range(1, INT_MAX), ClusterWide, "min.insync.replicas of topics that do not say."),
     key("node.id", (Int, None), Range(0, INT_MAX), ReadOnly, "Number of this node."),
     key("num.io.threads", (Int, Some("8")), Range(1, INT_MAX), ClusterWide, "Threads that serve requests in Kafka; here requests are served where they are read."),
@@ -127,7 +127,7 @@ pub(super) const KEYS: &[ConfigKey] = &[
     key("offsets.topic.num.partitions", (Int, Some("50")), Range(1, INT_MAX), ReadOnly, "Partitions of __consumer_offsets."),
     key("offsets.topic.replication.factor", (Short, Some("3")), Range(1, 32767), ReadOnly, "Replicas of __consumer_offsets; as many as there are brokers where that is fewer."),
     key("offsets.topic.segment.bytes", (Int, Some("104857600")), Range(1, INT_MAX), ReadOnly, "segment.bytes of __consumer_offsets."),
-    key("process.roles", (List, None), OneOf(&["broker", "controller"]), ReadOnly, "Kafka's roles of a node; taken so that a Kafka configuration can be used as it is."),
+    key("process.roles", (List, None), OneOf(&["broker", "controller"]), ReadOnly, "Kafka's roles of a node; taken so that a Kafka configuration can be used with little change."),
     key("producer.id.expiration.check.interval.ms", (Int, Some("600000")), Range(1, INT_MAX), ReadOnly, "Milliseconds between looks for producers to forget."),
     key("producer.id.expiration.ms", (Int, Some("86400000")), Range(1, INT_MAX), ClusterWide, "Milliseconds without a write after which a partition forgets a producer."),
     key("queued.max.requests", (Int, Some("500")), Range(1, INT_MAX), ReadOnly, "Requests that wait before connections are no longer read."),
