@@ -41,6 +41,9 @@ pub struct FsFile {
     len: AtomicU64,
     mode: ReadMode,
     mapped: Mutex<Mapped>,
+    /// What the first sync that failed was. One sync at a time: the system tells a handle of a failed write-back once, and whoever asks
+    /// beside or after that call would take pages for durable that are not.
+    failed_sync: Mutex<Option<io::ErrorKind>>,
 }
 
 /// The lock file of a data directory, held until dropped.
@@ -128,7 +131,8 @@ impl Dir for FsDir {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
         let len = AtomicU64::new(metadata.len());
-        Ok(FsFile { file, len, mode: self.mode, mapped: Mutex::new(Mapped::default()) })
+        let mapped = Mutex::new(Mapped::default());
+        Ok(FsFile { file, len, mode: self.mode, mapped, failed_sync: Mutex::new(None) })
     }
 
     fn rename(&self, from: &FileName, to: &FileName) -> io::Result<()> {
@@ -336,7 +340,14 @@ impl LogFile for FsFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.file.sync_data()
+        let mut failed = self.failed_sync.lock();
+        if let Some(kind) = *failed {
+            return Err(io::Error::new(kind, "a sync of this file failed before"));
+        }
+        let synced = self.file.sync_data();
+        *failed = synced.as_ref().err().map(io::Error::kind);
+        drop(failed);
+        synced
     }
 }
 
