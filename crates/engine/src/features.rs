@@ -3,7 +3,7 @@
 //! The levels lie in one row of the metadata with a number that rises with each change. Clients read both from `ApiVersions` and take
 //! the levels with the highest number they have seen, so it must never fall.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hanbeon_log::Dir;
 use hanbeon_meta::{FeaturesRow, Image as Rows, MetadataStore, changes};
@@ -192,10 +192,11 @@ impl<E: Env> Engine<E> {
         updates: &[FeatureUpdate<'_>],
         mode: Mode,
     ) -> Result<Features, FeatureError> {
+        let wishes = last_wishes(updates);
         let mut admin = self.admin()?;
         let before = Features::of(admin.rows.features().map(|stored| &stored.row));
         let mut levels = levels_of(&admin.rows);
-        for update in last_wishes(updates) {
+        for update in wishes {
             let feature = granted(before, update)?;
             if update.level == 0 {
                 levels.remove(feature.name());
@@ -223,13 +224,12 @@ impl<E: Env> Engine<E> {
 }
 
 /// In the order of the request, of several for one feature the last.
-fn last_wishes<'a>(
-    updates: &'a [FeatureUpdate<'a>],
-) -> impl Iterator<Item = &'a FeatureUpdate<'a>> {
-    updates.iter().enumerate().filter_map(|(at, update)| {
-        let later = updates.iter().skip(at.saturating_add(1));
-        later.map(|other| other.feature).all(|name| name != update.feature).then_some(update)
-    })
+fn last_wishes<'a>(updates: &'a [FeatureUpdate<'a>]) -> Vec<&'a FeatureUpdate<'a>> {
+    let mut named = BTreeSet::new();
+    let last = |update: &&'a FeatureUpdate<'a>| named.insert(update.feature);
+    let mut wishes: Vec<_> = updates.iter().rev().filter(last).collect();
+    wishes.reverse();
+    wishes
 }
 
 fn granted(before: Features, update: &FeatureUpdate<'_>) -> Result<Feature, FeatureError> {

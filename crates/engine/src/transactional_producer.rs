@@ -362,7 +362,8 @@ impl<E: Env> TransactionalProducer<E> {
             return error;
         }
         let (id, producer) = (self.id.clone(), self.pair);
-        match self.transactions.verify(&Verify { id, producer, partitions: Vec::new() }) {
+        let request = Verify { id, producer, partitions: Vec::new() };
+        match self.transactions.verify_now(&request).and_then(|decided| decided.reply) {
             Err(told @ TransactionError::Refused(TxnError::Fenced { .. }))
             | Err(told @ TransactionError::Refused(TxnError::OtherProducer { .. })) => told.into(),
             Ok(_) | Err(_) => error,

@@ -1,6 +1,6 @@
 //! Looking without touching: `DescribeTransactions`, `ListTransactions`, metrics.
 
-use alloc::{collections::BTreeSet, vec::Vec};
+use alloc::collections::BTreeSet;
 
 use hanbeon_records::{Millis, ProducerEpoch, ProducerId, TopicPartition};
 
@@ -59,9 +59,9 @@ impl<'a> TxnView<'a> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ListFilter {
     /// Only these producer ids.
-    pub producer_ids: Vec<ProducerId>,
+    pub producer_ids: BTreeSet<ProducerId>,
     /// Only these states; names that are none ([`State::from_name`]) are answered apart.
-    pub states: Vec<State>,
+    pub states: BTreeSet<State>,
     /// Only transactions that are open for longer, milliseconds; negative for all. Ids without transaction have no
     /// beginning and pass, as in Kafka.
     pub open_for_ms: Option<i64>,

@@ -1,6 +1,9 @@
 //! `DescribeTransactions` and `ListTransactions` (KIP-664).
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use hanbeon::{
     DescribedTxn, Env,
@@ -25,7 +28,9 @@ const PATTERN_BYTES_MAX: usize = 1 << 20;
 pub(super) async fn describe<E: Env>(node: &Arc<Node<E>>, request: &Request) -> Answered {
     let asked: describe::Request = request.decode()?;
     let mut response = describe::Response::default();
-    for id in &asked.transactional_ids {
+    // Each once, where it stands first: an id of three bytes may have thousands of partitions.
+    let mut seen = BTreeSet::new();
+    for id in asked.transactional_ids.iter().filter(|id| seen.insert(id.as_str())) {
         let mut state =
             describe::TransactionState { transactional_id: id.clone(), ..Default::default() };
         match described(node, id.as_str()).await {
@@ -68,13 +73,13 @@ pub(super) async fn list<E: Env>(node: &Arc<Node<E>>, request: &Request) -> Answ
     let mut response = list::Response::default();
     let mut filter = ListFilter {
         producer_ids: asked.producer_id_filters.iter().copied().map(ProducerId::new).collect(),
-        states: Vec::new(),
+        states: BTreeSet::new(),
         open_for_ms: (asked.duration_filter >= 0 && request.reply_to.version >= 1)
             .then_some(asked.duration_filter),
     };
     for name in &asked.state_filters {
         match State::from_name(name.as_str()) {
-            Some(state) => filter.states.push(state),
+            Some(state) => drop(filter.states.insert(state)),
             None => response.unknown_state_filters.push(name.clone()),
         }
     }

@@ -123,7 +123,7 @@ async fn carry_out<E: Env>(
     let refused = |error| told(&error, txn::Api::AddPartitionsToTxn, request);
     let transactions = node.engine.transactions();
     if asked.verify_only {
-        let standings = transactions.verify(&Verify { id, producer, partitions });
+        let standings = transactions.verify(Verify { id, producer, partitions }).await;
         return Ok(standings.map_err(refused)?.into_iter().map(Membership::code).collect());
     }
     let protocol = Protocol::of_add_partitions(request.reply_to.version);

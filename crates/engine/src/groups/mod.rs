@@ -281,7 +281,7 @@ impl<E: Env> Groups<E> {
                 transactions.add_partitions(request).await
             }
             Enrol::Verify => {
-                let standings = transactions.verify(&Verify { id, producer, partitions })?;
+                let standings = transactions.verify(Verify { id, producer, partitions }).await?;
                 if standings.contains(&Membership::Absent) {
                     let topic = topic.to_string();
                     return Err(TransactionError::NotEnrolled { topic, partition: number });

@@ -158,10 +158,11 @@ impl<E: Env> Transactions<E> {
         match enrol {
             Enrol::Verify => {
                 let request = Verify { id, producer, partitions };
-                let standings = self.verify(&request)?;
+                let Decided { reply, gate } = self.verify_now(&request)?;
+                let standings = reply?;
                 let absent = request.partitions.into_iter().zip(standings);
                 let absent = absent.filter(|(_, standing)| *standing == Membership::Absent);
-                Ok((absent.map(|(partition, _)| partition).collect(), None))
+                Ok((absent.map(|(partition, _)| partition).collect(), gate))
             }
             Enrol::Add => {
                 let shard = self.shard(id.as_str())?;

@@ -153,14 +153,35 @@ impl<E: Env> Transactions<E> {
         }
     }
 
-    /// For each partition, in order, whether it is part of the open transaction; writes nothing.
+    /// For each partition, in order, whether it is part of the open transaction; writes nothing. Resolves when what it says is as durable
+    /// as the transaction has to be.
     ///
     /// # Errors
     /// See [`TransactionError`].
-    pub fn verify(&self, request: &Verify) -> Result<Vec<Membership>, TransactionError> {
+    pub fn verify(
+        &self,
+        request: Verify,
+    ) -> impl Future<Output = Result<Vec<Membership>, TransactionError>> + Send + use<E> {
+        let this = self.clone();
+        async move {
+            let shard = this.shard(request.id.as_str())?;
+            let Decided { reply, gate } = this.verify_now(&request)?;
+            pass(&*shard.log, gate).await?;
+            reply
+        }
+    }
+
+    /// The same, with what must be durable before anybody acts on it.
+    pub(crate) fn verify_now(
+        &self,
+        request: &Verify,
+    ) -> Result<Decided<Vec<Membership>>, TransactionError> {
         let shard = self.shard(request.id.as_str())?;
         let loaded = shard.loaded(|| self.0.shared().txn_settings())?;
-        Ok(loaded.coordinator.verify(request)?)
+        let reply = loaded.coordinator.verify(request).map_err(TransactionError::from);
+        let gate = loaded.gate(&*shard.log, &request.id);
+        drop(loaded);
+        Ok(Decided { reply, gate })
     }
 
     /// Decides the open transaction. When this resolves well the decision is as durable as the strictest topic in it and its markers
@@ -359,10 +380,12 @@ impl<E: Env> Shared<E> {
             })?;
         }
         self.decide(shard, &request.id, |loaded, now| {
-            if strict {
+            let decision = loaded.coordinator.add_partitions(now, request);
+            // Only who is let in: nothing else would take the id out again.
+            if strict && decision.reply.is_ok() {
                 loaded.be_strict(&request.id);
             }
-            loaded.coordinator.add_partitions(now, request)
+            decision
         })
     }
 
@@ -408,5 +431,53 @@ pub(crate) fn settings(broker: &Settings, features: Features) -> hanbeon_txn::Se
         two_phase_commit,
         server_protocol: if level >= 2 { Protocol::V2 } else { Protocol::V1 },
         value_version: if level >= 1 { ValueVersion::V1 } else { ValueVersion::V0 },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hanbeon_log::CrashDir;
+    use hanbeon_records::{Millis, TopicName};
+
+    use super::*;
+    use crate::{Manual, Mode, NewTopic, Options};
+
+    /// A topic whose decisions are synced, and a coordinator whose log is not.
+    fn synced() -> (Engine<Manual<CrashDir>>, AddPartitions, Arc<TxnShard>) {
+        let env = Manual::new(Millis::new(1_700_000_000_000), 7);
+        let engine = Engine::open_in(env, CrashDir::new(), Options::broker()).unwrap();
+        let topic = NewTopic::new("t", 1).config("flush.messages", "1");
+        engine.create_topic(&topic, Mode::Apply).unwrap();
+        let id = TransactionalId::new("tx").unwrap();
+        let transactions = engine.transactions();
+        let init = InitProducerId::new(id.clone(), 60_000);
+        let producer = crate::produce::block_on(transactions.init_producer_id(init)).unwrap();
+        let partitions = vec![TopicPartition { topic: TopicName::new("t").unwrap(), partition: 0 }];
+        let shard = transactions.shard("tx").unwrap();
+        (engine, AddPartitions { id, producer, partitions, protocol: Protocol::V1 }, shard)
+    }
+
+    #[test]
+    fn t1_an_enrolment_is_confirmed_when_it_is_as_durable_as_it_has_to_be() {
+        let (engine, add, shard) = synced();
+        let gate = engine.shared().add_partitions(&shard, &add).unwrap().gate;
+        assert!(gate.is_some(), "nobody has synced it yet");
+        let AddPartitions { id, producer, partitions, .. } = add;
+        let verify = Verify { id, producer, partitions };
+        let transactions = engine.transactions();
+        let verified = transactions.verify_now(&verify).unwrap();
+        assert_eq!((verified.reply.unwrap(), verified.gate), (vec![Membership::Enrolled], gate));
+        crate::produce::block_on(transactions.verify(verify.clone())).unwrap();
+        assert_eq!(transactions.verify_now(&verify).unwrap().gate, None);
+    }
+
+    #[test]
+    fn who_is_refused_leaves_nothing_behind() {
+        let (engine, add, shard) = synced();
+        let strange = AddPartitions { id: TransactionalId::new("another").unwrap(), ..add };
+        let refused = engine.shared().add_partitions(&shard, &strange).unwrap();
+        assert!(refused.reply.is_err());
+        let loaded = shard.loaded(|| engine.shared().txn_settings()).unwrap();
+        assert!(!loaded.is_strict(&strange.id));
     }
 }

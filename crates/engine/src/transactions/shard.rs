@@ -130,7 +130,7 @@ impl TxnShard {
         }
         // Which topics were strict is not in the log: a sync too many is better than one too few.
         let open = ListFilter {
-            states: vec![State::Ongoing, State::PrepareCommit, State::PrepareAbort],
+            states: [State::Ongoing, State::PrepareCommit, State::PrepareAbort].into(),
             ..ListFilter::default()
         };
         let strict = coordinator.list(Millis::NONE, &open).map(|txn| txn.id.clone()).collect();

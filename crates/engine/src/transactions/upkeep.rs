@@ -112,9 +112,6 @@ impl<E: Env> Shared<E> {
             ),
             Err(_) => return,
         };
-        for id in owed {
-            let _whoever_did_it = self.wait_for(self.finish_if_free(shard, &id));
-        }
         for id in late {
             let ended = self.wait_for(async {
                 let decided = self.decide(shard, &id, |loaded, now| {
@@ -132,6 +129,10 @@ impl<E: Env> Shared<E> {
                 }
                 None => return,
             }
+        }
+        // Last: a partition that does not open may take its time to say so.
+        for id in owed {
+            let _whoever_did_it = self.wait_for(self.finish_if_free(shard, &id));
         }
     }
 
