@@ -191,7 +191,9 @@ fn claim(txn: &Txn, got: Producer) -> Claim {
         return Claim::Current;
     }
     let complete = matches!(txn.state, State::CompleteCommit | State::CompleteAbort);
-    let before = got.id == current.id && got.next_epoch() == current.epoch;
+    // A fence may have left 32767 behind, which no client is given: that one asks InitProducerId for another id.
+    let given = current.epoch <= Producer::EPOCH_MAX;
+    let before = given && got.id == current.id && got.next_epoch() == current.epoch;
     let before_rotation = got.id == txn.previous_id
         && got.id != current.id
         && got.epoch == Producer::EPOCH_MAX

@@ -110,8 +110,9 @@ proptest! {
         let mut world = given::world(fresh, "x", given::value(state, (7, epoch)));
         let mut client = (7, epoch);
         for event in events {
-            let before = world.current("x");
+            let (before, had) = (world.current("x"), client);
             happen(&mut world, &mut client, event);
+            prop_assert!(client == had || client.1 <= 32_766, "{event:?} gives a client {client:?}");
             let after = world.current("x");
             // An empty abort is decided and complete at once: two records, one of which may rotate.
             let twice = matches!(event, Event::End(Outcome::Abort, Protocol::V2));

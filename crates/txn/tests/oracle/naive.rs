@@ -338,7 +338,8 @@ impl Naive {
         if pid != it.pid && !(overflow && it.state >= 4) {
             return Answer::Code(49);
         }
-        let retry = overflow || i32::from(epoch) + 1 == i32::from(it.epoch);
+        // No client is given 32767.
+        let retry = overflow || (it.epoch < 32_767 && i32::from(epoch) + 1 == i32::from(it.epoch));
         let current = (pid, epoch) == (it.pid, it.epoch);
         // Rows: Empty, Ongoing, -, -, CompleteCommit, CompleteAbort; what a retry and what the current epoch gets.
         let table: [[&str; 4]; 6] = [
