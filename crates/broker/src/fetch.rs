@@ -320,8 +320,12 @@ fn tell<'a>(wanted: &'a Wanted, read: &Read) -> (&'a Wanted, Option<Told>, News)
                 last_stable_offset: fetched.last_stable_offset,
                 log_start_offset: fetched.log_start_offset,
             };
-            let quiet = fetched.records.is_empty() && fetched.diverging.is_none();
-            (wanted, Some(told), if quiet { News::IfChanged } else { News::Always })
+            let news = match (fetched.records.is_empty(), fetched.diverging) {
+                (false, _) => News::Records,
+                (true, Some(_)) => News::Always,
+                (true, None) => News::IfChanged,
+            };
+            (wanted, Some(told), news)
         }
     }
 }

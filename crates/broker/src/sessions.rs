@@ -80,8 +80,12 @@ struct Inner {
 struct Session {
     next_epoch: i32,
     used: u64,
-    partitions: Vec<Slot>,
-    places: BTreeMap<(TopicKey, i32), usize>,
+    /// In the order in which they are read: a partition that gave records goes behind all others, as in Kafka. Whoever comes first may
+    /// fill the answer, and alone gives a batch above its limit.
+    partitions: BTreeMap<u64, Slot>,
+    /// Where each stands in that order.
+    places: BTreeMap<(TopicKey, i32), u64>,
+    next_place: u64,
 }
 
 #[derive(Debug)]
@@ -123,7 +127,8 @@ impl Sessions {
         }
     }
 
-    /// Notes what was answered about partitions of a session, and says which of them have something new. Records and errors are always new.
+    /// Notes what was answered about partitions of a session, and says which of them have something new. Records and errors are always
+    /// new. Those with records are read last next time.
     pub(crate) fn note(&self, id: i32, answers: &[(&Wanted, Option<Told>, News)]) -> Vec<bool> {
         self.inner.lock().note(id, answers)
     }
@@ -149,7 +154,9 @@ impl Sessions {
 /// Whether an answer holds something that must be told whatever was told before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum News {
-    /// Records, an error, or a point of divergence.
+    /// Records.
+    Records,
+    /// An error, or a point of divergence.
     Always,
     /// Only the ends of the log.
     IfChanged,
@@ -182,8 +189,9 @@ impl Inner {
         let mut session = Session {
             next_epoch: 1,
             used: self.uses,
-            partitions: Vec::new(),
+            partitions: BTreeMap::new(),
             places: BTreeMap::new(),
+            next_place: 0,
         };
         for one in wanted {
             session.set(one.clone());
@@ -227,14 +235,14 @@ impl Inner {
                 session.set(change);
             }
         }
-        Ok(session.partitions.iter().map(|slot| slot.wanted.clone()).collect())
+        Ok(session.partitions.values().map(|slot| slot.wanted.clone()).collect())
     }
 }
 
 impl Session {
     /// A session goes by names or by ids; a client that changes its version in between has to open a new one.
     fn speaks_like(&self, change: &Wanted) -> bool {
-        match self.partitions.first() {
+        match self.partitions.values().next() {
             None => true,
             Some(slot) => matches!(
                 (&slot.wanted.topic, &change.topic),
@@ -245,31 +253,43 @@ impl Session {
 
     fn set(&mut self, wanted: Wanted) {
         let key = (wanted.topic.clone(), wanted.partition.index);
-        match self.places.get(&key) {
-            Some(&at) => self.partitions[at].wanted = wanted,
+        match self.places.get(&key).and_then(|place| self.partitions.get_mut(place)) {
+            Some(slot) => slot.wanted = wanted,
             None => {
-                self.places.insert(key, self.partitions.len());
-                self.partitions.push(Slot { wanted, told: None });
+                let place = self.place();
+                self.places.insert(key, place);
+                self.partitions.insert(place, Slot { wanted, told: None });
             }
         }
     }
 
+    /// The place behind all others.
+    const fn place(&mut self) -> u64 {
+        let place = self.next_place;
+        self.next_place += 1;
+        place
+    }
+
     fn forget(&mut self, topic: &TopicKey, partition: i32) {
-        let Some(at) = self.places.remove(&(topic.clone(), partition)) else { return };
-        self.partitions.remove(at);
-        for place in self.places.values_mut().filter(|place| **place > at) {
-            *place -= 1;
+        if let Some(place) = self.places.remove(&(topic.clone(), partition)) {
+            self.partitions.remove(&place);
         }
     }
 
     fn note(&mut self, wanted: &Wanted, told: Option<Told>, news: News) -> bool {
         let key = (wanted.topic.clone(), wanted.partition.index);
-        let Some(slot) = self.places.get(&key).and_then(|&at| self.partitions.get_mut(at)) else {
-            return true;
-        };
-        let new = news == News::Always || told != slot.told;
+        let Some(&place) = self.places.get(&key) else { return true };
+        let Some(slot) = self.partitions.get_mut(&place) else { return true };
+        let new = news != News::IfChanged || told != slot.told;
         // After an error the next good answer is news, too.
         slot.told = told;
+        if news == News::Records
+            && let Some(slot) = self.partitions.remove(&place)
+        {
+            let last = self.place();
+            self.partitions.insert(last, slot);
+            self.places.insert(key, last);
+        }
         new
     }
 }
