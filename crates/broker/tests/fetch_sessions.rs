@@ -1,4 +1,4 @@
-//! What a client of a fetch session is answered, and in which order its partitions get their turn.
+//! What the partitions of a Fetch request are given, in which order, and when: sessions (KIP-227) and limits.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -116,5 +116,17 @@ async fn partitions_take_turns_in_answers_that_hold_one_of_them() {
         let (_, topics) = answered(client.answer(2).await);
         assert_eq!(with_records(&topics), [expected], "epoch {epoch}");
     }
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn an_answer_that_can_hold_no_more_does_not_wait_for_more() {
+    let (broker, mut client) = broker_with(&["a"]).await;
+    let wanted: &[_] = &[("a", 0, 1 << 20)];
+    let ask =
+        Ask { wait_ms: 600_000, min_bytes: 1 << 20, max_bytes: 500, session: (0, -1), wanted };
+    client.send(FETCH, 11, 1, &ask.body()).await;
+    let (_, topics) = answered(client.answer(1).await);
+    assert_eq!(with_records(&topics), ["a"]);
     broker.stop().await;
 }
