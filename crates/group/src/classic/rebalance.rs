@@ -162,7 +162,7 @@ impl<T> Classic<T> {
 
     /// Takes a member out; whatever it waits for is answered, as a client may still listen.
     pub(super) fn remove(&mut self, step: &mut Step<'_, T>, id: &Name) {
-        let Some(mut member) = self.members.remove(id) else { return };
+        let Some(mut member) = self.unseat(id) else { return };
         let unknown = step.unknown(id);
         if let Some(token) = member.join.take() {
             step.refuse_join(token, unknown.clone(), Name::empty());
