@@ -68,7 +68,7 @@ impl<T> Classic<T> {
             step.refuse_join(joining.token, error, joining.as_it_came.member_id);
         } else if joining.id().is_empty() {
             self.join_as_new(step, joining, new_members, fresh);
-        } else if joining.instance_id.is_none() && self.pending.remove(joining.id()).is_some() {
+        } else if joining.instance_id.is_none() && self.pending.remove(joining.id()) {
             self.add(step, joining);
         } else {
             self.join_again(step, joining);

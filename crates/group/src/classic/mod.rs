@@ -16,6 +16,7 @@
 mod convert;
 mod join;
 mod member;
+mod pending;
 mod rebalance;
 mod supported;
 mod sync;
@@ -29,6 +30,7 @@ use hanbeon_records::Millis;
 
 pub(crate) use join::Joining;
 pub(crate) use member::Member;
+use pending::Pending;
 use supported::Supported;
 
 use crate::{
@@ -73,7 +75,7 @@ pub(crate) struct Classic<T> {
     /// Instance id to member id.
     instances: BTreeMap<Name, Name>,
     /// Who was given an id and has until then to join with it.
-    pending: BTreeMap<Name, Millis>,
+    pending: Pending,
     subscribed: Subscribed,
     join_timer: Option<JoinTimer>,
     newcomers: Newcomers,
@@ -101,7 +103,7 @@ impl<T> Classic<T> {
             supported: Supported::new(),
             next_number: 0,
             instances: BTreeMap::new(),
-            pending: BTreeMap::new(),
+            pending: Pending::new(),
             subscribed: Subscribed::Unknown,
             join_timer: None,
             newcomers: Newcomers::None,
