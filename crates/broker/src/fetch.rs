@@ -69,7 +69,8 @@ pub(crate) fn start<E: Env>(node: &Node<E>, request: &Request) -> Reply {
         isolation: if filtered { IsolationLevel::ReadCommitted } else { asked.isolation },
         aborted_data: if filtered { AbortedData::LeftOut } else { AbortedData::Listed },
         max_bytes: asked.max_bytes,
-        min_bytes: usize::try_from(asked.min_bytes).unwrap_or(0),
+        // What is more than the answer may carry would never be there, and the client would wait for it to the end.
+        min_bytes: bytes_of(asked.min_bytes).min(answer_bytes(asked.max_bytes)),
     };
     let read = fetch.read();
     let wait_ms = u64::try_from(asked.max_wait_ms).unwrap_or(0);
@@ -102,6 +103,16 @@ fn whole_error(reply_to: ReplyTo, error: ErrorCode) -> Result<Answer, WireError>
     let mut out = BytesMut::new();
     FetchWriter::begin(&mut out, reply_to, FetchHead { throttle_ms: 0, error, session_id: 0 }, 0)?
         .finish(&[])
+}
+
+/// A number of bytes as a client names it.
+fn bytes_of(asked: i32) -> usize {
+    usize::try_from(asked).unwrap_or(0)
+}
+
+/// Bytes that the answer to a request with this limit may carry.
+fn answer_bytes(max_bytes: i32) -> usize {
+    bytes_of(max_bytes).min(ANSWER_BYTES_MAX)
 }
 
 /// One Fetch request on its way.
@@ -141,7 +152,7 @@ impl<E: Env> Fetching<E> {
 
     /// Reads every partition within the answer's budget; the first that has data gives its first batch whole (KIP-74).
     fn read(&self) -> Vec<Read> {
-        let mut budget = usize::try_from(self.max_bytes).unwrap_or(0).min(ANSWER_BYTES_MAX);
+        let mut budget = answer_bytes(self.max_bytes);
         let mut first_batch = FirstBatch::Whole;
         self.wanted
             .iter()
@@ -320,8 +331,12 @@ fn tell<'a>(wanted: &'a Wanted, read: &Read) -> (&'a Wanted, Option<Told>, News)
                 last_stable_offset: fetched.last_stable_offset,
                 log_start_offset: fetched.log_start_offset,
             };
-            let quiet = fetched.records.is_empty() && fetched.diverging.is_none();
-            (wanted, Some(told), if quiet { News::IfChanged } else { News::Always })
+            let news = match (fetched.records.is_empty(), fetched.diverging) {
+                (false, _) => News::Records,
+                (true, Some(_)) => News::Always,
+                (true, None) => News::IfChanged,
+            };
+            (wanted, Some(told), news)
         }
     }
 }

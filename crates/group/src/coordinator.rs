@@ -12,6 +12,7 @@ use crate::{
     Name, Output, Record, Reply, Settings, Speaker, Sync, WriteId,
     classic::Classic,
     consumer::Timer,
+    forget::Doomed,
     gate::{Gate, Request},
     live::{Beaten, Live, Surroundings},
     migration::{Served, Turn},
@@ -90,10 +91,10 @@ pub(crate) enum Job<T> {
     Depart { gone: Vec<Timer>, again: Timer, turn: Turn },
     /// What a member that speaks the classic protocol changes about a KIP-848 group.
     Serve(Served<T>),
-    /// Deletes the group for a client.
-    DeleteGroup { token: T },
+    /// Deletes the group for a client, and what did not fit into this write with the next.
+    DeleteGroup { token: T, rest: Doomed },
     /// Deletes what time or the end of a topic has made useless; nobody waits.
-    Forget,
+    Forget { rest: Doomed },
 }
 
 impl<T> Entry<T> {
@@ -277,7 +278,7 @@ impl<T> Coordinator<T> {
             | Job::Beat(_)
             | Job::Depart { .. }
             | Job::Serve(_)
-            | Job::Forget) => {
+            | Job::Forget { .. }) => {
                 let producer_id = match &other {
                     Job::Commit { producer_id, .. } => *producer_id,
                     Job::Found
@@ -287,7 +288,7 @@ impl<T> Coordinator<T> {
                     | Job::Beat(_)
                     | Job::Depart { .. }
                     | Job::Serve(_)
-                    | Job::Forget => None,
+                    | Job::Forget { .. } => None,
                 };
                 if let Ok(base) = result {
                     if let Job::Beat(Beaten { turn, .. }) = &other {
@@ -337,7 +338,13 @@ impl<T> Coordinator<T> {
             Job::DeleteOffsets { token, results } => {
                 answer(token, Reply::DeleteOffsets(result.map(|()| results)));
             }
-            Job::DeleteGroup { token } => answer(token, Reply::DeleteGroup(result)),
+            Job::DeleteGroup { token, rest } if result.is_ok() && !rest.is_empty() => {
+                self.write_doomed(group, rest, |rest| Job::DeleteGroup { token, rest }, out);
+            }
+            Job::DeleteGroup { token, .. } => answer(token, Reply::DeleteGroup(result)),
+            Job::Forget { rest } if result.is_ok() && !rest.is_empty() => {
+                self.write_doomed(group, rest, |rest| Job::Forget { rest }, out);
+            }
             Job::Beat(beaten) => match result {
                 Ok(()) => self.settle_beat(now, group, beaten, out),
                 Err(error) => answer(beaten.token, Reply::ConsumerHeartbeat(Err(error))),
@@ -364,7 +371,7 @@ impl<T> Coordinator<T> {
                     answer(token, Reply::Join(Err(JoinRefused { error, member_id })));
                 }
             }
-            Job::Membership(_) | Job::Forget => {}
+            Job::Membership(_) | Job::Forget { .. } => {}
         }
     }
 
@@ -537,7 +544,7 @@ impl<T> Coordinator<T> {
             | Job::Beat(_)
             | Job::Depart { .. }
             | Job::Serve(_)
-            | Job::Forget => {
+            | Job::Forget { .. } => {
                 gate.exclusive = Some(write);
                 self.reschedule(group);
             }
@@ -610,7 +617,7 @@ fn answer_job<T>(job: Job<T>, out: &mut Vec<Output<T>>) {
         Job::DeleteOffsets { token, .. } => {
             out.push(Output::Answer { token, reply: Reply::DeleteOffsets(Err(lost)) });
         }
-        Job::DeleteGroup { token } => {
+        Job::DeleteGroup { token, .. } => {
             out.push(Output::Answer { token, reply: Reply::DeleteGroup(Err(lost)) });
         }
         Job::Beat(Beaten { token, .. }) => {
@@ -629,7 +636,10 @@ fn answer_job<T>(job: Job<T>, out: &mut Vec<Output<T>>) {
             let refused = JoinRefused { error: lost, member_id: by.member_id };
             out.push(Output::Answer { token, reply: Reply::Join(Err(refused)) });
         }
-        Job::Membership(Then::Assigned { .. }) | Job::Found | Job::Depart { .. } | Job::Forget => {}
+        Job::Membership(Then::Assigned { .. })
+        | Job::Found
+        | Job::Depart { .. }
+        | Job::Forget { .. } => {}
     }
 }
 

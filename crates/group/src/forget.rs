@@ -1,6 +1,6 @@
 //! What ends: offsets and groups that a client deletes, that time makes old, whose topic is gone.
 
-use alloc::vec::Vec;
+use alloc::{collections::VecDeque, vec::Vec};
 
 use hanbeon_records::Millis;
 
@@ -10,6 +10,55 @@ use crate::{
     classic::Classic,
     coordinator::{Entry, Group, Job},
 };
+
+/// Bytes of tombstones that one write holds. All of a group's can be more than the log takes as one batch (`max.message.bytes`), and then
+/// they would never be written.
+const CHUNK_BYTES_MAX: usize = 256 * 1024;
+/// What a record needs beside its key at most.
+const RECORD_OVERHEAD: usize = 32;
+
+/// What is to be deleted of a group and is not written yet. No other request of the group begins before all of it is.
+#[derive(Debug)]
+pub(crate) struct Doomed {
+    offsets: VecDeque<(Name, i32)>,
+    fate: Fate,
+}
+
+/// What becomes of a group without these offsets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Stays,
+    /// It ends with the last of them.
+    Ends,
+}
+
+impl Doomed {
+    fn new(offsets: impl IntoIterator<Item = (Name, i32)>, fate: Fate) -> Self {
+        Self { offsets: offsets.into_iter().collect(), fate }
+    }
+
+    /// Whether everything was written: the end of the group goes with the last offsets.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.offsets.is_empty()
+    }
+
+    /// As many tombstones as one write holds, at least one.
+    fn take_chunk(&mut self, group: &Name) -> Vec<Record> {
+        let mut records = Vec::new();
+        let mut left = CHUNK_BYTES_MAX;
+        while let Some((topic, partition)) = self.offsets.pop_front() {
+            let record = tombstone(group, &topic, partition);
+            let len = record.key().map_or(0, |key| key.len()).saturating_add(RECORD_OVERHEAD);
+            if len > left && !records.is_empty() {
+                self.offsets.push_front((topic, partition));
+                break;
+            }
+            left = left.saturating_sub(len);
+            records.push(record);
+        }
+        records
+    }
+}
 
 /// From when an offset's age is counted.
 enum Base {
@@ -94,14 +143,26 @@ impl<T> Coordinator<T> {
             return out.push(Output::Answer { token, reply: Reply::DeleteGroup(Err(error)) });
         }
         if let Some(entry) = self.groups.get(group) {
-            let mut records: Vec<_> = entry
-                .offsets
-                .partitions()
-                .into_iter()
-                .map(|(topic, partition)| tombstone(group, &topic, partition))
-                .collect();
+            let doomed = Doomed::new(entry.offsets.partitions(), Fate::Ends);
+            self.write_doomed(group, doomed, |rest| Job::DeleteGroup { token, rest }, out);
+        }
+    }
+
+    /// Writes as much of what is to be deleted as one write holds; the job takes the rest with it.
+    pub(crate) fn write_doomed(
+        &mut self,
+        group: &Name,
+        mut doomed: Doomed,
+        job: impl FnOnce(Doomed) -> Job<T>,
+        out: &mut Vec<Output<T>>,
+    ) {
+        let Some(entry) = self.groups.get(group) else { return };
+        let mut records = doomed.take_chunk(group);
+        if doomed.is_empty() && doomed.fate == Fate::Ends {
             records.append(&mut end_of(group, &entry.group));
-            self.open_write(group, records, AppendKind::Plain, Job::DeleteGroup { token }, out);
+        }
+        if !records.is_empty() {
+            self.open_write(group, records, AppendKind::Plain, job(doomed), out);
         }
     }
 
@@ -112,15 +173,12 @@ impl<T> Coordinator<T> {
         out: &mut Vec<Output<T>>,
     ) {
         let Some(entry) = self.groups.get(group) else { return };
-        let mut records = Vec::new();
-        for (topic, partition) in partitions {
-            if entry.offsets.partitions_of(topic).contains(partition) {
-                records.push(tombstone(group, topic, *partition));
-            }
-        }
-        if !records.is_empty() {
-            self.open_write(group, records, AppendKind::Plain, Job::Forget, out);
-        }
+        let held = partitions.iter().filter(|(topic, partition)| {
+            entry.offsets.get(topic, *partition).is_some()
+                || entry.offsets.is_pending(topic, *partition)
+        });
+        let doomed = Doomed::new(held.cloned(), Fate::Stays);
+        self.write_doomed(group, doomed, |rest| Job::Forget { rest }, out);
     }
 
     /// Forgets what is too old, in every group that has no undecided write; the others come with the next sweep.
@@ -129,19 +187,17 @@ impl<T> Coordinator<T> {
             self.groups.keys().filter(|name| !self.gates.contains_key(*name)).cloned().collect();
         for name in quiet {
             let Some(entry) = self.groups.get(&name) else { continue };
-            let records = self.expired(now, &name, entry);
-            if !records.is_empty() {
-                self.open_write(&name, records, AppendKind::Plain, Job::Forget, out);
-            }
+            let doomed = self.expired(now, entry);
+            self.write_doomed(&name, doomed, |rest| Job::Forget { rest }, out);
         }
     }
 
-    fn expired(&self, now: Millis, name: &Name, entry: &Entry<T>) -> Vec<Record> {
+    fn expired(&self, now: Millis, entry: &Entry<T>) -> Doomed {
         let base = match &entry.group {
             Group::Classic(classic) => base_of(classic),
             Group::Consumer(_) => Base::Commit,
         };
-        let mut records = Vec::new();
+        let mut offsets = Vec::new();
         let mut kept_offsets = 0_usize;
         for (topic, partition, value) in entry.offsets.committed() {
             let read = match &entry.group {
@@ -150,7 +206,7 @@ impl<T> Coordinator<T> {
             };
             let old = self.is_old(now, &base, value);
             if old && !read && !entry.offsets.is_pending(topic, partition) {
-                records.push(tombstone(name, topic, partition));
+                offsets.push((topic.clone(), partition));
             } else {
                 kept_offsets = kept_offsets.saturating_add(1);
             }
@@ -161,10 +217,8 @@ impl<T> Coordinator<T> {
             }
             Group::Consumer(live) => !live.has_members(),
         };
-        if deserted && kept_offsets == 0 && !entry.offsets.has_pending() {
-            records.append(&mut end_of(name, &entry.group));
-        }
-        records
+        let ends = deserted && kept_offsets == 0 && !entry.offsets.has_pending();
+        Doomed::new(offsets, if ends { Fate::Ends } else { Fate::Stays })
     }
 
     fn is_old(&self, now: Millis, base: &Base, value: &OffsetValue) -> bool {

@@ -11,7 +11,8 @@ mod migration_world;
 use std::collections::BTreeSet;
 
 use hanbeon_group::{
-    CommitDialect, Join, Name, NewMembers, Protocol, Settings, consumer::MigrationPolicy,
+    CommitDialect, Join, Name, NewMembers, Protocol, Settings, Speaker,
+    consumer::{Heartbeat, MigrationPolicy},
 };
 use hanbeon_records::ErrorCode;
 use migration_world::{
@@ -20,13 +21,19 @@ use migration_world::{
 };
 
 /// A KIP-848 group in which `n-1` has partition 0 of `t` and a classic member the other; with the member's id and generation.
-fn mixed(mut world: World) -> (World, Name, i32) {
-    world.beat(&newer("n-1")).unwrap();
+fn mixed(world: World) -> (World, Name, i32) {
+    mixed_with(world, None)
+}
+
+/// The same, where `n-1` may be static.
+fn mixed_with(mut world: World, instance: Option<&str>) -> (World, Name, i32) {
+    let of = |beat: Heartbeat| Heartbeat { instance_id: instance.map(Into::into), ..beat };
+    world.beat(&of(newer("n-1"))).unwrap();
     let id = world.new_id();
     world.catch_up(&id);
-    world.beat(&beat("n-1", 2)).unwrap();
+    world.beat(&of(beat("n-1", 2))).unwrap();
     let keeps: Vec<i32> = world.shares()["n-1"].iter().copied().collect();
-    let mut gave_up = beat("n-1", 2);
+    let mut gave_up = of(beat("n-1", 2));
     gave_up.owned = Some(of_t(&keeps));
     assert_eq!(world.beat(&gave_up).unwrap().member_epoch, 3);
     let (generation, share) = world.catch_up(&id);
@@ -206,15 +213,10 @@ fn another_coordinator_takes_over_in_between() {
 
 #[test]
 fn a_static_member_comes_back_with_the_classic_protocol() {
-    let mut world = World::new(2);
-    let mut first = newer("n-1");
-    first.instance_id = Some("i-1".into());
-    let epoch = world.beat(&first).unwrap().member_epoch;
-    let id = world.new_id();
-    let generation = world.catch_up(&id).0;
+    let (mut world, id, generation) = mixed_with(World::new(2), Some("i-1"));
     let from = world.log.len();
     let joined = world.join(static_one(classic(&Name::empty()), "i-1")).unwrap();
-    assert!(joined.generation > epoch);
+    assert_eq!(joined.generation, generation, "everybody has what it is to have");
     assert_eq!(world.kinds(from), [-8, -8, -7, -7, -6, -5, -5, -3, 2]);
     let told = world.classic().unwrap();
     assert_eq!((told.state.name(), told.generation), ("Stable", joined.generation));
@@ -226,9 +228,42 @@ fn a_static_member_comes_back_with_the_classic_protocol() {
     assert_eq!(world.synced(token).unwrap().len(), 1, "what the one before it had and it keeps");
     assert_eq!(world.heartbeat(speaker), ErrorCode::None);
     assert_eq!(world.heartbeat(migration_world::speaker(&id, generation)), ErrorCode::None);
-    let mut gone = beat("n-1", epoch);
+    let mut gone = beat("n-1", generation);
     gone.instance_id = Some("i-1".into());
     assert_eq!(world.beat(&gone), Err(ErrorCode::GroupIdNotFound));
+}
+
+/// What the one before it had and it does not keep is nobody's, and the classic group knows of no target.
+#[test]
+fn a_static_member_comes_back_before_another_has_what_it_waits_for() {
+    let mut world = World::new(2);
+    let mut first = newer("n-1");
+    first.instance_id = Some("i-1".into());
+    world.beat(&first).unwrap();
+    let id = world.new_id();
+    let (generation, share) = world.catch_up(&id);
+    assert_eq!(share, BTreeSet::new(), "the other one has not given it up");
+    let new = static_one(classic(&Name::empty()), "i-1");
+    let joined = world.join(new).unwrap();
+    assert_eq!(world.classic().unwrap().state.name(), "PreparingRebalance");
+    world.assert_replays();
+    let mut of_static = speaker(&joined.member_id, joined.generation);
+    of_static.instance_id = Some(Name::new("i-1").unwrap());
+    assert_eq!(world.heartbeat(of_static.clone()), ErrorCode::RebalanceInProgress);
+    assert_eq!(world.heartbeat(speaker(&id, generation)), ErrorCode::RebalanceInProgress);
+    let waits = world.start_join(classic(&id));
+    let again = world.join(static_one(classic(&joined.member_id), "i-1")).unwrap();
+    let other = world.joined(waits).unwrap();
+    assert_eq!((again.generation, other.generation), (joined.generation + 1, again.generation));
+    let given: [(&Name, &[i32]); 2] = [(&id, &[0]), (&joined.member_id, &[1])];
+    let leads = if again.leader == id {
+        speaker(&id, again.generation)
+    } else {
+        Speaker { generation: again.generation, ..of_static }
+    };
+    let token = world.start_sync(leads, &given);
+    assert_eq!(world.synced(token).map(|share| share.len()), Ok(1));
+    assert_eq!(world.classic().unwrap().state.name(), "Stable");
 }
 
 #[test]

@@ -95,7 +95,7 @@ impl<T> Classic<T> {
             let mut member = Member::loaded(value, None, group.number());
             member.protocols.clone_from(protocols);
             assignments.insert(value.member_id.clone(), value.assignment.clone());
-            group.members.insert(value.member_id.clone(), member);
+            group.seat(member);
         }
         group.protocol = Some(group.select_protocol()?);
         Some(group.metadata(&assignments))
@@ -105,14 +105,14 @@ impl<T> Classic<T> {
     pub(crate) fn welcome(
         &mut self,
         step: &mut Step<'_, T>,
-        mut protocols: BTreeMap<Name, Vec<Protocol>>,
+        protocols: BTreeMap<Name, Vec<Protocol>>,
         next: Next,
     ) {
         for member in self.members.values_mut() {
             member.expires = step.in_ms(member.session_timeout_ms);
-            if let Some(own) = protocols.remove(&member.id) {
-                member.protocols = own;
-            }
+        }
+        for (id, own) in protocols {
+            self.change_protocols(&id, own);
         }
         match next {
             Next::Rebalance => self.rebalance(step),

@@ -4,7 +4,8 @@ use alloc::vec::Vec;
 
 use super::{Classic, JoinTimer, Member, Newcomers, member::Standing};
 use crate::{
-    FreshId, GroupError, Join, Joined, LeadersTask, Name, NewMembers, Reply, SkipAssignment, State,
+    FreshId, GroupError, Join, Joined, LeadersTask, Name, NewMembers, Protocol, Reply,
+    SkipAssignment, State,
     step::{Plan, Returned, Step, Then},
 };
 
@@ -67,7 +68,7 @@ impl<T> Classic<T> {
             step.refuse_join(joining.token, error, joining.as_it_came.member_id);
         } else if joining.id().is_empty() {
             self.join_as_new(step, joining, new_members, fresh);
-        } else if joining.instance_id.is_none() && self.pending.remove(joining.id()).is_some() {
+        } else if joining.instance_id.is_none() && self.pending.remove(joining.id()) {
             self.add(step, joining);
         } else {
             self.join_again(step, joining);
@@ -93,7 +94,7 @@ impl<T> Classic<T> {
             return !joining.protocol_type.is_empty() && !protocols.is_empty();
         }
         self.protocol_type.as_ref() == Some(&joining.protocol_type)
-            && protocols.iter().any(|protocol| self.all_support(&protocol.name))
+            && protocols.iter().any(|protocol| self.supported.by_all(&protocol.name))
     }
 
     fn join_as_new(
@@ -134,7 +135,7 @@ impl<T> Classic<T> {
         if self.members.is_empty() {
             self.protocol_type = Some(protocol_type);
         }
-        let id = as_it_came.member_id.clone();
+        let id = &as_it_came.member_id;
         if self.leader.is_none() {
             self.leader = Some(id.clone());
         }
@@ -146,7 +147,7 @@ impl<T> Classic<T> {
         }
         let expires = step.in_ms(step.settings.new_member_join_timeout_ms);
         let member = Member::new(as_it_came, instance_id, self.number(), token, expires);
-        self.members.insert(id, member);
+        self.seat(member);
         self.rebalance(step);
     }
 
@@ -186,9 +187,10 @@ impl<T> Classic<T> {
 
     fn update(&mut self, step: &mut Step<'_, T>, joining: Joining<T>) {
         let id = joining.as_it_came.member_id.clone();
-        if let Some(member) = self.members.get_mut(&id) {
+        if let Some(mut member) = self.unseat(&id) {
             member.replace(joining.as_it_came);
             let earlier = member.join.replace(joining.token);
+            self.seat(member);
             if let Some(earlier) = earlier {
                 self.answer_earlier_join(step, earlier, id);
             }
@@ -223,13 +225,22 @@ impl<T> Classic<T> {
 
     /// Whether the group would choose the same protocol with the member as it came back.
     fn keeps_protocol(&mut self, id: &Name, by: &Returned) -> bool {
-        let Some(member) = self.members.get_mut(id) else { return false };
-        let before = core::mem::replace(&mut member.protocols, by.protocols.clone());
+        let Some(before) = self.change_protocols(id, by.protocols.clone()) else { return false };
         let selected = self.select_protocol();
-        if let Some(member) = self.members.get_mut(id) {
-            member.protocols = before;
-        }
+        self.change_protocols(id, before);
         selected.is_some() && selected == self.protocol
+    }
+
+    /// What a member supports from now on; returns what it supported.
+    pub(super) fn change_protocols(
+        &mut self,
+        id: &Name,
+        protocols: Vec<Protocol>,
+    ) -> Option<Vec<Protocol>> {
+        let mut member = self.unseat(id)?;
+        let before = core::mem::replace(&mut member.protocols, protocols);
+        self.seat(member);
+        Some(before)
     }
 
     /// Nothing changes but the member id: it is logged and answered without a rebalance.
@@ -268,7 +279,7 @@ impl<T> Classic<T> {
 
     /// The old id is fenced, wherever it waits; leadership and place in the order stay.
     pub(super) fn put_in_place(&mut self, step: &mut Step<'_, T>, old_id: &Name, by: Returned) {
-        let Some(mut member) = self.members.remove(old_id) else { return };
+        let Some(mut member) = self.unseat(old_id) else { return };
         let new_id = by.member_id.clone();
         let fenced = GroupError::FencedInstance {
             group: step.group.clone(),
@@ -291,9 +302,9 @@ impl<T> Classic<T> {
             self.instances.insert(instance_id.clone(), new_id.clone());
         }
         if self.leader.as_ref() == Some(old_id) {
-            self.leader = Some(new_id.clone());
+            self.leader = Some(new_id);
         }
-        self.members.insert(new_id, member);
+        self.seat(member);
     }
 
     /// The answer for `member_id` to a `JoinGroup` of this generation, without the members.

@@ -103,10 +103,6 @@ impl<T> Member<T> {
         self.rebalance_timeout_ms = by.rebalance_timeout_ms;
     }
 
-    pub(super) fn supports(&self, protocol: &Name) -> bool {
-        self.protocols.iter().any(|own| own.name == *protocol)
-    }
-
     pub(super) fn metadata_for(&self, protocol: Option<&Name>) -> Opaque {
         self.protocols
             .iter()

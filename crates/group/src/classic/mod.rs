@@ -16,7 +16,9 @@
 mod convert;
 mod join;
 mod member;
+mod pending;
 mod rebalance;
+mod supported;
 mod sync;
 
 use alloc::{
@@ -28,6 +30,8 @@ use hanbeon_records::Millis;
 
 pub(crate) use join::Joining;
 pub(crate) use member::Member;
+use pending::Pending;
+use supported::Supported;
 
 use crate::{
     Described, DescribedMember, GroupError, JoinRefused, JoinedMember, Membership, Name, Opaque,
@@ -64,12 +68,14 @@ pub(crate) struct Classic<T> {
     generation: i32,
     protocol: Option<Name>,
     leader: Option<Name>,
+    /// Changed by [`seat`](Self::seat) and [`unseat`](Self::unseat) alone, with what each supports.
     members: BTreeMap<Name, Member<T>>,
+    supported: Supported,
     next_number: u64,
     /// Instance id to member id.
     instances: BTreeMap<Name, Name>,
     /// Who was given an id and has until then to join with it.
-    pending: BTreeMap<Name, Millis>,
+    pending: Pending,
     subscribed: Subscribed,
     join_timer: Option<JoinTimer>,
     newcomers: Newcomers,
@@ -94,9 +100,10 @@ impl<T> Classic<T> {
             protocol: None,
             leader: None,
             members: BTreeMap::new(),
+            supported: Supported::new(),
             next_number: 0,
             instances: BTreeMap::new(),
-            pending: BTreeMap::new(),
+            pending: Pending::new(),
             subscribed: Subscribed::Unknown,
             join_timer: None,
             newcomers: Newcomers::None,
@@ -120,7 +127,7 @@ impl<T> Classic<T> {
             if let Some(instance_id) = &member.instance_id {
                 group.instances.insert(instance_id.clone(), member.id.clone());
             }
-            group.members.insert(member.id.clone(), member);
+            group.seat(member);
         }
         if group.leader.is_none() {
             group.leader = group.members.keys().next().cloned();
@@ -200,6 +207,21 @@ impl<T> Classic<T> {
         matches!(self.subscribed, Subscribed::To(_))
     }
 
+    /// A member takes its place.
+    fn seat(&mut self, member: Member<T>) {
+        self.supported.add(&member.protocols);
+        if let Some(earlier) = self.members.insert(member.id.clone(), member) {
+            self.supported.take(&earlier.protocols);
+        }
+    }
+
+    /// A member leaves its place.
+    fn unseat(&mut self, id: &Name) -> Option<Member<T>> {
+        let member = self.members.remove(id)?;
+        self.supported.take(&member.protocols);
+        Some(member)
+    }
+
     fn number(&mut self) -> u64 {
         let number = self.next_number;
         self.next_number = number.wrapping_add(1);
@@ -258,16 +280,12 @@ impl<T> Classic<T> {
         let mut votes: BTreeMap<&Name, usize> = BTreeMap::new();
         for member in self.members.values() {
             let choice =
-                member.protocols.iter().map(|p| &p.name).find(|name| self.all_support(name))?;
+                member.protocols.iter().map(|p| &p.name).find(|p| self.supported.by_all(p))?;
             let count = votes.entry(choice).or_insert(0);
             *count = count.saturating_add(1);
         }
         let most = votes.values().copied().max()?;
         votes.into_iter().find(|(_, count)| *count == most).map(|(name, _)| name.clone())
-    }
-
-    fn all_support(&self, protocol: &Name) -> bool {
-        self.members.values().all(|member| member.supports(protocol))
     }
 
     /// That `member_id` is a member, and the one that `instance_id` stands for.

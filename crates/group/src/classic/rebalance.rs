@@ -18,8 +18,8 @@ const RETRY_MS_MIN: i32 = 1_000;
 
 /// What time brings next.
 enum Alarm {
-    /// One who was given an id did not come.
-    Pending(Name),
+    /// Some who were given an id did not come.
+    Pending,
     /// A member was silent for too long.
     Member(Name),
     /// The rebalance has waited long enough for members.
@@ -162,7 +162,7 @@ impl<T> Classic<T> {
 
     /// Takes a member out; whatever it waits for is answered, as a client may still listen.
     pub(super) fn remove(&mut self, step: &mut Step<'_, T>, id: &Name) {
-        let Some(mut member) = self.members.remove(id) else { return };
+        let Some(mut member) = self.unseat(id) else { return };
         let unknown = step.unknown(id);
         if let Some(token) = member.join.take() {
             step.refuse_join(token, unknown.clone(), Name::empty());
@@ -203,14 +203,12 @@ impl<T> Classic<T> {
     }
 
     fn alarm(&self) -> Option<(Millis, Alarm)> {
-        let pending = self.pending.iter().map(|(id, at)| (*at, id)).min();
+        let pending = self.pending.deadline();
         let member = self.members.values().filter_map(|m| m.deadline().map(|at| (at, &m.id))).min();
         let mut first = match (pending, member) {
-            (Some((at, id)), Some((other, _))) if at <= other => {
-                Some((at, Alarm::Pending(id.clone())))
-            }
+            (Some(at), Some((other, _))) if at <= other => Some((at, Alarm::Pending)),
             (_, Some((at, id))) => Some((at, Alarm::Member(id.clone()))),
-            (Some((at, id)), None) => Some((at, Alarm::Pending(id.clone()))),
+            (Some(at), None) => Some((at, Alarm::Pending)),
             (None, None) => None,
         };
         let later = |first: &Option<(Millis, Alarm)>, at: Millis| {
@@ -238,8 +236,8 @@ impl<T> Classic<T> {
                 return;
             }
             match alarm {
-                Alarm::Pending(id) => {
-                    self.pending.remove(&id);
+                Alarm::Pending => {
+                    self.pending.expire(step.now);
                     self.complete_if_all_joined(step);
                 }
                 Alarm::Member(id) => {

@@ -170,7 +170,7 @@ impl<T> Classic<T> {
         member_id: &Name,
         instance_id: Option<&Name>,
     ) -> Result<(), GroupError> {
-        if !member_id.is_empty() && self.pending.remove(member_id).is_some() {
+        if !member_id.is_empty() && self.pending.remove(member_id) {
             return Ok(());
         }
         let id = match instance_id {

@@ -156,12 +156,14 @@ impl ConsumerGroup {
     }
 
     /// Whether one of these protocols is also every classic member's.
-    pub(crate) fn shares_protocol<'a>(&self, mut own: impl Iterator<Item = &'a str>) -> bool {
-        let classic =
-            || self.members.values().filter_map(|member| member.metadata.classic.as_ref());
-        let has =
-            |member: &ClassicMember, name| member.protocols.iter().any(|(own, _)| own == name);
-        own.any(|name| classic().all(|member| has(member, name)))
+    pub(crate) fn shares_protocol<'a>(&'a self, own: impl Iterator<Item = &'a str>) -> bool {
+        let classic = self.members.values().filter_map(|member| member.metadata.classic.as_ref());
+        let mut shared: BTreeSet<&str> = own.collect();
+        for member in classic {
+            let theirs = member.protocols.iter().map(|(name, _)| name.as_str());
+            shared = theirs.filter(|name| shared.contains(name)).collect();
+        }
+        !shared.is_empty()
     }
 
     /// A member that speaks the classic protocol joins, or joins again.

@@ -31,9 +31,9 @@ pub(crate) enum Turn {
 /// What a classic group does that was one of KIP-848.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
-    /// It rebalances: what the leaver had is nobody's.
+    /// It rebalances: something is nobody's, such as what the leaver had, or what one gave up and another was to have.
     Rebalance,
-    /// Everybody keeps what there is.
+    /// Everybody has what it is to have, and keeps it.
     Stay,
 }
 
@@ -135,7 +135,15 @@ impl<T> Coordinator<T> {
             let stays = stays.map(|(id, member)| mover(id, member, topics));
             stays.chain([mover(member_id, &seat.member, topics)]).collect::<Option<Movers>>()
         })?;
-        let next = if seat.target_epoch < seat.group_epoch { Next::Rebalance } else { Next::Stay };
+        let others = live.group.members().filter(|(id, _)| *id != replaced);
+        let all = others.map(|(_, member)| member).chain([&seat.member]);
+        let next = if seat.target_epoch == seat.group_epoch
+            && all.into_iter().all(|member| member.is_reconciled_to(seat.target_epoch))
+        {
+            Next::Stay
+        } else {
+            Next::Rebalance
+        };
         self.classic_form(now, name, live, seat.group_epoch, movers, next)
     }
 
