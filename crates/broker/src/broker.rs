@@ -117,6 +117,7 @@ impl<E: Env> Broker<E> {
             sessions: Arc::new(Sessions::new(limits.fetch_sessions_max, first_session)),
             metrics: RequestMetrics::new(),
             filtered_clients,
+            answer_bytes_max: limits.answer_bytes_max,
             stopping: stopping.clone(),
         });
         let connections = ConnectionMetrics::default();

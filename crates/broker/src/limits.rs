@@ -19,7 +19,7 @@ pub struct Limits {
     pub request_ms_max: u64,
     /// Milliseconds that a client may leave an answer unread.
     pub answer_ms_max: u64,
-    /// Bytes of answers that may wait for a client to read them.
+    /// Bytes of answers that may wait for a client to read them, and of what one answer describes before it refuses to describe more.
     pub answer_bytes_max: usize,
     /// Fetch sessions over all connections (`max.incremental.fetch.session.cache.slots`).
     pub fetch_sessions_max: usize,
