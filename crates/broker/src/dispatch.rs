@@ -85,6 +85,8 @@ pub(crate) struct Node<E: Env> {
     pub(crate) filtered_clients: Vec<String>,
     /// Bytes that one answer may describe ([`crate::Limits::answer_bytes_max`]).
     pub(crate) answer_bytes_max: usize,
+    /// Bytes of records that one answer to Fetch carries ([`crate::Limits::fetch_bytes_max`]).
+    pub(crate) fetch_bytes_max: usize,
     /// Turns true when the broker stops.
     pub(crate) stopping: watch::Receiver<bool>,
 }

@@ -26,9 +26,6 @@ use crate::{
     sessions::{News, Sessions, Standing, Told, TopicKey, Wanted, known},
 };
 
-/// Bytes that one answer carries at most (`fetch.max.bytes`), whatever the client asks for.
-const ANSWER_BYTES_MAX: usize = 55 * 1024 * 1024;
-
 /// The partitions that a request names and whose logs are not open yet. Those a session knows were opened when it began.
 pub(crate) fn unopened<E: Env>(engine: &Engine<E>, request: &Request) -> Vec<PartitionHandle<E>> {
     let Ok(asked) = FetchRequest::read(request) else { return Vec::new() };
@@ -69,6 +66,7 @@ pub(crate) fn start<E: Env>(node: &Node<E>, request: &Request) -> Reply {
         isolation: if filtered { IsolationLevel::ReadCommitted } else { asked.isolation },
         aborted_data: if filtered { AbortedData::LeftOut } else { AbortedData::Listed },
         max_bytes: asked.max_bytes,
+        answer_bytes_max: node.fetch_bytes_max,
         min_bytes: usize::try_from(asked.min_bytes).unwrap_or(0),
     };
     let read = fetch.read();
@@ -114,6 +112,7 @@ struct Fetching<E: Env> {
     isolation: IsolationLevel,
     aborted_data: AbortedData,
     max_bytes: i32,
+    answer_bytes_max: usize,
     min_bytes: usize,
 }
 
@@ -141,7 +140,7 @@ impl<E: Env> Fetching<E> {
 
     /// Reads every partition within the answer's budget; the first that has data gives its first batch whole (KIP-74).
     fn read(&self) -> Vec<Read> {
-        let mut budget = usize::try_from(self.max_bytes).unwrap_or(0).min(ANSWER_BYTES_MAX);
+        let mut budget = usize::try_from(self.max_bytes).unwrap_or(0).min(self.answer_bytes_max);
         let mut first_batch = FirstBatch::Whole;
         self.wanted
             .iter()

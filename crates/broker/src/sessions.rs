@@ -134,7 +134,7 @@ impl Sessions {
     }
 
     fn open(&self, replaces: i32, wanted: &[Wanted]) -> Option<i32> {
-        if wanted.is_empty() || wanted.len() > PARTITIONS_MAX {
+        if wanted.is_empty() || wanted.len() > PARTITIONS_MAX || self.sessions_max == 0 {
             return None;
         }
         let mut inner = self.inner.lock();
