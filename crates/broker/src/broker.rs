@@ -59,7 +59,7 @@ impl BrokerOptions {
         self
     }
 
-    /// Other limits.
+    /// Other limits, where the engine was not told otherwise by a key of Kafka's.
     pub const fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
@@ -110,13 +110,16 @@ impl<E: Env> Broker<E> {
         // Session ids of two lives of the broker shall not be taken for each other.
         let first_session = i32::try_from(engine.now().get().rem_euclid(1 << 30)).unwrap_or(0);
         let (stop, stopping) = watch::channel(false);
+        let now = limits.with_given(&engine.settings());
         let node = Arc::new(Node {
             engine: engine.clone(),
             endpoint,
             advertised: advertised_apis(&engine),
-            sessions: Arc::new(Sessions::new(limits.fetch_sessions_max, first_session)),
+            sessions: Arc::new(Sessions::new(now.fetch_sessions_max, first_session)),
             metrics: RequestMetrics::new(),
             filtered_clients,
+            answer_bytes_max: now.answer_bytes_max,
+            fetch_bytes_max: now.fetch_bytes_max,
             stopping: stopping.clone(),
         });
         let connections = ConnectionMetrics::default();
@@ -131,6 +134,8 @@ impl<E: Env> Broker<E> {
             (listener, address, Arc::new(registry))
         });
         let advertised = node.advertised.clone();
+        let asked = engine.clone();
+        let limits = Box::new(move || limits.with_given(&asked.settings()));
         let server = Server::new(listener, node, advertised, limits, connections);
         Ok(Self { server, page, engine, local, stop, stopping })
     }

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use crate::{
     admin,
+    answer_size::AnswerSize,
     connection::{Peer, Prepared, Reply, Service},
     fetch, groups,
     metrics::RequestMetrics,
@@ -82,8 +83,19 @@ pub(crate) struct Node<E: Env> {
     pub(crate) metrics: RequestMetrics,
     /// Clients that get committed data only, with aborted data left out, whatever they ask for.
     pub(crate) filtered_clients: Vec<String>,
+    /// Bytes that one answer may describe ([`crate::Limits::answer_bytes_max`]).
+    pub(crate) answer_bytes_max: usize,
+    /// Bytes of records that one answer to Fetch carries ([`crate::Limits::fetch_bytes_max`]).
+    pub(crate) fetch_bytes_max: usize,
     /// Turns true when the broker stops.
     pub(crate) stopping: watch::Receiver<bool>,
+}
+
+impl<E: Env> Node<E> {
+    /// For an answer that describes what a request names.
+    pub(crate) const fn answer_size(&self) -> AnswerSize {
+        AnswerSize::new(self.answer_bytes_max)
+    }
 }
 
 impl<E: Env> Service for Arc<Node<E>> {

@@ -26,9 +26,6 @@ use crate::{
     sessions::{News, Sessions, Standing, Told, TopicKey, Wanted, known},
 };
 
-/// Bytes that one answer carries at most (`fetch.max.bytes`), whatever the client asks for.
-const ANSWER_BYTES_MAX: usize = 55 * 1024 * 1024;
-
 /// The partitions that a request names and whose logs are not open yet. Those a session knows were opened when it began.
 pub(crate) fn unopened<E: Env>(engine: &Engine<E>, request: &Request) -> Vec<PartitionHandle<E>> {
     let Ok(asked) = FetchRequest::read(request) else { return Vec::new() };
@@ -69,8 +66,11 @@ pub(crate) fn start<E: Env>(node: &Node<E>, request: &Request) -> Reply {
         isolation: if filtered { IsolationLevel::ReadCommitted } else { asked.isolation },
         aborted_data: if filtered { AbortedData::LeftOut } else { AbortedData::Listed },
         max_bytes: asked.max_bytes,
+        answer_bytes_max: node.fetch_bytes_max,
         // What is more than the answer may carry would never be there, and the client would wait for it to the end.
-        min_bytes: bytes_of(asked.min_bytes).min(answer_bytes(asked.max_bytes)),
+        min_bytes: bytes_of(asked.min_bytes)
+            .min(bytes_of(asked.max_bytes))
+            .min(node.fetch_bytes_max),
     };
     let read = fetch.read();
     let wait_ms = u64::try_from(asked.max_wait_ms).unwrap_or(0);
@@ -110,11 +110,6 @@ fn bytes_of(asked: i32) -> usize {
     usize::try_from(asked).unwrap_or(0)
 }
 
-/// Bytes that the answer to a request with this limit may carry.
-fn answer_bytes(max_bytes: i32) -> usize {
-    bytes_of(max_bytes).min(ANSWER_BYTES_MAX)
-}
-
 /// One Fetch request on its way.
 struct Fetching<E: Env> {
     engine: Engine<E>,
@@ -125,6 +120,7 @@ struct Fetching<E: Env> {
     isolation: IsolationLevel,
     aborted_data: AbortedData,
     max_bytes: i32,
+    answer_bytes_max: usize,
     min_bytes: usize,
 }
 
@@ -152,7 +148,7 @@ impl<E: Env> Fetching<E> {
 
     /// Reads every partition within the answer's budget; the first that has data gives its first batch whole (KIP-74).
     fn read(&self) -> Vec<Read> {
-        let mut budget = answer_bytes(self.max_bytes);
+        let mut budget = bytes_of(self.max_bytes).min(self.answer_bytes_max);
         let mut first_batch = FirstBatch::Whole;
         self.wanted
             .iter()

@@ -23,6 +23,7 @@
 #![forbid(unsafe_code)]
 
 mod admin;
+mod answer_size;
 mod broker;
 mod connection;
 mod dispatch;

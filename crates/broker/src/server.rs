@@ -29,6 +29,9 @@ const STOP_MS_MAX: u64 = 10_000;
 /// Over which connections are counted.
 const SECOND: Duration = Duration::from_secs(1);
 
+/// The limits that count now.
+pub(crate) type CurrentLimits = Box<dyn Fn() -> Limits + Send + Sync>;
+
 /// A listening socket and what serves its connections.
 pub(crate) struct Server<S> {
     listener: TcpListener,
@@ -38,9 +41,9 @@ pub(crate) struct Server<S> {
 struct Shared<S> {
     service: S,
     advertised: Advertised,
-    limits: Limits,
+    limits: CurrentLimits,
     intake: Intake,
-    counts: Mutex<BTreeMap<IpAddr, usize>>,
+    open: Mutex<OpenConnections>,
     metrics: ConnectionMetrics,
 }
 
@@ -49,12 +52,12 @@ impl<S: Service> Server<S> {
         listener: TcpListener,
         service: S,
         advertised: Advertised,
-        limits: Limits,
+        limits: CurrentLimits,
         metrics: ConnectionMetrics,
     ) -> Self {
-        let intake = Intake::new(limits.queued_bytes_max);
-        let counts = Mutex::new(BTreeMap::new());
-        let shared = Shared { service, advertised, limits, intake, counts, metrics };
+        let intake = Intake::new(limits().queued_bytes_max);
+        let open = Mutex::new(OpenConnections::default());
+        let shared = Shared { service, advertised, limits, intake, open, metrics };
         Self { listener, shared: Arc::new(shared) }
     }
 
@@ -62,15 +65,15 @@ impl<S: Service> Server<S> {
     pub(crate) async fn run(self, stop: watch::Receiver<bool>) {
         let mut connections = JoinSet::new();
         let mut stopping = stop.clone();
-        let mut pace = Pace::new(self.shared.limits.connections_per_second_max);
+        let mut pace = Pace::new(Instant::now());
         while !*stopping.borrow() {
             tokio::select! {
                 accepted = self.listener.accept() => match accepted {
                     Ok((stream, peer)) => {
-                        pace.wait().await;
-                        if let Some(seat) = Seat::take(&self.shared, peer.ip()) {
+                        let limits = (self.shared.limits)();
+                        if let Some(seat) = Seat::take(&self.shared, &limits, &mut pace, peer.ip()) {
                             let stop = stop.clone();
-                            connections.spawn(serve(seat, stream, peer, stop));
+                            connections.spawn(serve(seat, limits, stream, peer, stop));
                         }
                     }
                     // Out of file descriptors, or the client left before it was accepted: both pass.
@@ -93,6 +96,7 @@ impl<S: Service> Server<S> {
 
 async fn serve<S: Service>(
     seat: Seat<S>,
+    limits: Limits,
     stream: TcpStream,
     peer: SocketAddr,
     stop: watch::Receiver<bool>,
@@ -104,7 +108,7 @@ async fn serve<S: Service>(
     let ended = Connection::new(
         (&shared.service, &shared.advertised),
         peer,
-        shared.limits,
+        limits,
         shared.intake.clone(),
         stream,
     )
@@ -125,6 +129,35 @@ async fn serve<S: Service>(
     }
 }
 
+/// Connections that are open.
+#[derive(Default)]
+struct OpenConnections {
+    all: usize,
+    /// Of each address that has any.
+    by_address: BTreeMap<IpAddr, usize>,
+}
+
+impl OpenConnections {
+    fn of(&self, address: IpAddr) -> usize {
+        self.by_address.get(&address).copied().unwrap_or(0)
+    }
+
+    fn add(&mut self, address: IpAddr) {
+        self.all += 1;
+        *self.by_address.entry(address).or_insert(0) += 1;
+    }
+
+    fn remove(&mut self, address: IpAddr) {
+        if let Some(count) = self.by_address.get_mut(&address) {
+            self.all -= 1;
+            *count -= 1;
+            if *count == 0 {
+                self.by_address.remove(&address);
+            }
+        }
+    }
+}
+
 /// A place among the connections that are allowed; given back when dropped.
 struct Seat<S> {
     shared: Arc<Shared<S>>,
@@ -132,57 +165,118 @@ struct Seat<S> {
 }
 
 impl<S> Seat<S> {
-    fn take(shared: &Arc<Shared<S>>, address: IpAddr) -> Option<Self> {
-        let limits = shared.limits;
-        let mut counts = shared.counts.lock();
-        let all: usize = counts.values().sum();
-        let of_address = counts.entry(address).or_insert(0);
-        if all >= limits.connections_max || *of_address >= limits.connections_per_address_max {
-            if *of_address == 0 {
-                counts.remove(&address);
-            }
-            drop(counts);
-            shared.metrics.refused();
-            tracing::warn!(%address, all, "connection refused: max.connections or max.connections.per.ip is reached");
-            return None;
+    /// Nobody is waited for: who comes when there is no place is refused, so that the next is looked at.
+    fn take(
+        shared: &Arc<Shared<S>>,
+        limits: &Limits,
+        pace: &mut Pace,
+        address: IpAddr,
+    ) -> Option<Self> {
+        pace.go_on(Instant::now());
+        let mut open = shared.open.lock();
+        let refused = if open.all >= limits.connections_max {
+            Some("max.connections")
+        } else if open.of(address) >= limits.connections_per_address_max {
+            Some("max.connections.per.ip")
+        } else if !pace.admits(address, limits.connections_per_second_max) {
+            Some("max.connection.creation.rate")
+        } else {
+            None
+        };
+        let Some(limit) = refused else {
+            open.add(address);
+            drop(open);
+            shared.metrics.opened();
+            return Some(Self { shared: Arc::clone(shared), address });
+        };
+        let all = open.all;
+        drop(open);
+        shared.metrics.refused();
+        if pace.is_first_refusal() {
+            tracing::warn!(%address, all, limit, "connection refused; more in this second are counted and not told");
         }
-        *of_address += 1;
-        drop(counts);
-        shared.metrics.opened();
-        Some(Self { shared: Arc::clone(shared), address })
+        None
     }
 }
 
 impl<S> Drop for Seat<S> {
     fn drop(&mut self) {
-        let mut counts = self.shared.counts.lock();
-        if let Some(count) = counts.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.address);
-            }
-        }
+        self.shared.open.lock().remove(self.address);
     }
 }
 
-/// Holds the rate of new connections.
+/// Holds the rate of new connections, second by second.
 struct Pace {
-    per_second: u32,
     since: Instant,
     accepted: u32,
+    /// No more addresses than connections were accepted in this second.
+    by_address: BTreeMap<IpAddr, u32>,
+    refused: bool,
 }
 
 impl Pace {
-    fn new(per_second: u32) -> Self {
-        Self { per_second, since: Instant::now(), accepted: 0 }
+    const fn new(since: Instant) -> Self {
+        Self { since, accepted: 0, by_address: BTreeMap::new(), refused: false }
     }
 
-    async fn wait(&mut self) {
-        self.accepted += 1;
-        if self.accepted <= self.per_second {
-            return;
+    /// Begins to count anew when a second is over.
+    fn go_on(&mut self, now: Instant) {
+        if now.duration_since(self.since) >= SECOND {
+            *self = Self::new(now);
         }
-        sleep_until(self.since + SECOND).await;
-        *self = Self { accepted: 1, ..Self::new(self.per_second) };
+    }
+
+    /// Counts a new connection, unless its address has had as many in this second as are left for all. So one address gets half of them, two
+    /// get a third each, and something is left for whoever comes next.
+    fn admits(&mut self, address: IpAddr, per_second: u32) -> bool {
+        let left = per_second.saturating_sub(self.accepted);
+        let of_address = self.by_address.get(&address).copied().unwrap_or(0);
+        if of_address >= left {
+            return false;
+        }
+        self.accepted += 1;
+        self.by_address.insert(address, of_address + 1);
+        true
+    }
+
+    /// Whether nobody was refused in this second before.
+    const fn is_first_refusal(&mut self) -> bool {
+        !std::mem::replace(&mut self.refused, true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_address_leaves_connections_for_others() {
+        let start = Instant::now();
+        let mut pace = Pace::new(start);
+        let mut admitted = |last| {
+            let address = IpAddr::from([10, 0, 0, last]);
+            (0..1000).filter(|_| pace.admits(address, 100)).count()
+        };
+        assert_eq!(admitted(1), 50);
+        assert_eq!(admitted(2), 25);
+        assert_eq!(admitted(1), 0);
+        let others: Vec<_> = (3..20).map(&mut admitted).collect();
+        assert_eq!(others[..5], [13, 6, 3, 2, 1]);
+        assert_eq!(75 + others.iter().sum::<usize>(), 100);
+    }
+
+    #[test]
+    fn the_smallest_rate_lets_somebody_in_each_second() {
+        let start = Instant::now();
+        let mut pace = Pace::new(start);
+        let address = IpAddr::from([10, 0, 0, 1]);
+        assert!(pace.admits(address, 1));
+        pace.go_on(start + SECOND / 2);
+        assert!(!pace.admits(address, 1));
+        assert!(pace.is_first_refusal());
+        assert!(!pace.is_first_refusal());
+        pace.go_on(start + SECOND);
+        assert!(pace.admits(address, 1));
+        assert!(pace.is_first_refusal());
     }
 }

@@ -155,7 +155,8 @@ impl Sessions {
     }
 
     fn open(&self, replaces: i32, wanted: &[Wanted]) -> Option<i32> {
-        let keeps = !wanted.is_empty()
+        let keeps = self.sessions_max > 0
+            && !wanted.is_empty()
             && wanted.len() <= self.session_partitions_max()
             && wanted.iter().all(|one| one.topic.is_possible());
         let mut session = Session { next_epoch: 1, ..Session::default() };

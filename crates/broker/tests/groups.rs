@@ -13,9 +13,9 @@ use hanbeon_wire::{
     ApiKey,
     messages::{
         RequestMessage, add_offsets_to_txn, consumer_group_describe, consumer_group_heartbeat,
-        delete_groups, describe_groups, describe_transactions, end_txn, heartbeat,
-        init_producer_id, join_group, leave_group, list_groups, offset_commit, offset_delete,
-        offset_fetch, sync_group, text, txn_offset_commit, uuid,
+        delete_groups, describe_groups, end_txn, heartbeat, init_producer_id, join_group,
+        leave_group, list_groups, offset_commit, offset_delete, offset_fetch, sync_group, text,
+        txn_offset_commit, uuid,
     },
 };
 use support::*;
@@ -67,7 +67,7 @@ macro_rules! calls {
 }
 
 calls!(
-    add_offsets_to_txn consumer_group_describe consumer_group_heartbeat delete_groups describe_groups describe_transactions end_txn heartbeat
+    add_offsets_to_txn consumer_group_describe consumer_group_heartbeat delete_groups describe_groups end_txn heartbeat
     init_producer_id join_group leave_group list_groups offset_commit offset_delete offset_fetch sync_group txn_offset_commit
 );
 
@@ -562,22 +562,6 @@ async fn offsets_in_a_transaction_hold_back_who_asks_for_stable_ones() {
     assert_eq!(next, (producer.0, producer.1 + 1));
     assert_eq!(stable_offset(&mut client, 9, id).await, (50, 0));
     assert_eq!(commit_in_txn(&mut client, 5, producer, 60).await, INVALID_PRODUCER_EPOCH);
-    broker.stop().await;
-}
-
-#[tokio::test]
-async fn a_transaction_is_described_once_however_often_it_is_named() {
-    let broker = started().await;
-    let mut client = broker.client().await;
-    begun(&mut client).await;
-    let mut asked = describe_transactions::Request::default();
-    for name in ["x", "unknown", "x", "x", "unknown"] {
-        asked.transactional_ids.push(text(name));
-    }
-    let found = ask(&mut client, 0, asked).await.transaction_states;
-    let seen: Vec<_> =
-        found.iter().map(|one| (one.transactional_id.as_str(), one.error_code)).collect();
-    assert_eq!(seen, [("x", 0), ("unknown", 105)]);
     broker.stop().await;
 }
 

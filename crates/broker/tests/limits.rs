@@ -7,6 +7,7 @@
 
 mod support;
 
+use hanbeon::{BrokerScope, ConfigChange, ConfigOp, Mode};
 use hanbeon_broker::Limits;
 use support::*;
 
@@ -35,6 +36,97 @@ async fn t_l1_all_connections_together_have_a_limit() {
     one.works().await;
     broker.client().await.is_closed().await;
     one.works().await;
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn t_l1_a_setting_counts_before_the_limit() {
+    let broker = Running::configured("max.connections", "1").await;
+    let mut one = broker.client().await;
+    one.works().await;
+    broker.client().await.is_closed().await;
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn t_l1_limits_of_connections_change_while_the_broker_runs() {
+    let broker = Running::standard().await;
+    let change = |key: &str, op| {
+        let change = ConfigChange { key: key.to_owned(), op };
+        broker.engine.alter_broker_config(BrokerScope::All, &[change], Mode::Apply)
+    };
+    let mut one = broker.client().await;
+    one.works().await;
+    for key in ["max.connections", "max.connections.per.ip"] {
+        change(key, ConfigOp::Set("1".to_owned())).unwrap();
+        broker.client().await.is_closed().await;
+        change(key, ConfigOp::Delete).unwrap();
+        broker.client().await.works().await;
+        // Nobody could come and take it back.
+        change(key, ConfigOp::Set("0".to_owned())).unwrap_err();
+    }
+    one.works().await;
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn t_l1_connections_that_come_too_fast_are_refused_and_others_let_in() {
+    let limits = Limits { connections_per_second_max: 2, ..Limits::standard() };
+    let broker = Running::limited(limits).await;
+    let mut clients = Vec::new();
+    for _ in 0..20 {
+        clients.push(broker.client().await);
+    }
+    let mut refused = 0;
+    for client in &mut clients {
+        refused += usize::from(!client.is_welcome().await);
+    }
+    assert!(refused > 0, "all were let in, one after the other");
+    timely(async { while !broker.client().await.is_welcome().await {} }).await;
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn connections_are_idle_as_long_as_the_setting_says() {
+    let broker = Running::configured("connections.max.idle.ms", "200").await;
+    broker.client().await.is_closed().await;
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn an_answer_to_fetch_is_as_long_as_the_setting_says() {
+    let broker = Running::configured("fetch.max.bytes", "1024").await;
+    broker.topic("t");
+    let mut client = broker.client().await;
+    for number in 0..3 {
+        let batch = batch(&[&"v".repeat(600)]);
+        client.send(PRODUCE, 3, number, &produce(1, "t", &batch)).await;
+        assert_eq!(produced(client.answer(number).await).0, 0);
+    }
+    client.send(FETCH, 11, 3, &FetchSpec::from("t", 0).body()).await;
+    // Three batches of 670 bytes are there; as with Kafka the last that is sent may be cut.
+    let length = client.answer(3).await.len();
+    assert!((1024..1200).contains(&length), "{length} bytes");
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn a_request_is_as_long_as_the_setting_says() {
+    let broker = Running::configured("socket.request.max.bytes", "1000").await;
+    let mut client = broker.client().await;
+    client.raw(&1001_i32.to_be_bytes()).await;
+    client.is_closed().await;
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn sessions_are_as_many_as_the_setting_says() {
+    let broker = Running::configured("max.incremental.fetch.session.cache.slots", "0").await;
+    broker.topic("t");
+    let mut client = broker.client().await;
+    let opening = FetchSpec { session: (0, 0), ..FetchSpec::from("t", 0) };
+    client.send(FETCH, 11, 1, &opening.body()).await;
+    assert_eq!(fetched(client.answer(1).await).session, 0);
     broker.stop().await;
 }
 

@@ -1,7 +1,7 @@
 //! Taking over a data directory that Kafka wrote: what it does not say in a file of ours comes from its directories.
 //!
 //! Names and partition counts are the directories', topic ids those of `partition.metadata`, leader epochs go on above the ones
-//! in the logs, and producer ids begin above every one that was ever used in them. Settings of topics lie in Kafka's metadata
+//! in the logs, and producer ids begin above every one that was ever used in them or given to a transactional id. Settings of topics lie in Kafka's metadata
 //! log, which is left alone: the defaults count, with a warning.
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -12,13 +12,14 @@ use hanbeon_log::{
     SegmentFileName, checkpoint, partition_metadata,
 };
 use hanbeon_meta::{
-    Image as Rows, MetadataStore, PartitionRow, Row, RowKey, StoreError, TopicNameRow, TopicRow,
-    Txn,
+    Image as Rows, MetadataStore, PartitionRow, ProducerIdsRow, Row, RowKey, StoreError,
+    TopicNameRow, TopicRow, Txn,
 };
 use hanbeon_records::{
     BatchRef, HEADER_LEN, LeaderEpoch, Millis, PartitionEpoch, ProducerId, TopicId, TopicName,
     TopicPartition,
 };
+use hanbeon_txn::{TxnKey, TxnValue, decode_key};
 
 use crate::{
     Env, OpenError,
@@ -26,10 +27,22 @@ use crate::{
     engine::committed,
     meta_properties::random_id,
     producer_ids::BLOCK_LEN,
+    state_log::with_records,
 };
 
 /// Blocks a Kafka broker may hold beyond the ids that show in its logs: the one in use, and the one fetched ahead.
 const BLOCKS_AHEAD: i64 = 2;
+
+/// The topic whose values name producer ids.
+const TRANSACTIONS: &str = "__transaction_state";
+
+/// What the records of a partition are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Records {
+    /// Of the transaction coordinator.
+    Transactions,
+    Any,
+}
 
 /// What a partition's directory says.
 struct Found {
@@ -48,7 +61,7 @@ pub(crate) fn adopt<E: Env>(
     let mut topics: BTreeMap<&TopicName, BTreeMap<i32, Found>> = BTreeMap::new();
     for name in &data.partitions {
         let TopicPartition { topic, partition } = name;
-        let found = look(&data.partition(name)?)?;
+        let found = look(&data.partition(name)?, topic)?;
         topics.entry(topic).or_default().insert(*partition, found);
     }
     let ids = topics.values().flat_map(BTreeMap::values).filter_map(|found| found.largest_id);
@@ -66,6 +79,27 @@ pub(crate) fn adopt<E: Env>(
         tracing::warn!(dir, topics = count, "taken over from Kafka: topics have default settings");
     }
     Ok(first)
+}
+
+/// Lets producer ids go on above all that Kafka gave since we last had the directory.
+pub(crate) fn go_on_above<D: Dir>(
+    store: &dyn MetadataStore,
+    rows: &Rows,
+    data: &DataDir<D>,
+) -> Result<(), OpenError> {
+    let mut largest = None;
+    for name in &data.partitions {
+        largest = largest.max(look(&data.partition(name)?, &name.topic)?.largest_id);
+    }
+    let Some(next) = largest.map(above).filter(|next| Some(*next) > rows.next_producer_id()) else {
+        return Ok(());
+    };
+    let txn = Txn::new().put(RowKey::ProducerIds.key(), ProducerIdsRow { next }.encode());
+    let failed = |error: StoreError| OpenError::Metadata {
+        dir: data.dir.display(),
+        source: Arc::new(error),
+    };
+    committed(store.commit(&txn).map_err(failed)?).map_err(failed)
 }
 
 /// The first block that no broker can have held.
@@ -126,16 +160,17 @@ fn adopt_topic<E: Env>(
 }
 
 /// Reads what the rows need out of one partition's directory, and changes nothing.
-fn look<D: Dir>(dir: &D) -> Result<Found, LogError> {
+fn look<D: Dir>(dir: &D, topic: &TopicName) -> Result<Found, LogError> {
     let mut found =
         Found { topic_id: partition_metadata::read(dir)?, latest_epoch: None, largest_id: None };
+    let records = if topic.as_str() == TRANSACTIONS { Records::Transactions } else { Records::Any };
     let entries = dir.list().map_err(|error| LogError::io(Action::List, dir.display(), error))?;
     for entry in entries {
         let EntryKind::File { .. } = entry.kind else {
             continue;
         };
         match SegmentFileName::parse(entry.name.as_str()).map(|name| name.kind) {
-            Some(SegmentFile::Log) => walk(dir, &entry.name, &mut found)?,
+            Some(SegmentFile::Log) => walk(dir, &entry.name, records, &mut found)?,
             Some(SegmentFile::Snapshot) => snapshot(dir, &entry.name, &mut found)?,
             Some(_) | None => {}
         }
@@ -155,8 +190,14 @@ fn epoch_file<D: Dir>(dir: &D) -> Result<Option<LeaderEpoch>, LogError> {
     }
 }
 
-/// Looks at the headers of a segment's batches, up to the first that is none: what lies behind is recovery's business.
-fn walk<D: Dir>(dir: &D, name: &FileName, found: &mut Found) -> Result<(), LogError> {
+/// Looks at the headers of a segment's batches, up to the first that is none: what lies behind is recovery's business. What the transaction
+/// coordinator writes has no producer in its headers: its ids are in the values.
+fn walk<D: Dir>(
+    dir: &D,
+    name: &FileName,
+    records: Records,
+    found: &mut Found,
+) -> Result<(), LogError> {
     let failed =
         |error| LogError::io(Action::Read, format_args!("{}/{name}", dir.display()), error);
     let file = open_for_reading(dir, name)?;
@@ -179,10 +220,33 @@ fn walk<D: Dir>(dir: &D, name: &FileName, found: &mut Found) -> Result<(), LogEr
         if batch.producer_id().is_some() {
             found.largest_id = found.largest_id.max(Some(batch.producer_id()));
         }
+        if records == Records::Transactions {
+            found.largest_id = found.largest_id.max(in_values(batch));
+        }
         found.latest_epoch = found.latest_epoch.max(Some(batch.leader_epoch()));
         at = end;
     }
     Ok(())
+}
+
+/// The largest producer id that the coordinator has given to a transactional id, or will. What does not read is reported when the
+/// coordinator reads its log.
+fn in_values(batch: BatchRef<'_>) -> Option<ProducerId> {
+    let mut largest = None;
+    let read = with_records(batch, |record| {
+        let key = record.key.map(decode_key);
+        let (Some(Ok(TxnKey::Transaction(_))), Some(value)) = (key, record.value) else {
+            return;
+        };
+        if let Ok((value, _version)) = TxnValue::decode(value) {
+            let ids = [value.producer.id, value.previous_producer_id, value.next_producer_id];
+            largest = largest.max(ids.into_iter().filter(|id| id.is_some()).max());
+        }
+    });
+    if read.is_err() {
+        tracing::warn!(offset = %batch.base_offset(), "a batch of __transaction_state does not read");
+    }
+    largest
 }
 
 /// Ids that are in a snapshot may have no batch left. A damaged snapshot is rebuilt from batches, which were looked at.

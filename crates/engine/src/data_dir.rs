@@ -45,6 +45,17 @@ pub(crate) enum LastStop {
     Unclean,
 }
 
+/// Who had the directory before, as far as it tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LastHolder {
+    /// One of us has closed it.
+    Ours,
+    /// Kafka has closed it.
+    Kafka,
+    /// Nobody has closed it: it is new, or one of both was killed.
+    Unknown,
+}
+
 /// Whether the directory says that its pages were kept since all that is in it was on the disk or checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kept {
@@ -62,6 +73,7 @@ pub(crate) struct DataDir<D: Dir> {
     pub(crate) poison: Poison,
     pub(crate) identity: Identity,
     pub(crate) last_stop: LastStop,
+    pub(crate) last_holder: LastHolder,
     page_cache: Option<PageCache>,
     /// What `hanbeon.boot` says of `page_cache`.
     kept: Mutex<Kept>,
@@ -90,6 +102,7 @@ impl<D: Dir> DataDir<D> {
         let identity = at.identity(node, random)?;
         // Gone before anything is touched, so that a crash from here on is seen as one. Opening the metadata, which comes before
         // any partition is opened, syncs the directory.
+        let last_holder = at.last_holder()?;
         let last_stop = match at.take_clean_marker()? {
             LastStop::Unclean if at.kept_pages(page_cache.as_ref()) => LastStop::Killed,
             last_stop @ (LastStop::Clean | LastStop::Killed | LastStop::Unclean) => last_stop,
@@ -109,6 +122,7 @@ impl<D: Dir> DataDir<D> {
             poison: Poison::new(),
             identity,
             last_stop,
+            last_holder,
             page_cache,
             kept: Mutex::new(kept),
             partitions,
@@ -317,6 +331,16 @@ impl<D: Dir> Place<'_, D> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(LastStop::Unclean),
             Err(error) => Err(self.failed("remove the clean-shutdown marker")(error)),
         }
+    }
+
+    /// Told by the text of the clean-shutdown marker: Kafka writes the epoch of its broker into it, which is not -1 once it has served.
+    fn last_holder(&self) -> Result<LastHolder, OpenError> {
+        let marker = checkpoint::read_small(self.0, &self.name(CLEAN_MARKER)?)?;
+        Ok(match marker.as_deref() {
+            None => LastHolder::Unknown,
+            Some(CLEAN_MARKER_TEXT) => LastHolder::Ours,
+            Some(_) => LastHolder::Kafka,
+        })
     }
 
     /// A file that cannot be read says nothing.

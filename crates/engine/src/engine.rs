@@ -19,7 +19,7 @@ use crate::{
     admin::Admin,
     adopt,
     config::Overrides,
-    data_dir::{DataDir, holds_data},
+    data_dir::{DataDir, LastHolder, holds_data},
     features,
     ground::{DueSyncs, Ground, Helpers},
     group_configs::Cluster,
@@ -305,7 +305,12 @@ fn found<E: Env>(
     let rows = Rows::read(store).map_err(failed)?;
     let cluster_id = data.identity.cluster_id.clone();
     match rows.cluster() {
-        Some(cluster) if cluster.row.cluster_id == cluster_id => return Ok(()),
+        Some(cluster) if cluster.row.cluster_id == cluster_id => {
+            return match data.last_holder {
+                LastHolder::Kafka => adopt::go_on_above(store, &rows, data),
+                LastHolder::Ours | LastHolder::Unknown => Ok(()),
+            };
+        }
         Some(cluster) => {
             return Err(OpenError::MetaProperties {
                 dir: hanbeon_log::Dir::display(&data.dir),

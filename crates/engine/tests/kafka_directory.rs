@@ -7,7 +7,11 @@ use std::{fs, path::Path};
 
 use hanbeon::{Acks, Engine, Env, Manual, OpenError, Options};
 use hanbeon_log::{FsDir, ReadMode};
-use hanbeon_records::{Millis, Offset, ProducerId};
+use hanbeon_records::{
+    BatchBuilder, BatchKind, BatchSettings, Codec, CompressionLevel, LeaderEpoch, Millis,
+    NewRecord, Offset, ProducerEpoch, ProducerId, ProducerStamp, Sequence, TimestampType,
+};
+use hanbeon_txn::{Producer, State, TransactionalId, TxnValue, ValueVersion, encode_key};
 use support::{batch, idempotent_at};
 
 /// Some seconds after Kafka wrote its directories: a day later their producers would have expired.
@@ -97,6 +101,86 @@ fn names_ids_records_and_producers_are_kafkas() {
     let engine = open_then(home.path());
     assert_eq!([count(&engine, 0), count(&engine, 1)], [38, 44]);
     assert!(engine.init_producer_id().unwrap().id > fresh.id);
+}
+
+/// One batch as Kafka would have written it, at the start of a log.
+fn log_of(producer: Option<ProducerId>, codec: Codec, key: &[u8], value: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let settings = BatchSettings {
+        codec,
+        level: CompressionLevel::DEFAULT,
+        timestamp_type: TimestampType::CreateTime,
+        producer: producer.map(|id| ProducerStamp {
+            id,
+            epoch: ProducerEpoch::new(0),
+            base_sequence: Sequence::ZERO,
+        }),
+        kind: BatchKind::Plain,
+        base_offset: Offset::ZERO,
+        leader_epoch: LeaderEpoch::new(0),
+    };
+    let mut builder = BatchBuilder::new(&mut bytes, settings);
+    let record = NewRecord { timestamp: NOW, key: Some(key), value: Some(value), headers: &[] };
+    builder.push(record).unwrap();
+    builder.finish().unwrap();
+    bytes
+}
+
+/// P8: what a coordinator has given, or has decided to give, is in the values of its log; their headers name no producer.
+#[test]
+fn p8_ids_of_transactional_ids_are_given_to_nobody_else() {
+    let value = |[id, previous, next]: [i64; 3]| TxnValue {
+        producer: Producer { id: ProducerId::new(id), epoch: ProducerEpoch::new(3) },
+        timeout_ms: 60_000,
+        state: State::PrepareCommit,
+        partitions: Some(Vec::new()),
+        last_update: NOW,
+        start: NOW,
+        previous_producer_id: ProducerId::new(previous),
+        next_producer_id: ProducerId::new(next),
+        client_transaction_version: 2,
+        next_producer_epoch: ProducerEpoch::NONE,
+        last_producer_epoch: ProducerEpoch::NONE,
+        unknown_tags: Vec::new(),
+    };
+    let mut key = Vec::new();
+    encode_key(&TransactionalId::new("x").unwrap(), &mut key);
+    let cases = [[90_000, 4, -1], [5, 90_000, -1], [5, 4, 90_000]];
+    for (ids, codec) in cases.into_iter().flat_map(|ids| [(ids, Codec::None), (ids, Codec::Gzip)]) {
+        let home = tempfile::tempdir().unwrap();
+        let partition = home.path().join("__transaction_state-0");
+        fs::create_dir(&partition).unwrap();
+        let mut bytes = Vec::new();
+        value(ids).encode(ValueVersion::V1, &mut bytes).unwrap();
+        let log = log_of(None, codec, &key, &bytes);
+        fs::write(partition.join("00000000000000000000.log"), log).unwrap();
+        let engine = open_then(home.path());
+        let fresh = engine.init_producer_id().unwrap().id;
+        assert!(fresh > ProducerId::new(92_000), "{fresh} with {ids:?} in a value");
+    }
+}
+
+/// P8: Kafka counts on its own, and may have come further meanwhile.
+#[test]
+fn p8_ids_go_on_above_those_that_kafka_gave_in_between() {
+    let home = tempfile::tempdir().unwrap();
+    let engine = open_then(home.path());
+    engine.ensure_topic("t", 1).unwrap();
+    engine.init_producer_id().unwrap();
+    engine.shutdown().unwrap();
+    drop(engine);
+    fs::write(home.path().join(".kafka_cleanshutdown"), r#"{"version":0,"brokerEpoch":7}"#)
+        .unwrap();
+    let log = log_of(Some(ProducerId::new(90_000)), Codec::None, b"k", b"v");
+    fs::write(home.path().join("t-0/00000000000000000000.log"), log).unwrap();
+    let engine = open_then(home.path());
+    let fresh = engine.init_producer_id().unwrap().id;
+    assert!(fresh > ProducerId::new(92_000), "{fresh}");
+    engine.shutdown().unwrap();
+    drop(engine);
+    // And not further each time that one of us closes it.
+    let engine = open_then(home.path());
+    assert!(engine.init_producer_id().unwrap().id < ProducerId::new(95_000));
 }
 
 #[test]

@@ -11,6 +11,8 @@ use bytes::Bytes;
 
 #[cfg(all(unix, target_pointer_width = "64"))]
 use crate::mmap::Map;
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+use crate::record_lock::{self, RecordLock};
 use crate::{
     io::{Dir, Entry, EntryKind, FileName, LogFile, Open},
     sync::{Arc, AtomicU64, Mutex, Ordering},
@@ -207,16 +209,24 @@ impl Dir for FsDir {
 
     fn lock(&self, name: &FileName) -> io::Result<FsLock> {
         let mut file = self.open_file(name, Open::Create)?;
-        if try_lock(&file)? {
-            file.set_len(0)?;
-            file.write_all(format!("{}\n", std::process::id()).as_bytes())?;
-            return Ok(FsLock { _file: file });
-        }
-        let mut holder = String::new();
-        // Whoever holds it may be about to write its number; then the text does without.
-        let told = file.take(32).read_to_string(&mut holder).is_ok() && !holder.trim().is_empty();
+        let holder = match try_lock(&file)? {
+            Locking::Taken => {
+                file.set_len(0)?;
+                file.write_all(format!("{}\n", std::process::id()).as_bytes())?;
+                return Ok(FsLock { _file: file });
+            }
+            Locking::HeldByOurs => {
+                let mut written = String::new();
+                // Whoever holds it may be about to write its number; then the text does without.
+                let told = file.take(32).read_to_string(&mut written).is_ok();
+                Some(written.trim().to_owned()).filter(|text| told && !text.is_empty())
+            }
+            // What the file says is from an earlier holder: Kafka writes nothing into it.
+            #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+            Locking::HeldByOther(pid) => pid.map(|pid| pid.to_string()),
+        };
         let holder =
-            if told { format!("process {}", holder.trim()) } else { "another process".to_owned() };
+            holder.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"));
         let text = format!("{} is locked by {holder}", self.at(name).display());
         Err(io::Error::new(io::ErrorKind::WouldBlock, text))
     }
@@ -418,8 +428,30 @@ fn private_file(options: &mut OpenOptions) {
 #[cfg(not(unix))]
 fn private_file(_: &mut OpenOptions) {}
 
+/// What became of an attempt to take the lock file.
+enum Locking {
+    Taken,
+    /// By somebody who locks as we do, and writes its process id into the file.
+    HeldByOurs,
+    /// By somebody who locks as Java does, Apache Kafka above all.
+    #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+    HeldByOther(Option<u32>),
+}
+
+fn try_lock(file: &File) -> io::Result<Locking> {
+    if !try_flock(file)? {
+        return Ok(Locking::HeldByOurs);
+    }
+    // Elsewhere the two kinds of locks see each other, or there is but one.
+    #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+    if let RecordLock::HeldBy(pid) = record_lock::try_lock(file)? {
+        return Ok(Locking::HeldByOther(pid));
+    }
+    Ok(Locking::Taken)
+}
+
 #[cfg(unix)]
-fn try_lock(file: &File) -> io::Result<bool> {
+fn try_flock(file: &File) -> io::Result<bool> {
     match rustix::fs::flock(file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(true),
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
@@ -428,7 +460,7 @@ fn try_lock(file: &File) -> io::Result<bool> {
 }
 
 #[cfg(not(unix))]
-fn try_lock(file: &File) -> io::Result<bool> {
+fn try_flock(file: &File) -> io::Result<bool> {
     match file.try_lock() {
         Ok(()) => Ok(true),
         Err(fs::TryLockError::WouldBlock) => Ok(false),
@@ -544,6 +576,34 @@ mod tests {
             "{error}"
         );
         drop(held);
+        dir.lock(&name(".lock")).unwrap();
+    }
+
+    /// A record lock of POSIX conflicts with one of an open file even within one process; Java's `FileChannel.tryLock` takes such a one.
+    #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+    #[test]
+    fn a_lock_as_java_takes_it_excludes_ours_and_is_excluded() {
+        use rustix::fs::{FlockOperation, fcntl_lock};
+        let root = tempfile::tempdir().unwrap();
+        let dir = FsDir::open(root.path(), ReadMode::Map).unwrap();
+        let java = dir.open_file(&name(".lock"), Open::Create).unwrap();
+
+        let held = dir.lock(&name(".lock")).unwrap();
+        let refused = fcntl_lock(&java, FlockOperation::NonBlockingLockExclusive).unwrap_err();
+        assert!(matches!(refused, rustix::io::Errno::AGAIN | rustix::io::Errno::ACCESS));
+        drop(held);
+
+        // What a holder of ours wrote into the file is no word about Java.
+        fs::write(root.path().join(".lock"), "1\n").unwrap();
+        fcntl_lock(&java, FlockOperation::NonBlockingLockExclusive).unwrap();
+        let error = dir.lock(&name(".lock")).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        assert!(
+            error.to_string().ends_with(&format!("locked by process {}", std::process::id())),
+            "{error}"
+        );
+        assert_eq!(fs::read(root.path().join(".lock")).unwrap(), b"1\n");
+        fcntl_lock(&java, FlockOperation::NonBlockingUnlock).unwrap();
         dir.lock(&name(".lock")).unwrap();
     }
 

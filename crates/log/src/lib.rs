@@ -133,6 +133,8 @@ mod poison;
 mod published;
 #[cfg(not(hanbeon_loom))]
 mod read;
+#[cfg(all(target_os = "linux", target_pointer_width = "64", not(hanbeon_loom)))]
+mod record_lock;
 #[cfg(not(hanbeon_loom))]
 mod records_of;
 #[cfg(not(hanbeon_loom))]

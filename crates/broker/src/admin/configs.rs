@@ -13,7 +13,7 @@ use hanbeon_wire::{
 };
 
 use super::{Answered, metadata::no_topic, number, respond, words};
-use crate::dispatch::Node;
+use crate::{answer_size::AnswerTooLong, dispatch::Node};
 
 // What settings belong to, by the number on the wire (`org.apache.kafka.common.config.ConfigResource`).
 const TOPIC: i8 = 2;
@@ -57,16 +57,21 @@ fn refusal(error: &TopicError) -> Refused {
 
 pub(super) fn describe<E: Env>(node: &Node<E>, request: &Request) -> Answered {
     let asked: describe_api::Request = request.decode()?;
+    let mut size = node.answer_size();
     let results = asked.resources.iter().map(|wanted| {
         let name = wanted.resource_name.as_str();
+        let too_long = |error: AnswerTooLong| (error.code(), words(&error));
         let keys: Option<Vec<&str>> = wanted
             .configuration_keys
             .as_ref()
             // No names ask for all of them, as null does.
             .filter(|keys| !keys.is_empty())
             .map(|keys| keys.iter().map(|key| key.as_str()).collect());
-        let found =
-            resource(node, wanted.resource_type, name).and_then(|resource| match resource {
+        let found = size
+            .has_room()
+            .map_err(too_long)
+            .and_then(|()| resource(node, wanted.resource_type, name))
+            .and_then(|resource| match resource {
                 Resource::Topic(name) => {
                     node.engine.describe_topic_config(name, keys.as_deref()).map_err(|error| {
                         if matches!(error, TopicError::Unknown { .. }) {
@@ -92,6 +97,7 @@ pub(super) fn describe<E: Env>(node: &Node<E>, request: &Request) -> Answered {
         match found {
             Ok(settings) => {
                 answer.configs = settings.iter().map(|one| described(one, &asked)).collect();
+                size.add(answer.configs.iter().map(described_len).sum());
             }
             Err((code, why)) => {
                 answer.error_code = number(code);
@@ -130,6 +136,16 @@ fn described(
     }
 }
 
+/// Bytes on the wire, about.
+fn described_len(one: &describe_api::DescribeConfigsResourceResult) -> usize {
+    const FIXED: usize = 8;
+    let len = |text: Option<&Text>| text.map_or(0, |text| text.as_str().len());
+    let synonyms = one.synonyms.iter();
+    let synonyms = synonyms.map(|one| FIXED + len(Some(&one.name)) + len(one.value.as_ref()));
+    let documentation = len(one.documentation.as_ref());
+    FIXED + len(Some(&one.name)) + len(one.value.as_ref()) + documentation + synonyms.sum::<usize>()
+}
+
 /// A setting as `CreateTopics` shows it.
 pub(super) fn of_created_topic(setting: &DescribedConfig) -> create_topics::CreatableTopicConfigs {
     create_topics::CreatableTopicConfigs {
@@ -140,6 +156,11 @@ pub(super) fn of_created_topic(setting: &DescribedConfig) -> create_topics::Crea
         is_sensitive: setting.sensitive,
         ..Default::default()
     }
+}
+
+/// Bytes on the wire, about.
+pub(super) fn created_len(one: &create_topics::CreatableTopicConfigs) -> usize {
+    8 + one.name.as_str().len() + one.value.as_ref().map_or(0, |value| value.as_str().len())
 }
 
 const fn mode(validate_only: bool) -> Mode {

@@ -1,6 +1,6 @@
 //! `Metadata` and `DescribeTopicPartitions`: what topics there are and who leads their partitions.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use hanbeon::{Env, INTERNAL_TOPICS, Topic};
 use hanbeon_records::{ErrorCode, TopicId, TopicName};
@@ -55,8 +55,10 @@ fn to_create<E: Env>(node: &Node<E>, asked: &metadata::Request) -> Vec<String> {
         return Vec::new();
     }
     let image = node.engine.image();
-    let names = topics.iter().filter_map(|topic| topic.name.as_ref()).map(|name| name.as_str());
+    let names: BTreeSet<&str> =
+        topics.iter().filter_map(|topic| Some(topic.name.as_ref()?.as_str())).collect();
     names
+        .into_iter()
         .filter(|name| {
             image.topic(name).is_none()
                 && TopicName::new(name).is_ok()
@@ -76,7 +78,15 @@ fn write<E: Env>(node: &Node<E>, request: &Request, asked: &metadata::Request) -
         Some(topics) if topics.is_empty() && version == 0 => {
             image.topics().into_iter().map(|topic| known(topic, node_id)).collect()
         }
-        Some(topics) => topics.iter().map(|topic| one(&image, topic, node_id)).collect(),
+        // Each once, however often it is named: a set in Kafka, too.
+        Some(topics) => {
+            let (mut names, mut ids) = (BTreeSet::new(), BTreeSet::new());
+            let first = topics.iter().filter(|topic| match &topic.name {
+                Some(name) => names.insert(name.as_str()),
+                None => ids.insert(topic_id(topic.topic_id)),
+            });
+            first.map(|topic| one(&image, topic, node_id)).collect()
+        }
     };
     let topics = topics.into_iter().map(|mut topic| {
         if asked.include_topic_authorized_operations && topic.error_code == 0 {

@@ -41,7 +41,7 @@ pub(crate) fn start<E: Env>(node: &Arc<Node<E>>, request: Request) -> Reply {
         }
         ApiKey::DescribeCluster => finished(api, cluster::describe(node, &request)),
         ApiKey::ElectLeaders => finished(api, cluster::elect_leaders(node, &request)),
-        ApiKey::DescribeConfigs => finished(api, configs::describe(node, &request)),
+        ApiKey::DescribeConfigs => blocking(node, request, configs::describe),
         ApiKey::DescribeProducers => blocking(node, request, producers::describe),
         ApiKey::ListOffsets => blocking(node, request, partitions::list_offsets),
         ApiKey::DeleteRecords => blocking(node, request, partitions::delete_records),

@@ -10,9 +10,13 @@ use hanbeon_wire::{
 use super::{Answered, number, respond, words};
 use crate::dispatch::Node;
 
+/// Bytes of a producer on the wire, about.
+const PRODUCER_LEN: usize = 40;
+
 /// Lists the producers that partitions remember (KIP-664).
 pub(super) fn describe<E: Env>(node: &Node<E>, request: &Request) -> Answered {
     let asked: describe_producers::Request = request.decode()?;
+    let mut size = node.answer_size();
     let topics = asked.topics.into_iter().map(|topic| {
         let name = topic.name.as_str();
         let legal = TopicName::new(name);
@@ -24,8 +28,16 @@ pub(super) fn describe<E: Env>(node: &Node<E>, request: &Request) -> Answered {
                 answer.error_message = Some(text(&why.to_string()));
                 return answer;
             }
+            if let Err(error) = size.has_room() {
+                answer.error_code = number(error.code());
+                answer.error_message = words(&error);
+                return answer;
+            }
             match producers(node, name, partition_index) {
-                Ok(producers) => answer.active_producers = producers.iter().map(state).collect(),
+                Ok(producers) => {
+                    size.add(producers.len().saturating_mul(PRODUCER_LEN));
+                    answer.active_producers = producers.iter().map(state).collect();
+                }
                 Err(error) => {
                     answer.error_code = number(error.code());
                     answer.error_message = words(&error);

@@ -13,7 +13,7 @@ use hanbeon_wire::{
 };
 
 use super::{Answered, configs, number, respond, words};
-use crate::dispatch::Node;
+use crate::{answer_size::AnswerSize, dispatch::Node};
 
 const fn mode(validate_only: bool) -> Mode {
     if validate_only { Mode::ValidateOnly } else { Mode::Apply }
@@ -29,6 +29,7 @@ pub(super) fn create<E: Env>(node: &Node<E>, request: &Request) -> Answered {
         .map(|topic| topic.name.as_str().to_owned())
         .filter(|name| !seen.insert(name.clone()))
         .collect();
+    let mut size = node.answer_size();
     let mut answered = BTreeSet::new();
     let topics =
         asked.topics.iter().filter(|topic| answered.insert(topic.name.as_str().to_owned())).map(
@@ -47,7 +48,7 @@ pub(super) fn create<E: Env>(node: &Node<E>, request: &Request) -> Answered {
                         "this is a topic of the server's own; it makes it when it needs it",
                     );
                 }
-                create_one(node, topic, mode)
+                create_one(node, topic, mode, &mut size)
             },
         );
     let response = create_api::Response { topics: topics.collect(), ..Default::default() };
@@ -74,6 +75,7 @@ fn create_one<E: Env>(
     node: &Node<E>,
     topic: &create_api::CreatableTopic,
     mode: Mode,
+    size: &mut AnswerSize,
 ) -> create_api::CreatableTopicResult {
     let assignments: Vec<(i32, Vec<NodeId>)> = topic
         .assignments
@@ -97,14 +99,29 @@ fn create_one<E: Env>(
             .collect(),
     };
     match node.engine.create_topic(&new, mode) {
-        Ok(created) => create_api::CreatableTopicResult {
-            name: topic.name.clone(),
-            topic_id: uuid(created.id),
-            num_partitions: created.partitions,
-            replication_factor: created.replication_factor,
-            configs: Some(created.configs.iter().map(configs::of_created_topic).collect()),
-            ..Default::default()
-        },
+        Ok(created) => {
+            let mut answer = create_api::CreatableTopicResult {
+                name: topic.name.clone(),
+                topic_id: uuid(created.id),
+                num_partitions: created.partitions,
+                replication_factor: created.replication_factor,
+                ..Default::default()
+            };
+            // The topic is there: what cannot be told of it is no error of its making (KIP-525).
+            match size.has_room() {
+                Ok(()) => {
+                    let configs: Vec<_> =
+                        created.configs.iter().map(configs::of_created_topic).collect();
+                    size.add(configs.iter().map(configs::created_len).sum());
+                    answer.configs = Some(configs);
+                }
+                Err(error) => {
+                    answer.configs = None;
+                    answer.topic_config_error_code = number(error.code());
+                }
+            }
+            answer
+        }
         Err(error) => not_created(topic, error.code(), &error.to_string()),
     }
 }

@@ -95,15 +95,20 @@ fn assigned(partitions: &Partitions) -> heartbeat::Assignment {
 pub(super) async fn describe<E: Env>(node: &Arc<Node<E>>, request: &Request) -> Answered {
     let asked: describe::Request = request.decode()?;
     let mut response = describe::Response::default();
+    let mut size = node.answer_size();
     for group in &asked.group_ids {
         let described = async {
+            size.has_room().map_err(|error| (error.code(), words(&error)))?;
             ready(node, group.as_str()).await.map_err(|code| (code, None))?;
             let group = name(group).map_err(|error| (error.code(), words(&error)))?;
             let described = node.engine.groups().describe_consumer(&group);
             described.map_err(|error| (told(&error, request), words(&error)))
         };
         let mut answer = match described.await {
-            Ok(description) => shown(&description),
+            Ok(description) => {
+                size.add(description.members.iter().map(member_len).sum());
+                shown(&description)
+            }
             Err((code, message)) => refusal(code, message),
         };
         answer.group_id = group.clone();
@@ -131,6 +136,16 @@ fn shown(description: &GroupDescription) -> describe::DescribedGroup {
         members: description.members.iter().map(shown_member).collect(),
         ..Default::default()
     }
+}
+
+/// Bytes on the wire, about.
+fn member_len(member: &MemberDescription) -> usize {
+    let topics = member.assignment.iter().chain(&member.target_assignment);
+    let assigned = topics.map(|topic| 16 + topic.topic_name.len() + 4 * topic.partitions.len());
+    let subscribed = member.subscribed_topic_names.iter().map(|name| 2 + name.len());
+    let names = [&member.member_id, &member.client_id, &member.client_host];
+    let names = names.iter().map(|name| name.len()).sum::<usize>();
+    names + member.subscribed_topic_regex.len() + assigned.chain(subscribed).sum::<usize>()
 }
 
 fn shown_member(member: &MemberDescription) -> describe::Member {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hanbeon::{
     Env,
-    group::{Described, ListFilter, Listed, Name},
+    group::{Described, DescribedMember, ListFilter, Listed, Name},
 };
 use hanbeon_records::ErrorCode;
 use hanbeon_wire::{
@@ -27,6 +27,7 @@ pub(super) async fn describe<E: Env>(node: &Arc<Node<E>>, request: &Request) -> 
     let asked: describe::Request = request.decode()?;
     let version = request.reply_to.version;
     let mut response = describe::Response::default();
+    let mut size = node.answer_size();
     for group in &asked.groups {
         let mut answer = describe::DescribedGroup {
             group_id: group.clone(),
@@ -34,13 +35,17 @@ pub(super) async fn describe<E: Env>(node: &Arc<Node<E>>, request: &Request) -> 
             ..Default::default()
         };
         let described = async {
+            size.has_room().map_err(|error| (error.code(), words(&error)))?;
             ready(node, group.as_str()).await.map_err(|code| (code, None))?;
             let group = name(group).map_err(|error| (error.code(), words(&error)))?;
             let described = node.engine.groups().describe(&group);
             described.map_err(|error| (told(&error, request), words(&error)))
         };
         match described.await {
-            Ok(described) => fill(&mut answer, &described, version),
+            Ok(described) => {
+                size.add(described.members.iter().map(member_len).sum());
+                fill(&mut answer, &described, version);
+            }
             Err((ErrorCode::GroupIdNotFound, message)) => {
                 answer.group_state = text("Dead");
                 if version >= NOT_FOUND_VERSION_MIN {
@@ -61,6 +66,13 @@ pub(super) async fn describe<E: Env>(node: &Arc<Node<E>>, request: &Request) -> 
         response.groups.push(answer);
     }
     respond::<describe::Request>(request, &response)
+}
+
+/// Bytes on the wire, about.
+fn member_len(member: &DescribedMember) -> usize {
+    let names = [&member.member_id, &member.client_id, &member.client_host];
+    let names = names.iter().map(|name| name.as_str().len()).sum::<usize>();
+    names + member.metadata.len() + member.assignment.len()
 }
 
 fn fill(answer: &mut describe::DescribedGroup, described: &Described, version: i16) {

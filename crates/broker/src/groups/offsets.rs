@@ -1,6 +1,9 @@
 //! `OffsetCommit`, `OffsetFetch`, `OffsetDelete` and `TxnOffsetCommit`.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use hanbeon::{
     Enrol, Env, GroupsError, Image, Topic,
@@ -271,10 +274,12 @@ struct AskedGroup<'a> {
 }
 
 pub(super) async fn fetch<E: Env>(node: &Arc<Node<E>>, request: &Request) -> Answered {
-    let asked: fetch::Request = request.decode()?;
+    let mut asked: fetch::Request = request.decode()?;
     let version = request.reply_to.version;
     let stability = if asked.require_stable { Stability::Required } else { Stability::NotRequired };
     let mut response = fetch::Response::default();
+    let named = asked.topics.iter_mut().flatten();
+    once(named.map(|topic| (topic.name.as_str(), &mut topic.partition_indexes)));
     if version < GROUPS_VERSION_MIN {
         let topics = asked.topics.as_ref().map(|topics| {
             let topics = topics.iter();
@@ -289,10 +294,42 @@ pub(super) async fn fetch<E: Env>(node: &Arc<Node<E>>, request: &Request) -> Ans
         }
         return respond::<fetch::Request>(request, &response);
     }
-    for asked in &asked.groups {
-        response.groups.push(group_answer(node, request, asked, stability).await);
+    let mut size = node.answer_size();
+    for asked in &mut asked.groups {
+        let named = asked.topics.iter_mut().flatten();
+        once(named.map(|topic| {
+            ((topic.name.as_str(), topic_id(topic.topic_id)), &mut topic.partition_indexes)
+        }));
+        let answer = match size.has_room() {
+            Ok(()) => group_answer(node, request, asked, stability).await,
+            Err(error) => fetch::OffsetFetchResponseGroup {
+                group_id: asked.group_id.clone(),
+                error_code: number(error.code()),
+                ..Default::default()
+            },
+        };
+        size.add(answer.topics.iter().map(topic_len).sum());
+        response.groups.push(answer);
     }
     respond::<fetch::Request>(request, &response)
+}
+
+/// Leaves every partition where it is named first: what was committed for it may be thousands of times longer than its number.
+fn once<'a, T: Ord>(topics: impl Iterator<Item = (T, &'a mut Vec<i32>)>) {
+    let mut seen: BTreeMap<T, BTreeSet<i32>> = BTreeMap::new();
+    for (topic, partitions) in topics {
+        let seen = seen.entry(topic).or_default();
+        partitions.retain(|index| seen.insert(*index));
+    }
+}
+
+/// Bytes on the wire, about.
+fn topic_len(topic: &fetch::OffsetFetchResponseTopics) -> usize {
+    const FIXED: usize = 20;
+    let partitions = topic.partitions.iter();
+    let partitions = partitions
+        .map(|one| FIXED + one.metadata.as_ref().map_or(0, |metadata| metadata.as_str().len()));
+    topic.name.as_str().len() + partitions.sum::<usize>()
 }
 
 /// The answer for one group of a request for several.

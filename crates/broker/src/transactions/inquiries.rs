@@ -19,6 +19,7 @@ use regex::{Regex, RegexBuilder};
 use super::coordinated;
 use crate::{
     admin::{Answered, number, respond},
+    answer_size::AnswerTooLong,
     dispatch::Node,
 };
 
@@ -28,13 +29,19 @@ const PATTERN_BYTES_MAX: usize = 1 << 20;
 pub(super) async fn describe<E: Env>(node: &Arc<Node<E>>, request: &Request) -> Answered {
     let asked: describe::Request = request.decode()?;
     let mut response = describe::Response::default();
-    // Each once, where it stands first: an id of three bytes may have thousands of partitions.
-    let mut seen = BTreeSet::new();
-    for id in asked.transactional_ids.iter().filter(|id| seen.insert(id.as_str())) {
+    let mut size = node.answer_size();
+    for id in &asked.transactional_ids {
         let mut state =
             describe::TransactionState { transactional_id: id.clone(), ..Default::default() };
-        match described(node, id.as_str()).await {
-            Ok(found) => fill(&mut state, &found),
+        let described = async {
+            size.has_room().map_err(AnswerTooLong::code)?;
+            described(node, id.as_str()).await
+        };
+        match described.await {
+            Ok(found) => {
+                fill(&mut state, &found);
+                size.add(state.topics.iter().map(topic_len).sum());
+            }
             Err(code) => state.error_code = number(code),
         }
         response.transaction_states.push(state);
@@ -46,6 +53,11 @@ async fn described<E: Env>(node: &Arc<Node<E>>, id: &str) -> Result<DescribedTxn
     let id = coordinated(node, id).await?;
     let found = node.engine.transactions().describe(id.as_str()).map_err(|error| error.code())?;
     found.ok_or(ErrorCode::TransactionalIdNotFound)
+}
+
+/// Bytes on the wire, about.
+fn topic_len(topic: &describe::TopicData) -> usize {
+    topic.topic.as_str().len() + 4 * topic.partitions.len()
 }
 
 fn fill(state: &mut describe::TransactionState, found: &DescribedTxn) {

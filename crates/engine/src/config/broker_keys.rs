@@ -23,7 +23,8 @@ const fn key(
 const INT_MAX: i64 = 2_147_483_647;
 const LONG_MAX: &str = "9223372036854775807";
 
-/// Sorted by name.
+/// Sorted by name. Where a default is not Kafka's it is the one that counts here: connections are limited, and a limit of 0, which would let
+/// in nobody who could change it again, is refused; more fetch sessions are kept, since the longest unused makes room however young it is.
 #[rustfmt::skip] // a table: one key a line
 pub(super) const KEYS: &[ConfigKey] = &[
     key("advertised.listeners", (List, None), Any, PerBroker, "Addresses clients are told to connect to, where they differ from listeners."),
@@ -105,10 +106,10 @@ pub(super) const KEYS: &[ConfigKey] = &[
     key("log.roll.ms", (Long, None), Range(1, i64::MAX), ClusterWide, "segment.ms of topics that do not say."),
     key("log.segment.bytes", (Int, Some("1073741824")), Range(1_048_576, INT_MAX), ClusterWide, "segment.bytes of topics that do not say."),
     key("log.segment.delete.delay.ms", (Long, Some("60000")), Range(0, i64::MAX), ClusterWide, "file.delete.delay.ms of topics that do not say."),
-    key("max.connection.creation.rate", (Int, Some("2147483647")), Range(0, INT_MAX), ClusterWide, "Connections accepted per second."),
-    key("max.connections", (Int, Some("2147483647")), Range(0, INT_MAX), ClusterWide, "Connections open at once."),
-    key("max.connections.per.ip", (Int, Some("2147483647")), Range(0, INT_MAX), ClusterWide, "Connections open at once from one address."),
-    key("max.incremental.fetch.session.cache.slots", (Int, Some("1000")), Range(0, INT_MAX), ReadOnly, "Fetch sessions remembered."),
+    key("max.connection.creation.rate", (Int, Some("1000")), Range(1, INT_MAX), ClusterWide, "Connections accepted in a second; more are refused. One address gets at most half of them, and less when others come."),
+    key("max.connections", (Int, Some("10000")), Range(1, INT_MAX), ClusterWide, "Connections open at once; more are refused."),
+    key("max.connections.per.ip", (Int, Some("1000")), Range(1, INT_MAX), ClusterWide, "Connections open at once from one address; more are refused."),
+    key("max.incremental.fetch.session.cache.slots", (Int, Some("10000")), Range(0, INT_MAX), ReadOnly, "Fetch sessions remembered."),
     key("message.max.bytes", (Int, Some("1048588")), Range(0, INT_MAX), ClusterWide, "max.message.bytes of topics that do not say."),
     key("metadata.log.dir", (String, None), Any, ReadOnly, "Where Kafka's controller keeps its log; taken so that a Kafka configuration can be used with little change, and ignored."),
     key("min.insync.replicas", (Int, Some("1")), Range(1, INT_MAX), ClusterWide, "min.insync.replicas of topics that do not say."),

@@ -209,14 +209,21 @@ impl Settings {
         value::long(&self.text(key)?)
     }
 
-    /// The same as a number of 32 bits, held at their ends.
+    /// The whole number that somebody gave; `None` where the default counts.
+    #[must_use]
+    pub fn given_long(&self, key: &str) -> Option<i64> {
+        let key = registry::broker_key(key).ok()?;
+        value::long(&self.0.given(key.name).next()?.value)
+    }
+
+    /// [`Settings::long`] as a number of 32 bits, held at their ends.
     #[must_use]
     pub fn int(&self, key: &str) -> Option<i32> {
         let long = self.long(key)?;
         Some(i32::try_from(long).unwrap_or(if long < 0 { i32::MIN } else { i32::MAX }))
     }
 
-    /// The same as a truth value.
+    /// [`Settings::text`] as a truth value.
     #[must_use]
     pub fn flag(&self, key: &str) -> Option<bool> {
         value::boolean(&self.text(key)?)

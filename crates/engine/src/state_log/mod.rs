@@ -26,7 +26,7 @@ use hanbeon_records::{
 };
 
 pub use memory::{MemoryStateLog, MemoryStateLogs};
-pub(crate) use partition::PartitionStateLog;
+pub(crate) use partition::{PartitionStateLog, with_records};
 #[cfg(feature = "sled")]
 pub use sled::{SledError, SledStateLogs};
 

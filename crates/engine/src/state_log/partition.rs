@@ -10,7 +10,7 @@ use hanbeon_log::{FirstBatch, Isolation, Source};
 use hanbeon_records::{
     BatchBuilder, BatchKind, BatchRef, BatchSettings, Codec, CompressionLevel, Control,
     CoordinatorEpoch, LeaderEpoch, Millis, NewRecord, Offset, OutputLimit, ProducerEpoch,
-    ProducerId, ProducerStamp, Records, Sequence, TimestampType, decompress, read_control,
+    ProducerId, ProducerStamp, Record, Records, Sequence, TimestampType, decompress, read_control,
 };
 
 use super::{DurableFuture, Enrolment, InTransaction, StateEntry, StateLog, StateRecord, Written};
@@ -143,20 +143,7 @@ impl<E: Env> PartitionStateLog<E> {
         }
         let transaction =
             batch.attributes().is_transactional().then_some((producer_id, producer_epoch));
-        let plain;
-        let codec = batch.attributes().codec().map_err(|_unknown| unreadable())?;
-        let records = if codec == Codec::None {
-            batch.records().map_err(|_mismatch| unreadable())?
-        } else {
-            let mut unpacked = Vec::new();
-            let limit = OutputLimit::new(DECOMPRESSED_BYTES_MAX);
-            decompress(codec, batch.payload(), limit, &mut unpacked)
-                .map_err(|_fault| unreadable())?;
-            plain = unpacked;
-            Records::new(batch.record_count(), &plain)
-        };
-        for record in records {
-            let record = record.map_err(|_fault| unreadable())?;
+        with_records(batch, |record| {
             let offset = batch.offset_of(&record);
             // A coordinator's record has a key; one without means nothing to anybody.
             if let (true, Some(key)) = (offset >= from, record.key) {
@@ -167,9 +154,36 @@ impl<E: Env> PartitionStateLog<E> {
                     transaction,
                 });
             }
-        }
-        Ok(())
+        })
+        .map_err(|_fault| unreadable().into())
     }
+}
+
+/// The records of a batch do not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NoRecords;
+
+/// Calls `each` with the records of a batch, compressed or not; up to the first that does not read.
+pub(crate) fn with_records(
+    batch: BatchRef<'_>,
+    mut each: impl FnMut(Record<'_>),
+) -> Result<(), NoRecords> {
+    let plain;
+    let records = match batch.attributes().codec() {
+        Ok(Codec::None) => batch.records().map_err(|_mismatch| NoRecords)?,
+        Ok(codec) => {
+            let mut unpacked = Vec::new();
+            let limit = OutputLimit::new(DECOMPRESSED_BYTES_MAX);
+            decompress(codec, batch.payload(), limit, &mut unpacked).map_err(|_fault| NoRecords)?;
+            plain = unpacked;
+            Records::new(batch.record_count(), &plain)
+        }
+        Err(_unknown) => return Err(NoRecords),
+    };
+    for record in records {
+        each(record.map_err(|_fault| NoRecords)?);
+    }
+    Ok(())
 }
 
 /// Records as one batch. In a transaction it always begins at sequence 0, as Kafka's group coordinator writes it.
