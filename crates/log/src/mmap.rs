@@ -1,4 +1,4 @@
-//! Files mapped for reading. Next to the one call of `record_lock` this is the only unsafe code of the workspace.
+//! Files mapped for reading; the only unsafe code of the workspace.
 //!
 //! A map covers more than the file holds, so that bytes appended later are seen through it without mapping again. Pages
 //! past the end of the file are never touched: a slice is only ever formed over bytes that are in the file.
