@@ -477,7 +477,7 @@ mod tests {
         let strange = AddPartitions { id: TransactionalId::new("another").unwrap(), ..add };
         let refused = engine.shared().add_partitions(&shard, &strange).unwrap();
         assert!(refused.reply.is_err());
-        let loaded = shard.loaded(|| engine.shared().txn_settings()).unwrap();
-        assert!(!loaded.is_strict(&strange.id));
+        let settings = || engine.shared().txn_settings();
+        assert!(!shard.loaded(settings).unwrap().is_strict(&strange.id));
     }
 }
