@@ -12,7 +12,7 @@ use hanbeon_records::{NodeId, TopicId, TopicName, TopicPartition};
 
 use crate::{
     DescribedConfig, Engine, Env, Image, Mode, Topic, TopicError,
-    admin::{Admin, rows_of},
+    admin::{Admin, failed, rows_of},
     config::{self, Owner, registry},
     image::is_internal,
     meta_properties::random_id,
@@ -142,15 +142,17 @@ impl<E: Env> Engine<E> {
         admin.log_config(&overrides)?;
         let assignments = assignments(topic, admin)?;
         let id = random_id(|| admin.ground.env.random());
+        let new = NewRows {
+            id,
+            name: name.clone(),
+            assignments: assignments.clone(),
+            configs: rows_of(&overrides),
+        };
+        let txn = changes::create_topic(&admin.rows, &new);
+        // Before there are directories for it.
+        admin.store.limits().check(&txn).map_err(failed)?;
         if mode == Mode::Apply {
             make_directories(admin, &name, id, 0..count(assignments.len()))?;
-            let new = NewRows {
-                id,
-                name: name.clone(),
-                assignments: assignments.clone(),
-                configs: rows_of(&overrides),
-            };
-            let txn = changes::create_topic(&admin.rows, &new);
             admin.commit(&txn, || TopicError::Exists { name: topic.name.clone() })?;
             self.publish_topic(admin, &name);
         }
