@@ -14,7 +14,7 @@ use crate::{
     DescribedConfig, Engine, Env, Image, Mode, Topic, TopicError,
     admin::{Admin, failed, rows_of},
     config::{self, Owner, registry},
-    image::is_internal,
+    image::{CONTROLLER_TOPIC, RESERVED_TOPICS, is_internal},
     meta_properties::random_id,
 };
 
@@ -290,7 +290,10 @@ fn check_name<E: Env>(
     let name = TopicName::new(text)
         .map_err(|why| TopicError::InvalidName { name: text.to_owned(), why })?;
     // The server's own topics count as there before they are made, so that no client makes them in another shape.
-    let taken = creator == Creator::Client && is_internal(text);
+    let taken = match creator {
+        Creator::Client => RESERVED_TOPICS.contains(&text),
+        Creator::Server => text == CONTROLLER_TOPIC,
+    };
     if taken || image.topic(text).is_some() {
         return Err(TopicError::Exists { name: text.to_owned() });
     }

@@ -5,7 +5,7 @@ mod support;
 
 use std::{fs, path::Path};
 
-use hanbeon::{Acks, Engine, Env, Manual, OpenError, Options};
+use hanbeon::{Acks, Engine, Env, Manual, Mode, NewTopic, OpenError, Options};
 use hanbeon_log::{FsDir, ReadMode};
 use hanbeon_records::{Millis, Offset, ProducerId};
 use support::{batch, idempotent_at};
@@ -97,6 +97,21 @@ fn names_ids_records_and_producers_are_kafkas() {
     let engine = open_then(home.path());
     assert_eq!([count(&engine, 0), count(&engine, 1)], [38, 44]);
     assert!(engine.init_producer_id().unwrap().id > fresh.id);
+}
+
+#[test]
+fn the_log_of_kafkas_controllers_is_no_topic_that_anybody_makes() {
+    let home = tempfile::tempdir().unwrap();
+    kafkas_directory(home.path());
+    let engine = open_then(home.path());
+    let new = NewTopic::new("__cluster_metadata", 1);
+    let refused = engine.create_topic(&new, Mode::Apply).unwrap_err();
+    assert_eq!(refused.code(), hanbeon::ErrorCode::TopicAlreadyExists);
+    assert!(engine.create_internal_topic(&new).is_err());
+    assert!(engine.auto_create_topic("__cluster_metadata").is_err());
+    let left = fs::read_dir(home.path().join("__cluster_metadata-0")).unwrap();
+    let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["quorum-state"]);
 }
 
 #[test]
