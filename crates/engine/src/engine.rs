@@ -19,7 +19,7 @@ use crate::{
     admin::Admin,
     adopt,
     config::Overrides,
-    data_dir::{DataDir, holds_data},
+    data_dir::DataDir,
     features,
     ground::{DueSyncs, Ground, Helpers},
     group_configs::Cluster,
@@ -349,8 +349,7 @@ fn clock_of<E: Env>(ground: &Arc<Ground<E>>) -> groups::Clock {
     Arc::new(move || ground.env.now())
 }
 
-/// Directories that no row knows: half a creation is removed, anything with data in it is put aside and never read or
-/// deleted by us again.
+/// Directories that no row knows; see [`DataDir::clear_leftover`].
 fn clear_leftovers<E: Env>(admin: &Admin<E>) -> Result<(), OpenError> {
     let data = &admin.ground.data;
     for name in &data.partitions {
@@ -360,18 +359,7 @@ fn clear_leftovers<E: Env>(admin: &Admin<E>) -> Result<(), OpenError> {
         if known {
             continue;
         }
-        let tag = u128::from(admin.ground.env.random());
-        let holds = holds_data(&data.partition(name)?).map_err(|source| OpenError::Io {
-            dir: hanbeon_log::Dir::display(&data.dir),
-            action: "look into a directory without a topic",
-            source: Arc::new(source),
-        })?;
-        if holds {
-            tracing::warn!(partition = %name, "no topic owns this directory: put aside as -stray");
-            data.put_astray(name, tag)?;
-        } else {
-            data.remove_partition(name, tag)?;
-        }
+        data.clear_leftover(name, u128::from(admin.ground.env.random()))?;
     }
     Ok(())
 }

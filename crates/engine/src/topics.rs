@@ -364,16 +364,20 @@ fn make_directories<E: Env>(
 ) -> Result<(), TopicError> {
     let data = &admin.ground.data;
     let at = |partition| TopicPartition { topic: topic.clone(), partition };
-    let make = || -> Result<(), LogError> {
+    let mut cleared = numbers.start..numbers.start;
+    let mut make = || -> Result<(), LogError> {
         // Before there is anything that could be taken for what an older topic of this name had.
         data.forget(&numbers.clone().map(at).collect::<Vec<_>>())?;
         for number in numbers.clone() {
+            // A deletion or a creation that failed may have left one. Its records are not this topic's.
+            data.clear_leftover(&at(number), u128::from(admin.ground.env.random()))?;
+            cleared.end = number.saturating_add(1);
             partition_metadata::write(&data.create_partition(&at(number))?, id)?;
         }
         data.sync()
     };
     make().map_err(|error| {
-        for number in numbers.clone() {
+        for number in cleared {
             // What cannot be removed now has no row, and is cleared at the next opening.
             if let Err(left) =
                 data.remove_partition(&at(number), u128::from(admin.ground.env.random()))
