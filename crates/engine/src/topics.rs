@@ -362,6 +362,8 @@ fn make_directories<E: Env>(
     id: TopicId,
     numbers: std::ops::Range<i32>,
 ) -> Result<(), TopicError> {
+    // A store that failed may hold the rows of a creation that it did not answer, and these are its directories.
+    admin.store.revision().map_err(failed)?;
     let data = &admin.ground.data;
     let at = |partition| TopicPartition { topic: topic.clone(), partition };
     let mut cleared = numbers.start..numbers.start;

@@ -157,6 +157,31 @@ fn it_has_no_record_of_a_directory_that_was_not_removed() {
 }
 
 #[test]
+fn a_creation_whose_outcome_is_unknown_is_not_written_over() {
+    let mut there = 0;
+    for kind in [FaultKind::Error, FaultKind::Sync] {
+        for after in 0.. {
+            let disk = CrashDir::new();
+            let (_, engine) = open(&disk);
+            disk.inject(Fault { kind, after, lasting: Lasting::Once });
+            let new = NewTopic::new("t", 1);
+            let first = engine.create_topic(&new, Mode::Apply);
+            if disk.fired() == 0 {
+                break;
+            }
+            let again = engine.create_topic(&new, Mode::Apply);
+            drop(engine);
+            let (_, engine) = open(&disk);
+            if engine.topic("t").is_some() {
+                there += usize::from(first.is_err() && again.is_err());
+                assert_eq!(ends(&engine), (0, 0), "operation {after} failed, {kind:?}");
+            }
+        }
+    }
+    assert!(there > 0, "one of them had stored the row");
+}
+
+#[test]
 fn a_name_that_stands_nowhere_costs_no_write() {
     let disk = CrashDir::new();
     let (_, engine) = older(&disk);
