@@ -456,13 +456,28 @@ impl<E: Env> PartitionHandle<E> {
         if let Some(error) = &*failed {
             return Err(PartitionError::Log(error.clone()));
         }
-        let recovered = inner.recover().map(|opened| inner.opened.get_or_init(|| opened));
+        let recovered = inner.recover().map(|opened| self.publish(opened));
         if let Err(error) = &recovered {
             *failed = Some(error.clone());
             inner.offline.store(true, Ordering::Release);
         }
         drop(failed);
         recovered.map_err(PartitionError::Log)
+    }
+
+    /// Lets others find a log that was just opened, with the settings of now: who changed them meanwhile found nothing open.
+    fn publish(&self, opened: Opened<E>) -> &Opened<E> {
+        let config = self.0.config.lock();
+        let changed = opened.log.config() != *config;
+        if changed {
+            opened.take_config(&config);
+        }
+        let opened = self.0.opened.get_or_init(|| opened);
+        drop(config);
+        if changed {
+            opened.written(self, opened.durability(), self.0.ground.env.now());
+        }
+        opened
     }
 
     /// The open log, if it is open.
@@ -499,10 +514,14 @@ impl<E: Env> PartitionHandle<E> {
     }
 
     pub(crate) fn set_config(&self, config: &LogConfig) {
-        *self.0.config.lock() = config.clone();
-        if let Some(opened) = self.if_open() {
-            opened.log.set_config(config.clone());
-            opened.take_flush_keys(config);
+        let mut current = self.0.config.lock();
+        current.clone_from(config);
+        let opened = self.if_open();
+        if let Some(opened) = opened {
+            opened.take_config(config);
+        }
+        drop(current);
+        if let Some(opened) = opened {
             // A topic that was `sync` may have kept records back.
             opened.written(self, opened.durability(), self.0.ground.env.now());
         }
@@ -633,7 +652,9 @@ impl<E: Env> Opened<E> {
         }
     }
 
-    fn take_flush_keys(&self, config: &LogConfig) {
+    /// Called under the lock of the partition's settings.
+    fn take_config(&self, config: &LogConfig) {
+        self.log.set_config(config.clone());
         self.flush_messages.store(config.flush_messages, Ordering::Release);
         self.flush_ms.store(config.flush_ms, Ordering::Release);
     }
@@ -812,3 +833,6 @@ impl<E: Env> fmt::Debug for DataFuture<E> {
         write!(f, "DataFuture({:?} beyond {:?})", self.partition, self.goal)
     }
 }
+
+#[cfg(all(test, not(hanbeon_loom)))]
+mod tests;
