@@ -431,25 +431,27 @@ impl<E: Env> PartitionHandle<E> {
         got.map_or(Ok(()), |got| check_epoch(self.leader_epoch(), got))
     }
 
+    fn check_life(&self) -> Result<(), PartitionError> {
+        let TopicPartition { topic, partition } = &self.0.name;
+        match self.0.life.load(Ordering::Acquire) {
+            LIVE => Ok(()),
+            DELETED => {
+                Err(PartitionError::Unknown { topic: topic.to_string(), partition: *partition })
+            }
+            _ => Err(PartitionError::Closed),
+        }
+    }
+
     /// The open log; opened, and after a crash recovered, by the first who asks.
     pub(crate) fn opened(&self) -> Result<&Opened<E>, PartitionError> {
         let inner = &*self.0;
-        match inner.life.load(Ordering::Acquire) {
-            LIVE => {}
-            DELETED => {
-                let TopicPartition { topic, partition } = &inner.name;
-                return Err(PartitionError::Unknown {
-                    topic: topic.to_string(),
-                    partition: *partition,
-                });
-            }
-            _ => return Err(PartitionError::Closed),
-        }
+        self.check_life()?;
         if let Some(opened) = inner.opened.get() {
             return Ok(opened);
         }
         // One opens, the others wait for it.
         let mut failed = inner.failed.lock();
+        self.check_life()?;
         if let Some(opened) = inner.opened.get() {
             return Ok(opened);
         }
@@ -462,6 +464,8 @@ impl<E: Env> PartitionHandle<E> {
             inner.offline.store(true, Ordering::Release);
         }
         drop(failed);
+        // Whoever ended it meanwhile waits for that lock, and closes what was opened.
+        self.check_life()?;
         recovered.map_err(PartitionError::Log)
     }
 
@@ -551,8 +555,10 @@ impl<E: Env> PartitionHandle<E> {
     }
 
     fn end(&self, life: u8) {
-        self.0.life.store(life, Ordering::Release); // pairs with the load in `opened`
+        self.0.life.store(life, Ordering::Release); // pairs with the load in `check_life`
         self.0.parking.close();
+        // An opening that is under way goes on to its end, and none begins behind it.
+        drop(self.0.failed.lock());
     }
 }
 

@@ -1,11 +1,16 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    sync::mpsc,
+    thread::{self, JoinHandle},
+    time::Duration,
+};
 
 use hanbeon_log::MemDir;
 
 use super::*;
-use crate::{ConfigChange, ConfigOp, Engine, Manual, Mode, NewTopic, Options};
+use crate::{ConfigChange, ConfigOp, Engine, Manual, Mode, NewTopic, Options, TopicRef};
 
 /// Done once, when the clock is next read. An opening reads it after it has looked at its settings.
 type Meanwhile = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
@@ -72,4 +77,57 @@ fn settings_that_change_during_an_opening_hold_after_it() {
     assert_eq!(opened.log.config().max_message_bytes, 77);
     assert!(matches!(opened.durability(), Durability::Interval { messages: 5, .. }));
     engine.shutdown().unwrap();
+}
+
+/// Ends the partition in another thread while it opens: what the opening comes to, and what the other thread does.
+fn ended_while_it_opens<T: Send + 'static>(
+    partition: &PartitionHandle<Hooked>,
+    meanwhile: &Meanwhile,
+    end: impl FnOnce() -> T + Send + 'static,
+) -> (Result<(), PartitionError>, T) {
+    let (started, ending) = mpsc::channel::<JoinHandle<T>>();
+    let watched = partition.clone();
+    *meanwhile.lock() = Some(Box::new(move || {
+        started.send(thread::Builder::new().spawn(end).unwrap()).unwrap();
+        while watched.0.life.load(Ordering::Acquire) == LIVE {
+            thread::yield_now();
+        }
+    }));
+    let opened = partition.open();
+    (opened, ending.recv().unwrap().join().unwrap())
+}
+
+/// Whether nobody writes to it any more.
+fn is_closed(partition: &PartitionHandle<Hooked>) -> bool {
+    let log = &partition.if_open().unwrap().log;
+    matches!(log.delete_records(Offset::ZERO), Err(LogError::Closed { .. }))
+}
+
+#[test]
+fn a_topic_that_is_deleted_during_an_opening_is_closed_before_its_directory_goes() {
+    let (engine, partition, meanwhile) = unopened();
+    let other = engine.clone();
+    let delete = move || other.delete_topic(TopicRef::Name("t")).map(drop);
+    let (opened, deleted) = ended_while_it_opens(&partition, &meanwhile, delete);
+    assert!(matches!(opened, Err(PartitionError::Unknown { .. })), "{opened:?}");
+    deleted.unwrap();
+    assert!(is_closed(&partition));
+    engine.shutdown().unwrap();
+}
+
+#[test]
+fn a_shutdown_during_an_opening_closes_what_is_opened() {
+    let (engine, partition, meanwhile) = unopened();
+    let other = engine.clone();
+    let shutdown = move || other.shutdown();
+    let (opened, stopped) = ended_while_it_opens(&partition, &meanwhile, shutdown);
+    assert!(matches!(opened, Err(PartitionError::Closed)), "{opened:?}");
+    stopped.unwrap();
+    assert!(is_closed(&partition));
+    let again = Engine::open_in(
+        engine.env().clone(),
+        engine.0.shared.ground.data.dir.clone(),
+        Options::embedded(),
+    );
+    assert_eq!(again.unwrap().shared().ground.data.last_stop, LastStop::Clean, "all was closed");
 }
