@@ -15,7 +15,8 @@ use hanbeon_records::{
 use hanbeon_replica::Acks;
 
 use crate::{
-    ClientError, Engine, Env, FetchSpec, PartitionHandle, ProduceFuture, ProducerIdentity, System,
+    ClientError, Engine, Env, FetchSpec, PartitionError, PartitionHandle, ProduceFuture,
+    ProducerIdentity, System,
 };
 
 /// Sequences go from 0 to `i32::MAX`; then the next epoch begins at 0.
@@ -84,14 +85,18 @@ impl<E: Env> Engine<E> {
     /// The producer id kept under a name; taken and made durable when there is none.
     fn kept_id(&self, held: &str) -> Result<ProducerId, ClientError> {
         let failed = |error: StoreError| ClientError::Storage { source: Arc::new(error) };
-        let store = &*self.0.shared.store;
+        // Nothing is stored once the directory is let go.
+        let admin = self.admin().map_err(|_closed| PartitionError::Closed)?;
+        let store = &*admin.store;
         let key = Key::new(&format!("hanbeon/appender/{held}"));
         if let Some(entry) = store.get(&key).map_err(failed)? {
             return decode(&entry.value).ok_or(StoreError::Poisoned).map_err(failed);
         }
         let ProducerIdentity { id, .. } = self.init_producer_id()?;
         let txn = Txn::new().unchanged(&key, None).put(key, encode(id));
-        match store.commit(&txn).map_err(failed)? {
+        let committed = store.commit(&txn).map_err(failed)?;
+        drop(admin);
+        match committed {
             TxnResult::Committed(_) => Ok(id),
             TxnResult::Refused(_) => Err(failed(StoreError::Poisoned)),
             TxnResult::Unknown(error) => Err(failed(error)),

@@ -412,6 +412,9 @@ pub enum ProducerIdError {
     /// All 2^63 ids are used up.
     #[error("producer ids are used up")]
     Exhausted,
+    /// The engine was shut down.
+    #[error("the engine is shut down")]
+    Closed,
 }
 
 impl ProducerIdError {
@@ -421,6 +424,7 @@ impl ProducerIdError {
         match self {
             Self::Storage { .. } => ErrorCode::CoordinatorLoadInProgress,
             Self::Exhausted => ErrorCode::UnknownServerError,
+            Self::Closed => ErrorCode::CoordinatorNotAvailable,
         }
     }
 }

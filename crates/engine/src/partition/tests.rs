@@ -3,6 +3,7 @@
 use std::{
     fmt,
     sync::mpsc,
+    task::{Wake, Waker},
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -10,7 +11,10 @@ use std::{
 use hanbeon_log::MemDir;
 
 use super::*;
-use crate::{ConfigChange, ConfigOp, Engine, Manual, Mode, NewTopic, Options, TopicRef};
+use crate::{
+    ConfigChange, ConfigOp, Engine, Manual, Mode, NewTopic, Options, ProducerIdError, TopicError,
+    TopicRef,
+};
 
 /// Done once, when the clock is next read. An opening reads it after it has looked at its settings.
 type Meanwhile = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
@@ -130,4 +134,33 @@ fn a_shutdown_during_an_opening_closes_what_is_opened() {
         Options::embedded(),
     );
     assert_eq!(again.unwrap().shared().ground.data.last_stop, LastStop::Clean, "all was closed");
+}
+
+/// Looks, when it is woken, whether anybody could change metadata.
+struct Looks {
+    engine: Engine<Hooked>,
+    found_held: AtomicBool,
+}
+
+impl Wake for Looks {
+    fn wake(self: Arc<Self>) {
+        let held = self.engine.shared().admin.try_lock().is_none();
+        self.found_held.store(held, Ordering::Release);
+    }
+}
+
+#[test]
+fn nothing_changes_metadata_from_the_first_thing_that_a_shutdown_closes() {
+    let (engine, partition, _) = unopened();
+    engine.init_producer_id().unwrap();
+    let looks = Arc::new(Looks { engine: engine.clone(), found_held: AtomicBool::new(false) });
+    let mut waits = partition.data_beyond(Offset::ZERO, Isolation::LogEnd).unwrap();
+    let waker = Waker::from(Arc::clone(&looks));
+    assert!(Pin::new(&mut waits).poll(&mut Context::from_waker(&waker)).is_pending());
+    engine.shutdown().unwrap();
+    assert!(looks.found_held.load(Ordering::Acquire), "not while partitions close");
+    assert!(matches!(engine.init_producer_id(), Err(ProducerIdError::Closed)), "nor behind that");
+    let created = engine.create_topic(&NewTopic::new("u", 1), Mode::Apply);
+    assert!(matches!(created, Err(TopicError::Closed)), "{created:?}");
+    assert!(engine.appender("t", 0, "a").is_err());
 }
