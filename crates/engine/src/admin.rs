@@ -25,8 +25,12 @@ pub(crate) struct Admin<E: Env> {
     watch: Box<dyn Watch>,
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "all others are told as the store tells them")]
 pub(crate) fn failed(error: StoreError) -> TopicError {
-    TopicError::Storage { source: Arc::new(error) }
+    match error {
+        StoreError::TooLarge { what, limit, found } => TopicError::TooLarge { what, limit, found },
+        error => TopicError::Storage { source: Arc::new(error) },
+    }
 }
 
 impl<E: Env> Admin<E> {

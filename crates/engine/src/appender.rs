@@ -15,7 +15,8 @@ use hanbeon_records::{
 use hanbeon_replica::Acks;
 
 use crate::{
-    ClientError, Engine, Env, FetchSpec, PartitionHandle, ProduceFuture, ProducerIdentity, System,
+    ClientError, Engine, Env, FetchSpec, PartitionError, PartitionHandle, ProduceFuture,
+    ProducerIdentity, System,
 };
 
 /// Sequences go from 0 to `i32::MAX`; then the next epoch begins at 0.
@@ -83,7 +84,9 @@ impl<E: Env> Engine<E> {
     /// What is kept under a name; taken and made durable when there is nothing.
     fn kept(&self, held: &str, handle: &PartitionHandle<E>) -> Result<Kept, ClientError> {
         let failed = |error: StoreError| ClientError::Storage { source: Arc::new(error) };
-        let store = &*self.0.shared.store;
+        // Nothing is stored once the directory is let go.
+        let admin = self.admin().map_err(|_closed| PartitionError::Closed)?;
+        let store = &*admin.store;
         let key = Key::new(&format!("hanbeon/appender/{held}"));
         if let Some(entry) = store.get(&key).map_err(failed)? {
             return decode(&entry.value).ok_or(StoreError::Poisoned).map_err(failed);
@@ -92,7 +95,9 @@ impl<E: Env> Engine<E> {
         let ProducerIdentity { id, .. } = self.init_producer_id()?;
         let kept = Kept { id, since };
         let txn = Txn::new().unchanged(&key, None).put(key, encode(kept));
-        match store.commit(&txn).map_err(failed)? {
+        let committed = store.commit(&txn).map_err(failed)?;
+        drop(admin);
+        match committed {
             TxnResult::Committed(_) => Ok(kept),
             TxnResult::Refused(_) => Err(failed(StoreError::Poisoned)),
             TxnResult::Unknown(error) => Err(failed(error)),

@@ -236,13 +236,34 @@ impl<D: Dir> DataDir<D> {
     }
 
     /// Puts a partition's directory aside under a name that says nobody owns it.
-    pub(crate) fn put_astray(&self, partition: &TopicPartition, tag: u128) -> Result<(), LogError> {
+    fn put_astray(&self, partition: &TopicPartition, tag: u128) -> Result<(), LogError> {
         let live = self.live_name(partition)?;
         let stray = self.staged_name(partition, DirStage::Stray { tag })?;
         self.dir
             .rename(&live, &stray)
             .map_err(|error| self.failed(Action::Rename, &live, error))?;
         self.sync()
+    }
+
+    /// Clears away the directory of a partition that no row knows, if there is one: half a creation is removed, anything with data in it is
+    /// put aside and never read or deleted by us again.
+    pub(crate) fn clear_leftover(
+        &self,
+        partition: &TopicPartition,
+        tag: u128,
+    ) -> Result<(), LogError> {
+        let live = self.live_name(partition)?;
+        let dir = match self.dir.dir(&live) {
+            Ok(dir) => dir,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(self.failed(Action::Open, &live, error)),
+        };
+        if holds_data(&dir).map_err(|error| self.failed(Action::List, &live, error))? {
+            tracing::warn!(%partition, "no topic owns this directory: put aside as -stray");
+            self.put_astray(partition, tag)
+        } else {
+            self.remove_partition(partition, tag)
+        }
     }
 
     /// Makes creations and renames of partition directories durable.
@@ -418,7 +439,7 @@ impl<D: Dir> Place<'_, D> {
 }
 
 /// Whether anything was ever written into a partition's directory.
-pub(crate) fn holds_data<D: Dir>(dir: &D) -> io::Result<bool> {
+fn holds_data<D: Dir>(dir: &D) -> io::Result<bool> {
     let data = |kind: EntryKind| match kind {
         EntryKind::File { len } => len > 0,
         EntryKind::Dir | EntryKind::Other => false,

@@ -19,7 +19,7 @@ use crate::{
     admin::Admin,
     adopt,
     config::Overrides,
-    data_dir::{DataDir, LastHolder, holds_data},
+    data_dir::{DataDir, LastHolder},
     features,
     ground::{DueSyncs, Ground, Helpers},
     group_configs::Cluster,
@@ -45,10 +45,9 @@ pub(crate) struct Shared<E: Env> {
     pub(crate) image: RwLock<Arc<Image<E>>>,
     pub(crate) settings: RwLock<Settings>,
     pub(crate) cluster: RwLock<Cluster>,
-    admin: Mutex<Admin<E>>,
+    pub(crate) admin: Mutex<Admin<E>>,
     pub(crate) upkeep: Mutex<Upkeep>,
     pub(crate) closed: AtomicBool,
-    pub(crate) store: Arc<dyn MetadataStore>,
     /// Names of the appenders that are open.
     pub(crate) appenders: Mutex<BTreeSet<String>>,
     pub(crate) groups: GroupShards,
@@ -131,7 +130,7 @@ impl<E: Env> Engine<E> {
             env,
             data,
         });
-        let admin = Admin::new(Arc::clone(&ground), Arc::clone(&store), options.settings)
+        let admin = Admin::new(Arc::clone(&ground), store, options.settings)
             .map_err(|error| metadata(&ground.data, error))?;
         clear_leftovers(&admin)?;
         let upkeep = Upkeep::new(&admin.settings(), ground.env.now());
@@ -141,7 +140,6 @@ impl<E: Env> Engine<E> {
             cluster: RwLock::new(admin.cluster()),
             upkeep: Mutex::new(upkeep),
             closed: AtomicBool::new(false),
-            store,
             appenders: Mutex::new(BTreeSet::new()),
             members: Seats::default(),
             groups: groups::shards(options.state_logs.as_ref(), &admin.settings())?,
@@ -271,11 +269,13 @@ impl<E: Env> Engine<E> {
 
     /// The right to change metadata.
     pub(crate) fn admin(&self) -> Result<MutexGuard<'_, Admin<E>>, TopicError> {
-        let admin = self.shared().admin.lock();
-        if self.shared().closed.load(Ordering::Acquire) {
+        let closed = || self.shared().closed.load(Ordering::Acquire);
+        // Before the lock as well: the shutdown holds it, and may wake who asks for it at once.
+        if closed() {
             return Err(TopicError::Closed);
         }
-        Ok(admin)
+        let admin = self.shared().admin.lock();
+        if closed() { Err(TopicError::Closed) } else { Ok(admin) }
     }
 
     /// Replaces the image by a changed one. Called by holders of the admin lock only, so that no change is lost.
@@ -354,8 +354,7 @@ fn clock_of<E: Env>(ground: &Arc<Ground<E>>) -> groups::Clock {
     Arc::new(move || ground.env.now())
 }
 
-/// Directories that no row knows: half a creation is removed, anything with data in it is put aside and never read or
-/// deleted by us again.
+/// Directories that no row knows; see [`DataDir::clear_leftover`].
 fn clear_leftovers<E: Env>(admin: &Admin<E>) -> Result<(), OpenError> {
     let data = &admin.ground.data;
     for name in &data.partitions {
@@ -365,18 +364,7 @@ fn clear_leftovers<E: Env>(admin: &Admin<E>) -> Result<(), OpenError> {
         if known {
             continue;
         }
-        let tag = u128::from(admin.ground.env.random());
-        let holds = holds_data(&data.partition(name)?).map_err(|source| OpenError::Io {
-            dir: hanbeon_log::Dir::display(&data.dir),
-            action: "look into a directory without a topic",
-            source: Arc::new(source),
-        })?;
-        if holds {
-            tracing::warn!(partition = %name, "no topic owns this directory: put aside as -stray");
-            data.put_astray(name, tag)?;
-        } else {
-            data.remove_partition(name, tag)?;
-        }
+        data.clear_leftover(name, u128::from(admin.ground.env.random()))?;
     }
     Ok(())
 }

@@ -208,6 +208,16 @@ pub enum TopicError {
     /// A setting that cannot be taken.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// More than the metadata takes in one change or row. Nothing was changed.
+    #[error("the change carries {found} {what}, at most {limit} are allowed")]
+    TooLarge {
+        /// What there is too much of.
+        what: &'static str,
+        /// The limit.
+        limit: usize,
+        /// What the change carries.
+        found: usize,
+    },
     /// The metadata store or the data directory failed.
     #[error("the change could not be made durable: {source}")]
     Storage {
@@ -238,6 +248,7 @@ impl TopicError {
             Self::InvalidRequest { .. } => ErrorCode::InvalidRequest,
             Self::DeletionDisabled => ErrorCode::TopicDeletionDisabled,
             Self::Config(error) => error.code(),
+            Self::TooLarge { .. } => ErrorCode::PolicyViolation,
             Self::Storage { .. } => ErrorCode::KafkaStorageError,
             Self::Closed => ErrorCode::CoordinatorNotAvailable,
         }
@@ -401,6 +412,9 @@ pub enum ProducerIdError {
     /// All 2^63 ids are used up.
     #[error("producer ids are used up")]
     Exhausted,
+    /// The engine was shut down.
+    #[error("the engine is shut down")]
+    Closed,
 }
 
 impl ProducerIdError {
@@ -410,6 +424,7 @@ impl ProducerIdError {
         match self {
             Self::Storage { .. } => ErrorCode::CoordinatorLoadInProgress,
             Self::Exhausted => ErrorCode::UnknownServerError,
+            Self::Closed => ErrorCode::CoordinatorNotAvailable,
         }
     }
 }

@@ -11,6 +11,13 @@ use crate::{Env, PartitionHandle, System, config::Overrides, metrics::TopicMetri
 pub const INTERNAL_TOPICS: [&str; 3] =
     ["__consumer_offsets", "__share_group_state", "__transaction_state"];
 
+/// Kafka's log of its controllers. In a directory that Kafka used for both of its roles it is there already, and it is Kafka's.
+pub(crate) const CONTROLLER_TOPIC: &str = "__cluster_metadata";
+
+/// Topics that no client creates: [`INTERNAL_TOPICS`], and one of Kafka's own that nobody creates here.
+pub const RESERVED_TOPICS: [&str; 4] =
+    [CONTROLLER_TOPIC, "__consumer_offsets", "__share_group_state", "__transaction_state"];
+
 /// Whether a topic of this name is the server's own.
 pub(crate) fn is_internal(name: &str) -> bool {
     name.starts_with("__") && INTERNAL_TOPICS.contains(&name)

@@ -123,7 +123,7 @@ pub use hanbeon_log::{
 pub use hanbeon_records::{ErrorCode, Millis, Offset, TopicName, TopicPartition};
 pub use hanbeon_replica::Acks;
 pub use hanbeon_txn as txn;
-pub use image::{INTERNAL_TOPICS, Image, Topic};
+pub use image::{INTERNAL_TOPICS, Image, RESERVED_TOPICS, Topic};
 pub use lag::{GroupLag, Lag};
 pub use lane::Delivery;
 pub use metrics::{Counter, Metrics, TopicMetrics};

@@ -89,9 +89,13 @@ impl<E: Env> Owner<E> {
                 tracing::error!("a helper thread panicked");
             }
         }
+        // What changes metadata now ends before the directory is let go, and nothing begins: its next holder reads the file once.
+        let admin = self.shared.admin.lock();
+        self.shared.ground.ids.stop();
         let result = self.shared.close();
-        self.shared.wake_members();
         self.shared.ground.data.release();
+        drop(admin);
+        self.shared.wake_members();
         result
     }
 }

@@ -431,38 +431,57 @@ impl<E: Env> PartitionHandle<E> {
         got.map_or(Ok(()), |got| check_epoch(self.leader_epoch(), got))
     }
 
+    fn check_life(&self) -> Result<(), PartitionError> {
+        let TopicPartition { topic, partition } = &self.0.name;
+        match self.0.life.load(Ordering::Acquire) {
+            LIVE => Ok(()),
+            DELETED => {
+                Err(PartitionError::Unknown { topic: topic.to_string(), partition: *partition })
+            }
+            _ => Err(PartitionError::Closed),
+        }
+    }
+
     /// The open log; opened, and after a crash recovered, by the first who asks.
     pub(crate) fn opened(&self) -> Result<&Opened<E>, PartitionError> {
         let inner = &*self.0;
-        match inner.life.load(Ordering::Acquire) {
-            LIVE => {}
-            DELETED => {
-                let TopicPartition { topic, partition } = &inner.name;
-                return Err(PartitionError::Unknown {
-                    topic: topic.to_string(),
-                    partition: *partition,
-                });
-            }
-            _ => return Err(PartitionError::Closed),
-        }
+        self.check_life()?;
         if let Some(opened) = inner.opened.get() {
             return Ok(opened);
         }
         // One opens, the others wait for it.
         let mut failed = inner.failed.lock();
+        self.check_life()?;
         if let Some(opened) = inner.opened.get() {
             return Ok(opened);
         }
         if let Some(error) = &*failed {
             return Err(PartitionError::Log(error.clone()));
         }
-        let recovered = inner.recover().map(|opened| inner.opened.get_or_init(|| opened));
+        let recovered = inner.recover().map(|opened| self.publish(opened));
         if let Err(error) = &recovered {
             *failed = Some(error.clone());
             inner.offline.store(true, Ordering::Release);
         }
         drop(failed);
+        // Whoever ended it meanwhile waits for that lock, and closes what was opened.
+        self.check_life()?;
         recovered.map_err(PartitionError::Log)
+    }
+
+    /// Lets others find a log that was just opened, with the settings of now: who changed them meanwhile found nothing open.
+    fn publish(&self, opened: Opened<E>) -> &Opened<E> {
+        let config = self.0.config.lock();
+        let changed = opened.log.config() != *config;
+        if changed {
+            opened.take_config(&config);
+        }
+        let opened = self.0.opened.get_or_init(|| opened);
+        drop(config);
+        if changed {
+            opened.written(self, opened.durability(), self.0.ground.env.now());
+        }
+        opened
     }
 
     /// The open log, if it is open.
@@ -499,10 +518,14 @@ impl<E: Env> PartitionHandle<E> {
     }
 
     pub(crate) fn set_config(&self, config: &LogConfig) {
-        *self.0.config.lock() = config.clone();
-        if let Some(opened) = self.if_open() {
-            opened.log.set_config(config.clone());
-            opened.take_flush_keys(config);
+        let mut current = self.0.config.lock();
+        current.clone_from(config);
+        let opened = self.if_open();
+        if let Some(opened) = opened {
+            opened.take_config(config);
+        }
+        drop(current);
+        if let Some(opened) = opened {
             // A topic that was `sync` may have kept records back.
             opened.written(self, opened.durability(), self.0.ground.env.now());
         }
@@ -532,8 +555,10 @@ impl<E: Env> PartitionHandle<E> {
     }
 
     fn end(&self, life: u8) {
-        self.0.life.store(life, Ordering::Release); // pairs with the load in `opened`
+        self.0.life.store(life, Ordering::Release); // pairs with the load in `check_life`
         self.0.parking.close();
+        // An opening that is under way goes on to its end, and none begins behind it.
+        drop(self.0.failed.lock());
     }
 }
 
@@ -633,7 +658,9 @@ impl<E: Env> Opened<E> {
         }
     }
 
-    fn take_flush_keys(&self, config: &LogConfig) {
+    /// Called under the lock of the partition's settings.
+    fn take_config(&self, config: &LogConfig) {
+        self.log.set_config(config.clone());
         self.flush_messages.store(config.flush_messages, Ordering::Release);
         self.flush_ms.store(config.flush_ms, Ordering::Release);
     }
@@ -812,3 +839,6 @@ impl<E: Env> fmt::Debug for DataFuture<E> {
         write!(f, "DataFuture({:?} beyond {:?})", self.partition, self.goal)
     }
 }
+
+#[cfg(all(test, not(hanbeon_loom)))]
+mod tests;

@@ -24,17 +24,27 @@ pub(crate) struct ProducerIds {
 struct Block {
     next: i64,
     end: i64,
+    giving: Giving,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Giving {
+    Ids,
+    Nothing,
 }
 
 impl ProducerIds {
     pub(crate) fn new(store: Arc<dyn MetadataStore>) -> Self {
-        Self { store, block: Mutex::new(Block { next: 0, end: 0 }) }
+        Self { store, block: Mutex::new(Block { next: 0, end: 0, giving: Giving::Ids }) }
     }
 
     /// An id that nobody had before. Once in a thousand it writes a row; the lock is held for that, so that those who come
     /// meanwhile share the block instead of each taking one.
     pub(crate) fn take(&self) -> Result<ProducerId, ProducerIdError> {
         let mut block = self.block.lock();
+        if block.giving == Giving::Nothing {
+            return Err(ProducerIdError::Closed);
+        }
         if block.next >= block.end {
             let taken = changes::take_producer_ids(&*self.store, BLOCK_LEN)
                 .map_err(|error| ProducerIdError::Storage { source: Arc::new(error) })?;
@@ -43,12 +53,17 @@ impl ProducerIds {
                 .checked_add(i64::from(taken.len))
                 .filter(|_| first >= 0)
                 .ok_or(ProducerIdError::Exhausted)?;
-            *block = Block { next: first, end };
+            *block = Block { next: first, end, giving: Giving::Ids };
         }
         let id = ProducerId::new(block.next);
         block.next = block.next.saturating_add(1);
         drop(block);
         Ok(id)
+    }
+
+    /// Gives out nothing any more: the next holder of the directory takes its blocks from a file that it has read already.
+    pub(crate) fn stop(&self) {
+        self.block.lock().giving = Giving::Nothing;
     }
 }
 

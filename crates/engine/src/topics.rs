@@ -12,9 +12,9 @@ use hanbeon_records::{NodeId, TopicId, TopicName, TopicPartition};
 
 use crate::{
     DescribedConfig, Engine, Env, Image, Mode, Topic, TopicError,
-    admin::{Admin, rows_of},
+    admin::{Admin, failed, rows_of},
     config::{self, Owner, registry},
-    image::is_internal,
+    image::{CONTROLLER_TOPIC, RESERVED_TOPICS, is_internal},
     meta_properties::random_id,
 };
 
@@ -142,15 +142,17 @@ impl<E: Env> Engine<E> {
         admin.log_config(&overrides)?;
         let assignments = assignments(topic, admin)?;
         let id = random_id(|| admin.ground.env.random());
+        let new = NewRows {
+            id,
+            name: name.clone(),
+            assignments: assignments.clone(),
+            configs: rows_of(&overrides),
+        };
+        let txn = changes::create_topic(&admin.rows, &new);
+        // Before there are directories for it.
+        admin.store.limits().check(&txn).map_err(failed)?;
         if mode == Mode::Apply {
             make_directories(admin, &name, id, 0..count(assignments.len()))?;
-            let new = NewRows {
-                id,
-                name: name.clone(),
-                assignments: assignments.clone(),
-                configs: rows_of(&overrides),
-            };
-            let txn = changes::create_topic(&admin.rows, &new);
             admin.commit(&txn, || TopicError::Exists { name: topic.name.clone() })?;
             self.publish_topic(admin, &name);
         }
@@ -288,7 +290,10 @@ fn check_name<E: Env>(
     let name = TopicName::new(text)
         .map_err(|why| TopicError::InvalidName { name: text.to_owned(), why })?;
     // The server's own topics count as there before they are made, so that no client makes them in another shape.
-    let taken = creator == Creator::Client && is_internal(text);
+    let taken = match creator {
+        Creator::Client => RESERVED_TOPICS.contains(&text),
+        Creator::Server => text == CONTROLLER_TOPIC,
+    };
     if taken || image.topic(text).is_some() {
         return Err(TopicError::Exists { name: text.to_owned() });
     }
@@ -357,18 +362,24 @@ fn make_directories<E: Env>(
     id: TopicId,
     numbers: std::ops::Range<i32>,
 ) -> Result<(), TopicError> {
+    // A store that failed may hold the rows of a creation that it did not answer, and these are its directories.
+    admin.store.revision().map_err(failed)?;
     let data = &admin.ground.data;
     let at = |partition| TopicPartition { topic: topic.clone(), partition };
-    let make = || -> Result<(), LogError> {
+    let mut cleared = numbers.start..numbers.start;
+    let mut make = || -> Result<(), LogError> {
         // Before there is anything that could be taken for what an older topic of this name had.
         data.forget(&numbers.clone().map(at).collect::<Vec<_>>())?;
         for number in numbers.clone() {
+            // A deletion or a creation that failed may have left one. Its records are not this topic's.
+            data.clear_leftover(&at(number), u128::from(admin.ground.env.random()))?;
+            cleared.end = number.saturating_add(1);
             partition_metadata::write(&data.create_partition(&at(number))?, id)?;
         }
         data.sync()
     };
     make().map_err(|error| {
-        for number in numbers.clone() {
+        for number in cleared {
             // What cannot be removed now has no row, and is cleared at the next opening.
             if let Err(left) =
                 data.remove_partition(&at(number), u128::from(admin.ground.env.random()))

@@ -5,7 +5,7 @@ mod support;
 
 use std::{fs, path::Path};
 
-use hanbeon::{Acks, Engine, Env, Manual, OpenError, Options};
+use hanbeon::{Acks, Engine, Env, Manual, Mode, NewTopic, OpenError, Options};
 use hanbeon_log::{FsDir, ReadMode};
 use hanbeon_records::{
     BatchBuilder, BatchKind, BatchSettings, Codec, CompressionLevel, LeaderEpoch, Millis,
@@ -181,6 +181,21 @@ fn p8_ids_go_on_above_those_that_kafka_gave_in_between() {
     // And not further each time that one of us closes it.
     let engine = open_then(home.path());
     assert!(engine.init_producer_id().unwrap().id < ProducerId::new(95_000));
+}
+
+#[test]
+fn the_log_of_kafkas_controllers_is_no_topic_that_anybody_makes() {
+    let home = tempfile::tempdir().unwrap();
+    kafkas_directory(home.path());
+    let engine = open_then(home.path());
+    let new = NewTopic::new("__cluster_metadata", 1);
+    let refused = engine.create_topic(&new, Mode::Apply).unwrap_err();
+    assert_eq!(refused.code(), hanbeon::ErrorCode::TopicAlreadyExists);
+    assert!(engine.create_internal_topic(&new).is_err());
+    assert!(engine.auto_create_topic("__cluster_metadata").is_err());
+    let left = fs::read_dir(home.path().join("__cluster_metadata-0")).unwrap();
+    let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["quorum-state"]);
 }
 
 #[test]

@@ -234,3 +234,46 @@ fn the_old_way_replaces_all_settings() {
     let sources: Vec<_> = described.iter().map(|config| config.source).collect();
     assert_eq!(sources, [ConfigSource::Default, ConfigSource::Topic]);
 }
+
+#[test]
+fn values_that_no_row_can_hold_are_refused_and_the_directory_opens_again() {
+    let (home, engine) = open();
+    engine.ensure_topic("t", 1).unwrap();
+    let (long, padded) = ("1:1,".repeat(280_000), format!("{}5", " ".repeat(1_100_000)));
+    let replicas = "follower.replication.throttled.replicas";
+    for refused in [
+        set(replicas, &long),
+        change(replicas, ConfigOp::Append(format!("0:{}", "1".repeat(32_767)))),
+        set("retention.ms", &padded),
+    ] {
+        let key = refused.key.clone();
+        let refused = engine.alter_topic_config("t", &[refused], Mode::Apply).unwrap_err();
+        assert_eq!(refused.code(), ErrorCode::InvalidConfig, "{key}");
+        assert!(refused.to_string().contains("at most 32767 bytes"), "{key}");
+    }
+    let replaced = engine.replace_topic_config("t", &[(replicas, Some(&long))], Mode::Apply);
+    assert_eq!(code(replaced), ErrorCode::InvalidConfig);
+    let created = engine.create_topic(&NewTopic::new("u", 1).config(replicas, &*long), Mode::Apply);
+    assert_eq!(code(created), ErrorCode::InvalidConfig);
+    let group = [set("consumer.session.timeout.ms", &padded)];
+    let group = engine.alter_group_config("g", &group, Mode::Apply);
+    assert_eq!(code(group), ErrorCode::InvalidConfig);
+
+    // Each as long as it may be, and all together more than a row.
+    let all = engine.describe_topic_config("t", None).unwrap();
+    let all = all.iter().filter_map(|config| Some((config.name, config.value.clone()?)));
+    let all: Vec<_> = all.map(|(key, value)| (key, format!("{value:<32767}"))).collect();
+    let pairs: Vec<_> = all.iter().map(|(key, value)| (*key, Some(value.as_str()))).collect();
+    let replaced = engine.replace_topic_config("t", &pairs, Mode::Apply);
+    assert_eq!(code(replaced), ErrorCode::PolicyViolation);
+    let configs = all.iter().map(|(key, value)| ((*key).to_owned(), Some(value.clone())));
+    let large = NewTopic { configs: configs.collect(), ..NewTopic::new("u", 1) };
+    assert_eq!(code(engine.create_topic(&large, Mode::Apply)), ErrorCode::PolicyViolation);
+    assert!(!home.path().join("u-0").exists());
+
+    engine.alter_topic_config("t", &[set("retention.ms", "5")], Mode::Apply).unwrap();
+    drop(engine);
+    let engine = Engine::open_with(home.path(), Options::broker()).unwrap();
+    let kept = engine.describe_topic_config("t", Some(&["retention.ms"])).unwrap();
+    assert_eq!(kept[0].value.as_deref(), Some("5"));
+}

@@ -6,7 +6,7 @@ mod support;
 use hanbeon::{
     Acks, Engine, Env, Manual, Mode, NewTopic, Options, PageCache, ProducerIdentity, TopicRef,
 };
-use hanbeon_log::{CrashDir, Dir, FileName, LogFile, Open};
+use hanbeon_log::{CrashDir, Dir, Fault, FaultKind, FileName, Lasting, LogFile, Open};
 use hanbeon_records::{Millis, Offset, ProducerEpoch, ProducerId};
 use support::idempotent_at;
 
@@ -127,6 +127,58 @@ fn a_log_start_of_its_own_is_written_though_the_older_one_had_the_same() {
     engine.maintain(env.now()).unwrap();
     std::mem::forget(engine);
     assert_eq!(ends(&open(&disk.crash(1)).1), (90, 100));
+}
+
+#[test]
+fn it_has_no_record_of_a_directory_that_was_not_removed() {
+    let mut left = 0;
+    for after in 0.. {
+        let disk = CrashDir::new();
+        let (_, engine) = open(&disk);
+        create(&engine);
+        produce(&engine, 10);
+        disk.inject(Fault { kind: FaultKind::Error, after, lasting: Lasting::Once });
+        let deleted = engine.delete_topic(TopicRef::Name("t"));
+        if disk.fired() == 0 {
+            break;
+        }
+        disk.heal();
+        left += usize::from(disk.dir(&FileName::new("t-0").unwrap()).is_ok());
+        if deleted.is_err() || engine.storage_failure().is_some() {
+            continue;
+        }
+        create(&engine);
+        assert_eq!(ends(&engine), (0, 0), "operation {after} failed");
+        produce(&engine, 5);
+        engine.shutdown().unwrap();
+        assert_eq!(ends(&open(&disk).1), (0, 5), "operation {after} failed");
+    }
+    assert!(left > 0, "one of them was the renaming");
+}
+
+#[test]
+fn a_creation_whose_outcome_is_unknown_is_not_written_over() {
+    let mut there = 0;
+    for kind in [FaultKind::Error, FaultKind::Sync] {
+        for after in 0.. {
+            let disk = CrashDir::new();
+            let (_, engine) = open(&disk);
+            disk.inject(Fault { kind, after, lasting: Lasting::Once });
+            let new = NewTopic::new("t", 1);
+            let first = engine.create_topic(&new, Mode::Apply);
+            if disk.fired() == 0 {
+                break;
+            }
+            let again = engine.create_topic(&new, Mode::Apply);
+            drop(engine);
+            let (_, engine) = open(&disk);
+            if engine.topic("t").is_some() {
+                there += usize::from(first.is_err() && again.is_err());
+                assert_eq!(ends(&engine), (0, 0), "operation {after} failed, {kind:?}");
+            }
+        }
+    }
+    assert!(there > 0, "one of them had stored the row");
 }
 
 #[test]

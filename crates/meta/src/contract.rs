@@ -217,6 +217,8 @@ fn refused_input_changes_nothing(store: &impl MetadataStore) {
     assert!(matches!(store.commit(&wide), Err(StoreError::TooLarge { .. })), "too many compares");
     let large = Txn::new().put(key("a"), vec![0; limits.bytes_max].into());
     assert!(matches!(store.commit(&large), Err(StoreError::TooLarge { .. })), "too many bytes");
+    let long = Txn::new().put(key("a"), vec![0; limits.value_bytes_max + 1].into());
+    assert!(matches!(store.commit(&long), Err(StoreError::TooLarge { .. })), "too long a value");
     assert_eq!(must(store.range(""), "range"), before);
     let full = (0..limits.writes_max.min(1000))
         .fold(Txn::new(), |txn, number| txn.put(Key::new(&format!("many/{number}")), Bytes::new()));

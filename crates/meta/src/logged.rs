@@ -18,7 +18,7 @@ use hanbeon_log::{Dir, FileName, LogFile, Open};
 
 use crate::{
     Change, Commit, Damage, Embedded, Entry, Journal, Key, Limits, Range, Revision, SessionId,
-    Snapshot, StoreError, envelope, table::Table,
+    Snapshot, StoreError, envelope, rows::ROW_BYTES_MAX, table::Table,
 };
 
 /// The file's name in the data directory.
@@ -30,8 +30,12 @@ const VERSION: u16 = 1;
 /// Most bytes of one record.
 const RECORD_BYTES_MAX: usize = 64 << 20;
 
-pub(crate) const LIMITS: Limits =
-    Limits { compares_max: 100_000, writes_max: 200_000, bytes_max: 32 << 20 };
+pub(crate) const LIMITS: Limits = Limits {
+    compares_max: 100_000,
+    writes_max: 200_000,
+    bytes_max: 32 << 20,
+    value_bytes_max: ROW_BYTES_MAX,
+};
 
 /// A store in a file of a data directory.
 ///

@@ -8,10 +8,13 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use hanbeon_records::{LeaderEpoch, NodeId, PartitionEpoch, ProducerId, TopicId, TopicName};
 
-use crate::{Damage, RowError, envelope};
+use crate::{Damage, RowError, envelope, logged::LIMITS};
 
-/// Most bytes that one row may make the decoder set aside.
-const ROW_BYTES_MAX: usize = 1 << 20;
+/// Most bytes of one row that is written; kept by the stores, see [`crate::Limits::value_bytes_max`].
+pub(crate) const ROW_BYTES_MAX: usize = 1 << 20;
+/// Most bytes that one row may make the decoder set aside. Earlier releases wrote rows as large as a whole transaction, and an entry of a map
+/// takes up to three times the room that it has on the disk.
+const DECODED_BYTES_MAX: usize = 3 * LIMITS.bytes_max;
 
 /// A typed value.
 pub trait Row: Sized {
@@ -160,7 +163,7 @@ mod v1 {
 }
 
 fn write<T: bincode::Encode>(kind: &'static str, version: u16, shape: T) -> Bytes {
-    let config = bincode::config::legacy().with_limit::<ROW_BYTES_MAX>();
+    let config = bincode::config::legacy();
     #[expect(clippy::expect_used, reason = "integers and texts always encode into a vector")]
     let payload = bincode::encode_to_vec(shape, config).expect("a row encodes");
     let mut bytes = Vec::with_capacity(payload.len().saturating_add(envelope::HEADER_LEN));
@@ -182,7 +185,7 @@ fn read<T: bincode::Decode<()>>(
     if opened.version > known {
         return Err(RowError::Newer { kind, found: opened.version, known });
     }
-    let config = bincode::config::legacy().with_limit::<ROW_BYTES_MAX>();
+    let config = bincode::config::legacy().with_limit::<DECODED_BYTES_MAX>();
     match bincode::decode_from_slice::<T, _>(opened.payload, config) {
         Ok((shape, used)) if used == opened.payload.len() && opened.version > 0 => Ok(shape),
         Ok(_) | Err(_) => Err(damaged(Damage::Payload { what: kind })),
@@ -414,6 +417,15 @@ mod tests {
         envelope::seal(OpeningsRow::KIND.as_bytes(), 2, b"whatever", &mut later);
         let expected = RowError::Newer { kind: OpeningsRow::KIND, found: 2, known: 1 };
         assert_eq!(OpeningsRow::decode(&later), Err(expected));
+    }
+
+    #[test]
+    fn rows_as_large_as_earlier_releases_wrote_them_open() {
+        let long = Configs([("a".to_owned(), "x".repeat(LIMITS.bytes_max - 100))].into());
+        assert_eq!(Configs::decode(&long.encode()).as_ref(), Ok(&long));
+        let many = (0..800_000).map(|number| (format!("{number:06}"), String::new()));
+        let many = Configs(many.collect());
+        assert_eq!(Configs::decode(&many.encode()).as_ref(), Ok(&many));
     }
 
     #[test]

@@ -27,7 +27,12 @@ const VERSION: u16 = 1;
 const REVISION: &[u8] = b"revision";
 const ENTRY: &[u8] = b"e/";
 /// sled's segments have 512 KiB, and what is larger becomes a file of its own.
-const LIMITS: Limits = Limits { compares_max: 16_384, writes_max: 16_384, bytes_max: 128 << 10 };
+const LIMITS: Limits = Limits {
+    compares_max: 16_384,
+    writes_max: 16_384,
+    bytes_max: 128 << 10,
+    value_bytes_max: 128 << 10,
+};
 const VALUE_BYTES_MAX: usize = 256 << 10;
 
 /// The database behind a [`SledStore`].

@@ -183,6 +183,13 @@ impl Write {
             Self::Put { key, .. } | Self::Delete { key } => key,
         }
     }
+
+    fn value_len(&self) -> usize {
+        match self {
+            Self::Put { value, .. } => value.len(),
+            Self::Delete { .. } => 0,
+        }
+    }
 }
 
 /// A guarded transaction: all writes happen at one revision if all compares hold, none otherwise.
@@ -302,6 +309,30 @@ pub struct Limits {
     pub writes_max: usize,
     /// Bytes of keys and values of all writes together.
     pub bytes_max: usize,
+    /// Bytes of one value.
+    pub value_bytes_max: usize,
+}
+
+impl Limits {
+    /// Whether a transaction keeps to them.
+    ///
+    /// # Errors
+    /// [`StoreError::TooLarge`].
+    pub fn check(&self, txn: &Txn) -> Result<(), StoreError> {
+        let values = || txn.writes.iter().map(Write::value_len);
+        let keys = txn.writes.iter().map(|write| write.key().as_str().len());
+        for (what, found, limit) in [
+            ("compares", txn.compares.len(), self.compares_max),
+            ("writes", txn.writes.len(), self.writes_max),
+            ("bytes", keys.chain(values()).fold(0, usize::saturating_add), self.bytes_max),
+            ("bytes in one value", values().max().unwrap_or(0), self.value_bytes_max),
+        ] {
+            if found > limit {
+                return Err(StoreError::TooLarge { what, limit, found });
+            }
+        }
+        Ok(())
+    }
 }
 
 /// What a [`Watch`] has to say.

@@ -93,16 +93,7 @@ impl Table {
     }
 
     fn check(&self, txn: &Txn, limits: Limits) -> Result<(), StoreError> {
-        let bytes = txn.writes.iter().map(written).fold(0_usize, usize::saturating_add);
-        for (what, found, limit) in [
-            ("compares", txn.compares.len(), limits.compares_max),
-            ("writes", txn.writes.len(), limits.writes_max),
-            ("bytes", bytes, limits.bytes_max),
-        ] {
-            if found > limit {
-                return Err(StoreError::TooLarge { what, limit, found });
-            }
-        }
+        limits.check(txn)?;
         let mut keys = BTreeSet::new();
         for write in &txn.writes {
             if !keys.insert(write.key()) {
@@ -234,12 +225,4 @@ impl Table {
         let changes: Vec<Change> = bound.map(|entry| Change::Deleted(entry.key.clone())).collect();
         (!changes.is_empty()).then(|| Commit { revision: self.revision.next(), changes })
     }
-}
-
-fn written(write: &Write) -> usize {
-    let value = match write {
-        Write::Put { value, .. } => value.len(),
-        Write::Delete { .. } => 0,
-    };
-    write.key().as_str().len().saturating_add(value)
 }

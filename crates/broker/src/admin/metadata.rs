@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use hanbeon::{Env, INTERNAL_TOPICS, Topic};
+use hanbeon::{Env, RESERVED_TOPICS, Topic};
 use hanbeon_records::{ErrorCode, TopicId, TopicName};
 use hanbeon_wire::{
     Answer, Request, WireError,
@@ -62,7 +62,7 @@ fn to_create<E: Env>(node: &Node<E>, asked: &metadata::Request) -> Vec<String> {
         .filter(|name| {
             image.topic(name).is_none()
                 && TopicName::new(name).is_ok()
-                && !INTERNAL_TOPICS.contains(name)
+                && !RESERVED_TOPICS.contains(name)
         })
         .map(str::to_owned)
         .collect()

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use hanbeon::{Env, INTERNAL_TOPICS, Mode, NewTopic, TopicError, TopicRef};
+use hanbeon::{Env, Mode, NewTopic, RESERVED_TOPICS, TopicError, TopicRef};
 use hanbeon_records::{ErrorCode, NodeId, TopicId};
 use hanbeon_wire::{
     Request,
@@ -41,11 +41,11 @@ pub(super) fn create<E: Env>(node: &Node<E>, request: &Request) -> Answered {
                         "the request names this topic twice",
                     );
                 }
-                if INTERNAL_TOPICS.contains(&topic.name.as_str()) {
+                if RESERVED_TOPICS.contains(&topic.name.as_str()) {
                     return not_created(
                         topic,
                         ErrorCode::TopicAlreadyExists,
-                        "this is a topic of the server's own; it makes it when it needs it",
+                        "this is a topic of the server's own, which clients do not make",
                     );
                 }
                 create_one(node, topic, mode, &mut size)

@@ -253,6 +253,18 @@ fn key_of(owner: Owner, name: &str) -> Result<&'static ConfigKey, ConfigError> {
     }
 }
 
+/// Bytes of a value that is given while the server runs (`ConfigurationControlManager`).
+const VALUE_BYTES_MAX: usize = 32_767;
+
+/// Checks a value that is to be stored. Before anything else how long it is: what is wrong with it is told with the value.
+fn check(key: &'static ConfigKey, text: &str) -> Result<(), ConfigError> {
+    let (max, found) = (VALUE_BYTES_MAX, text.len());
+    if found > max {
+        return Err(ConfigError::TooLong { key: key.name, max, found });
+    }
+    value::check(key, text)
+}
+
 /// One layer with changes made to it (`IncrementalAlterConfigs`); `effective` says what a key is where the layer says nothing.
 pub(crate) fn apply_changes(
     owner: Owner,
@@ -295,7 +307,7 @@ pub(crate) fn apply_changes(
                     .join(",")
             }
         };
-        value::check(key, &new)?;
+        check(key, &new)?;
         changed.insert(key.name, new);
     }
     Ok(changed)
@@ -310,7 +322,7 @@ pub(crate) fn replacement<'a>(
     for (name, text) in pairs {
         let key = key_of(owner, name)?;
         let text = text.ok_or_else(|| ConfigError::NullValue { key: name.to_owned() })?;
-        value::check(key, text)?;
+        check(key, text)?;
         if layer.insert(key.name, text.to_owned()).is_some() {
             return Err(ConfigError::Twice { key: name.to_owned() });
         }

@@ -74,6 +74,16 @@ pub enum ConfigError {
         /// The refused value.
         found: String,
     },
+    /// A value that nobody means.
+    #[error("a value has at most {max} bytes, found {found} for {key}")]
+    TooLong {
+        /// The key.
+        key: &'static str,
+        /// Bytes of a value.
+        max: usize,
+        /// Bytes of the refused one.
+        found: usize,
+    },
     /// Values that are fine each, but not together.
     #[error("{key} = {found} does not go with {other}: {rule}")]
     Conflict {
@@ -121,6 +131,7 @@ impl ConfigError {
             | Self::WrongOwner { .. }
             | Self::Gone { .. }
             | Self::BadValue { .. }
+            | Self::TooLong { .. }
             | Self::Conflict { .. }
             | Self::NoList { .. } => ErrorCode::InvalidConfig,
             // Kafka's ConfigurationControlManager and ControllerConfigurationValidator answer these with 42.

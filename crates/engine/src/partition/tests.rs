@@ -1,0 +1,166 @@
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{
+    fmt,
+    sync::mpsc,
+    task::{Wake, Waker},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use hanbeon_log::MemDir;
+
+use super::*;
+use crate::{
+    ConfigChange, ConfigOp, Engine, Manual, Mode, NewTopic, Options, ProducerIdError, TopicError,
+    TopicRef,
+};
+
+/// Done once, when the clock is next read. An opening reads it after it has looked at its settings.
+type Meanwhile = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
+
+#[derive(Clone)]
+struct Hooked {
+    inner: Manual<MemDir>,
+    meanwhile: Meanwhile,
+}
+
+impl fmt::Debug for Hooked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.fmt(f)
+    }
+}
+
+impl Env for Hooked {
+    type Dir = MemDir;
+
+    fn now(&self) -> Millis {
+        let meanwhile = self.meanwhile.lock().take();
+        if let Some(act) = meanwhile {
+            act();
+        }
+        self.inner.now()
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.inner.monotonic()
+    }
+
+    fn random(&self) -> u64 {
+        self.inner.random()
+    }
+}
+
+/// An engine with a topic whose partition is not open, and what is done while it opens.
+fn unopened() -> (Engine<Hooked>, PartitionHandle<Hooked>, Meanwhile) {
+    let meanwhile = Meanwhile::default();
+    let inner = Manual::new(Millis::new(1_700_000_000_000), 7);
+    let env = Hooked { inner, meanwhile: Arc::clone(&meanwhile) };
+    let engine = Engine::open_in(env, MemDir::new(), Options::embedded()).unwrap();
+    engine.create_topic(&NewTopic::new("t", 1), Mode::Apply).unwrap();
+    let partition = engine.partition("t", 0).unwrap();
+    assert!(!partition.is_open());
+    (engine, partition, meanwhile)
+}
+
+#[test]
+fn settings_that_change_during_an_opening_hold_after_it() {
+    let (engine, partition, meanwhile) = unopened();
+    // The last clone to go would shut it down.
+    let other = engine.clone();
+    *meanwhile.lock() = Some(Box::new(move || {
+        let set = |key: &str, value: &str| {
+            let op = ConfigOp::Set(value.to_owned());
+            ConfigChange { key: key.to_owned(), op }
+        };
+        let changes = [set("max.message.bytes", "77"), set("flush.messages", "5")];
+        other.alter_topic_config("t", &changes, Mode::Apply).unwrap();
+    }));
+    let opened = partition.opened().unwrap();
+    assert!(meanwhile.lock().is_none(), "it was changed");
+    assert_eq!(opened.log.config().max_message_bytes, 77);
+    assert!(matches!(opened.durability(), Durability::Interval { messages: 5, .. }));
+    engine.shutdown().unwrap();
+}
+
+/// Ends the partition in another thread while it opens: what the opening comes to, and what the other thread does.
+fn ended_while_it_opens<T: Send + 'static>(
+    partition: &PartitionHandle<Hooked>,
+    meanwhile: &Meanwhile,
+    end: impl FnOnce() -> T + Send + 'static,
+) -> (Result<(), PartitionError>, T) {
+    let (started, ending) = mpsc::channel::<JoinHandle<T>>();
+    let watched = partition.clone();
+    *meanwhile.lock() = Some(Box::new(move || {
+        started.send(thread::Builder::new().spawn(end).unwrap()).unwrap();
+        while watched.0.life.load(Ordering::Acquire) == LIVE {
+            thread::yield_now();
+        }
+    }));
+    let opened = partition.open();
+    (opened, ending.recv().unwrap().join().unwrap())
+}
+
+/// Whether nobody writes to it any more.
+fn is_closed(partition: &PartitionHandle<Hooked>) -> bool {
+    let log = &partition.if_open().unwrap().log;
+    matches!(log.delete_records(Offset::ZERO), Err(LogError::Closed { .. }))
+}
+
+#[test]
+fn a_topic_that_is_deleted_during_an_opening_is_closed_before_its_directory_goes() {
+    let (engine, partition, meanwhile) = unopened();
+    let other = engine.clone();
+    let delete = move || other.delete_topic(TopicRef::Name("t")).map(drop);
+    let (opened, deleted) = ended_while_it_opens(&partition, &meanwhile, delete);
+    assert!(matches!(opened, Err(PartitionError::Unknown { .. })), "{opened:?}");
+    deleted.unwrap();
+    assert!(is_closed(&partition));
+    engine.shutdown().unwrap();
+}
+
+#[test]
+fn a_shutdown_during_an_opening_closes_what_is_opened() {
+    let (engine, partition, meanwhile) = unopened();
+    let other = engine.clone();
+    let shutdown = move || other.shutdown();
+    let (opened, stopped) = ended_while_it_opens(&partition, &meanwhile, shutdown);
+    assert!(matches!(opened, Err(PartitionError::Closed)), "{opened:?}");
+    stopped.unwrap();
+    assert!(is_closed(&partition));
+    let again = Engine::open_in(
+        engine.env().clone(),
+        engine.0.shared.ground.data.dir.clone(),
+        Options::embedded(),
+    );
+    assert_eq!(again.unwrap().shared().ground.data.last_stop, LastStop::Clean, "all was closed");
+}
+
+/// Looks, when it is woken, whether anybody could change metadata.
+struct Looks {
+    engine: Engine<Hooked>,
+    found_held: AtomicBool,
+}
+
+impl Wake for Looks {
+    fn wake(self: Arc<Self>) {
+        let held = self.engine.shared().admin.try_lock().is_none();
+        self.found_held.store(held, Ordering::Release);
+    }
+}
+
+#[test]
+fn nothing_changes_metadata_from_the_first_thing_that_a_shutdown_closes() {
+    let (engine, partition, _) = unopened();
+    engine.init_producer_id().unwrap();
+    let looks = Arc::new(Looks { engine: engine.clone(), found_held: AtomicBool::new(false) });
+    let mut waits = partition.data_beyond(Offset::ZERO, Isolation::LogEnd).unwrap();
+    let waker = Waker::from(Arc::clone(&looks));
+    assert!(Pin::new(&mut waits).poll(&mut Context::from_waker(&waker)).is_pending());
+    engine.shutdown().unwrap();
+    assert!(looks.found_held.load(Ordering::Acquire), "not while partitions close");
+    assert!(matches!(engine.init_producer_id(), Err(ProducerIdError::Closed)), "nor behind that");
+    let created = engine.create_topic(&NewTopic::new("u", 1), Mode::Apply);
+    assert!(matches!(created, Err(TopicError::Closed)), "{created:?}");
+    assert!(engine.appender("t", 0, "a").is_err());
+}
