@@ -6,6 +6,8 @@
 A round runs each workload once on each server, on a topic of its own that is deleted afterwards; servers and workloads change their order from
 round to round, so that neither is always the one behind the other. The first round warms up and does not count. Prints, for each server, processor
 time per MB, and ratios of runs of one round: geometric mean, 95 % interval (Student's t on logarithms), least and largest.
+
+In a virtual machine, let a process write to most of its memory once before: pages that the host has yet to find are dear to whoever writes them first.
 """
 import math, os, pathlib, shutil, signal, socket, statistics, subprocess, sys, tempfile
 
