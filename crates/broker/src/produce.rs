@@ -43,11 +43,6 @@ enum Refusal {
     ByEngine(Box<ProduceError>, Offset),
 }
 
-const INTERNAL_TOPIC: Refusal = Refusal::Here(
-    ErrorCode::InvalidTopicException,
-    "a topic of the server's own, which clients do not write to",
-);
-
 /// The start of the log is not told.
 const NO_LOG_START: Offset = Offset::new(-1);
 
@@ -324,15 +319,17 @@ fn check<E: Env>(
     version: i16,
 ) -> Result<(PartitionHandle<E>, Kind), Refusal> {
     let found = match topic {
-        // Whether it is there or not.
-        TopicRef::Name(name) if INTERNAL_TOPICS.contains(&name) => return Err(INTERNAL_TOPIC),
+        // Also where it is not made yet; one that is there refuses clients itself, by whatever it is named.
+        TopicRef::Name(name) if INTERNAL_TOPICS.contains(&name) => {
+            return Err(Refusal::Here(
+                ErrorCode::InvalidTopicException,
+                "a topic of the server's own, which clients do not write to",
+            ));
+        }
         TopicRef::Name(name) => engine.partition(name, index),
         TopicRef::Id(id) => engine.partition_by_id(id, index),
     };
     let partition = found.map_err(|error| by_engine(error.into(), NO_LOG_START))?;
-    if INTERNAL_TOPICS.contains(&partition.topic().as_str()) {
-        return Err(INTERNAL_TOPIC);
-    }
     let Ok((batch, _)) = BatchRef::parse(records) else { return Ok((partition, Kind::Plain)) };
     let attributes = batch.attributes();
     if version < ZSTD_VERSION_MIN && attributes.codec() == Ok(Codec::Zstd) {
