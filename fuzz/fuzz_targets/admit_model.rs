@@ -9,6 +9,7 @@ mod naive;
 #[path = "../../crates/idempotence/tests/oracle/subject.rs"]
 mod subject;
 
+use hanbeon_fuzz::within_room;
 use history::{Aim, Pair, Step};
 use libfuzzer_sys::fuzz_target;
 
@@ -51,10 +52,12 @@ fn step(bytes: [u8; 4]) -> Step {
 }
 
 fuzz_target!(|data: &[u8]| {
-    let mut pair = Pair::new(None);
-    for bytes in data.as_chunks::<4>().0.iter().take(100) {
-        if let Err(mismatch) = pair.play(step(*bytes)) {
-            panic!("{}", mismatch.0);
+    within_room(|| {
+        let mut pair = Pair::new(None);
+        for bytes in data.as_chunks::<4>().0.iter().take(100) {
+            if let Err(mismatch) = pair.play(step(*bytes)) {
+                panic!("{}", mismatch.0);
+            }
         }
-    }
+    });
 });

@@ -1,6 +1,7 @@
 //! Any bytes as batches: never a panic, and records that are read are written back to the same batch.
 #![no_main]
 
+use hanbeon_fuzz::within_room;
 use hanbeon_records::{
     BatchBuilder, BatchKind, BatchRef, BatchSettings, Codec, CompressionLevel, NewRecord,
     ProducerStamp, Record, stamp, stamp_times,
@@ -66,30 +67,32 @@ fn check(batch: &BatchRef<'_>, records: &[Record<'_>]) {
 }
 
 fuzz_target!(|input: &[u8]| {
-    let mut rest = input;
-    while let Ok((batch, after)) = BatchRef::parse(rest) {
-        assert_eq!(batch.bytes().len() + after.len(), rest.len());
-        rest = after;
-        let _sound = batch.verify().is_ok();
-        let _shown = format!("{batch:?}");
-        if let Ok(records) = batch.records() {
-            let records: Result<Vec<_>, _> = records.collect();
-            if let Ok(records) = records {
-                assert_eq!(i32::try_from(records.len()), Ok(batch.record_count()));
-                check(&batch, &records);
+    within_room(|| {
+        let mut rest = input;
+        while let Ok((batch, after)) = BatchRef::parse(rest) {
+            assert_eq!(batch.bytes().len() + after.len(), rest.len());
+            rest = after;
+            let _sound = batch.verify().is_ok();
+            let _shown = format!("{batch:?}");
+            if let Ok(records) = batch.records() {
+                let records: Result<Vec<_>, _> = records.collect();
+                if let Ok(records) = records {
+                    assert_eq!(i32::try_from(records.len()), Ok(batch.record_count()));
+                    check(&batch, &records);
+                }
             }
+            let mut stamped = batch.bytes().to_vec();
+            stamp(&mut stamped, batch.next_offset(), batch.leader_epoch());
+            let sound = BatchRef::parse(&stamped).unwrap().0.verify().is_ok();
+            assert_eq!(sound, batch.verify().is_ok(), "a stamp leaves the checksum alone");
+            let time = batch.base_timestamp();
+            for kind in [
+                hanbeon_records::TimestampType::CreateTime,
+                hanbeon_records::TimestampType::LogAppendTime,
+            ] {
+                stamp_times(&mut stamped, kind, time);
+            }
+            assert!(BatchRef::parse(&stamped).unwrap().0.verify().is_ok());
         }
-        let mut stamped = batch.bytes().to_vec();
-        stamp(&mut stamped, batch.next_offset(), batch.leader_epoch());
-        let sound = BatchRef::parse(&stamped).unwrap().0.verify().is_ok();
-        assert_eq!(sound, batch.verify().is_ok(), "a stamp leaves the checksum alone");
-        let time = batch.base_timestamp();
-        for kind in [
-            hanbeon_records::TimestampType::CreateTime,
-            hanbeon_records::TimestampType::LogAppendTime,
-        ] {
-            stamp_times(&mut stamped, kind, time);
-        }
-        assert!(BatchRef::parse(&stamped).unwrap().0.verify().is_ok());
-    }
+    });
 });

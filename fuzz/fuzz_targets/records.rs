@@ -1,6 +1,7 @@
 //! Any bytes as the payload of each codec: bounded output, and whatever comes out is walked.
 #![no_main]
 
+use hanbeon_fuzz::within_room;
 use hanbeon_records::{
     Codec, CompressionLevel, OutputLimit, Records, compress, decompress, read_varint,
 };
@@ -26,24 +27,26 @@ fn walk(count: i32, plain: &[u8]) {
 }
 
 fuzz_target!(|input: (u8, i32, &[u8])| {
-    let (codec, count, bytes) = input;
-    let codec = CODECS[usize::from(codec) % CODECS.len()];
-    let mut plain = vec![7];
-    match decompress(codec, bytes, LIMIT, &mut plain) {
-        Ok(()) => {
-            assert!(plain.len() <= LIMIT.get() + 1);
-            walk(count, &plain[1..]);
-            // The count that fits is worth more than a random one.
-            let whole = std::iter::successors(Some(&plain[1..]), |rest| {
-                let (len, rest) = read_varint(rest)?;
-                rest.get(usize::try_from(len).ok()?..)
-            });
-            walk(i32::try_from(whole.count()).unwrap() - 1, &plain[1..]);
+    within_room(|| {
+        let (codec, count, bytes) = input;
+        let codec = CODECS[usize::from(codec) % CODECS.len()];
+        let mut plain = vec![7];
+        match decompress(codec, bytes, LIMIT, &mut plain) {
+            Ok(()) => {
+                assert!(plain.len() <= LIMIT.get() + 1);
+                walk(count, &plain[1..]);
+                // The count that fits is worth more than a random one.
+                let whole = std::iter::successors(Some(&plain[1..]), |rest| {
+                    let (len, rest) = read_varint(rest)?;
+                    rest.get(usize::try_from(len).ok()?..)
+                });
+                walk(i32::try_from(whole.count()).unwrap() - 1, &plain[1..]);
+            }
+            Err(_) => assert_eq!(plain, [7], "an error leaves nothing behind"),
         }
-        Err(_) => assert_eq!(plain, [7], "an error leaves nothing behind"),
-    }
-    let (mut packed, mut again) = (Vec::new(), Vec::new());
-    compress(codec, CompressionLevel::DEFAULT, bytes, &mut packed).unwrap();
-    decompress(codec, &packed, OutputLimit::new(bytes.len()), &mut again).unwrap();
-    assert_eq!(again, bytes, "{codec} leads back");
+        let (mut packed, mut again) = (Vec::new(), Vec::new());
+        compress(codec, CompressionLevel::DEFAULT, bytes, &mut packed).unwrap();
+        decompress(codec, &packed, OutputLimit::new(bytes.len()), &mut again).unwrap();
+        assert_eq!(again, bytes, "{codec} leads back");
+    });
 });

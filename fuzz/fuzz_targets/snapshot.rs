@@ -1,6 +1,7 @@
 //! Any bytes are read as a producer snapshot and its sidecar, or refused; what is read is written back the same.
 #![no_main]
 
+use hanbeon_fuzz::within_room;
 use hanbeon_idempotence::{FirstWrite, ProducerStates, Settings, Verification, load};
 use hanbeon_records::{Millis, crc32c};
 use libfuzzer_sys::fuzz_target;
@@ -27,15 +28,18 @@ fn files(states: &ProducerStates) -> (Vec<u8>, Vec<u8>) {
 }
 
 fuzz_target!(|input: (Vec<u8>, Vec<u8>)| {
-    let (mut snapshot, mut window) = input;
-    seal(&mut snapshot, 2);
-    if let (Some(crc), Some(key)) = (snapshot.get(2..6), window.get_mut(10..14)) {
-        key.copy_from_slice(crc);
-    }
-    seal(&mut window, 6);
-    let Ok(loaded) = load(&snapshot, Some(&window), SETTINGS, Millis::new(0)) else { return };
-    let (snapshot, window) = files(&loaded.states);
-    let again = load(&snapshot, Some(&window), SETTINGS, Millis::new(0)).expect("our own bytes");
-    assert_eq!(again.window, Ok(()));
-    assert_eq!(files(&again.states), (snapshot, window));
+    within_room(|| {
+        let (mut snapshot, mut window) = input;
+        seal(&mut snapshot, 2);
+        if let (Some(crc), Some(key)) = (snapshot.get(2..6), window.get_mut(10..14)) {
+            key.copy_from_slice(crc);
+        }
+        seal(&mut window, 6);
+        let Ok(loaded) = load(&snapshot, Some(&window), SETTINGS, Millis::new(0)) else { return };
+        let (snapshot, window) = files(&loaded.states);
+        let again =
+            load(&snapshot, Some(&window), SETTINGS, Millis::new(0)).expect("our own bytes");
+        assert_eq!(again.window, Ok(()));
+        assert_eq!(files(&again.states), (snapshot, window));
+    });
 });

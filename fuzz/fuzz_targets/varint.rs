@@ -1,6 +1,7 @@
 //! Numbers of variable length: any bytes against a plain reading of the format, any number there and back.
 #![no_main]
 
+use hanbeon_fuzz::within_room;
 use hanbeon_records::{
     read_varint, read_varlong, varint_len, varlong_len, write_varint, write_varlong,
 };
@@ -22,18 +23,20 @@ fn plain(bytes: &[u8], bits: u32) -> Option<(i128, usize)> {
 }
 
 fuzz_target!(|input: (i32, i64, &[u8])| {
-    let (int, long, bytes) = input;
-    let read = read_varint(bytes).map(|(n, rest)| (i128::from(n), bytes.len() - rest.len()));
-    assert_eq!(read, plain(bytes, 32));
-    let read = read_varlong(bytes).map(|(n, rest)| (i128::from(n), bytes.len() - rest.len()));
-    assert_eq!(read, plain(bytes, 64));
+    within_room(|| {
+        let (int, long, bytes) = input;
+        let read = read_varint(bytes).map(|(n, rest)| (i128::from(n), bytes.len() - rest.len()));
+        assert_eq!(read, plain(bytes, 32));
+        let read = read_varlong(bytes).map(|(n, rest)| (i128::from(n), bytes.len() - rest.len()));
+        assert_eq!(read, plain(bytes, 64));
 
-    let mut written = Vec::new();
-    write_varint(int, &mut written);
-    assert_eq!(written.len(), varint_len(int));
-    assert_eq!(read_varint(&written), Some((int, &[][..])));
-    written.clear();
-    write_varlong(long, &mut written);
-    assert_eq!(written.len(), varlong_len(long));
-    assert_eq!(read_varlong(&written), Some((long, &[][..])));
+        let mut written = Vec::new();
+        write_varint(int, &mut written);
+        assert_eq!(written.len(), varint_len(int));
+        assert_eq!(read_varint(&written), Some((int, &[][..])));
+        written.clear();
+        write_varlong(long, &mut written);
+        assert_eq!(written.len(), varlong_len(long));
+        assert_eq!(read_varlong(&written), Some((long, &[][..])));
+    });
 });
