@@ -61,7 +61,13 @@ class Broker:
         self.process.send_signal(how)
         code = await asyncio.wait_for(self.process.wait(), PATIENCE)
         self.errors.close()
+        check(how != signal.SIGTERM or code == 0, f"the broker ended with {code} when it was asked to stop; see {self.directory}.log")
         return code
+
+    def panic(self):
+        """The first panic that it spoke of, in whatever thread or connection: clients try again and hide it."""
+        with open(f"{self.directory}.log", errors="replace") as said:
+            return next((line.strip() for line in said if "panicked" in line), None)
 
 
 class Kafka:
@@ -92,6 +98,9 @@ class Kafka:
         self.running = False
         await self.shell("stop", str(self.directory), signal.Signals(how).name[3:])
         return 0
+
+    def panic(self):
+        return None
 
 
 def free_ports():
@@ -180,13 +189,24 @@ class Suite:
         self.binary, self.work, self.again = binary, work, again
         self.passed, self.failed = 0, []
         self.servers = []
+        self.playing = None
+        signal.signal(signal.SIGTERM, self.cut_off)
+
+    def cut_off(self, *_):
+        """A time limit from outside names the scenario that it hit."""
+        print(f"cut off in {self.playing}; {self.passed} passed, {len(self.failed)} failed", flush=True)
+        os._exit(1)  # the servers are in the same process group and were told, too
 
     async def run(self, name, test, replay=""):
         if ONLY not in name:
             return
         started, before = time.monotonic(), len(self.servers)
         try:
+            self.playing = name
             said = await asyncio.wait_for(test(), 20 * PATIENCE)
+            for server in self.servers:
+                panic = server.panic()
+                check(panic is None, f"the broker panicked: {panic}; see {server.directory}.log")
             self.passed += 1
             print(f"ok    {name}  ({time.monotonic() - started:.1f} s){'  ' + said if said else ''}", flush=True)
         except Exception as why:  # a failure of any kind is a failed test, and the others go on

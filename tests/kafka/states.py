@@ -28,7 +28,9 @@ from suite import KAFKA, Kafka, Ours, dump, lay
 
 TOPIC, PARTITIONS = "ledger", 2
 STATES, OFFSETS, SHARDS = "__transaction_state", "__consumer_offsets", 4  # as many as kafka.sh gives Kafka
-SETTINGS = [f"offsets.topic.num.partitions={SHARDS}", f"transaction.state.log.num.partitions={SHARDS}", "group.initial.rebalance.delay.ms=0"]
+# Members whose clients are gone with the first server: on a slow machine their sessions would end while the second one is asked.
+SESSIONS = ["group.consumer.session.timeout.ms=600000", "group.consumer.max.session.timeout.ms=600000"]
+SETTINGS = [f"offsets.topic.num.partitions={SHARDS}", f"transaction.state.log.num.partitions={SHARDS}", "group.initial.rebalance.delay.ms=0", *SESSIONS]
 IDS = ["committed", "aborted", "left-open", "java"]
 
 
@@ -216,7 +218,7 @@ def main():
     binary = os.path.abspath(sys.argv[1])
     work = pathlib.Path(tempfile.mkdtemp(prefix="hanbeon-states-"))
     ours, theirs = work / "ours", work / "kafka"
-    with Kafka(theirs) as kafka:
+    with Kafka(theirs, *SESSIONS) as kafka:
         create(kafka.bootstrap)
         transactional(kafka.bootstrap, "only to have the topic made")
         commit_by_hand(kafka.bootstrap, "only to have the topic made", [(0, 0, "")])
@@ -244,7 +246,7 @@ def main():
 
     for topic, number in partitions():
         lay(ours / f"{topic}-{number}", theirs / "data", end[topic, number])
-    with Kafka(theirs) as kafka:
+    with Kafka(theirs, *SESSIONS) as kafka:
         same("Kafka", told(kafka.bootstrap), expected)
         same("Kafka", {"ends": ends(kafka.bootstrap), "committed": committed(kafka.bootstrap)}, {"ends": end, "committed": values})
         print("ok    Kafka's tools tell the same of every transaction and group, from our directories")

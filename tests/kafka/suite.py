@@ -63,7 +63,7 @@ class Ours:
         self.process.send_signal(how)
         code = self.process.wait(60)
         errors = self.process.stderr.read()
-        if how == signal.SIGTERM and code != 0:
+        if how == signal.SIGTERM and code != 0 or "panicked" in errors:
             raise SystemExit(f"ours ended with {code}: {errors}")
 
     def __exit__(self, *_):
@@ -72,12 +72,13 @@ class Ours:
 
 
 class Kafka:
-    def __init__(self, directory):
-        self.directory = directory
+    def __init__(self, directory, *settings):
+        self.directory, self.settings = directory, settings
 
     def __enter__(self):
         port = free_ports()
-        subprocess.run([KAFKA, "start", self.directory, str(port)], check=True)
+        environment = {"KAFKA_HEAP": "-Xms256m -Xmx512m -XX:TieredStopAtLevel=1", **os.environ}
+        subprocess.run([KAFKA, "start", self.directory, str(port), *self.settings], check=True, env=environment)
         self.bootstrap = f"127.0.0.1:{port}"
         return self
 
