@@ -253,7 +253,7 @@ impl<T> Coordinator<T> {
             let group = match self.groups.get(name).map(|entry| &entry.group) {
                 Some(Group::Consumer(live)) => &live.group,
                 Some(Group::Classic(classic))
-                    if !classic.is_deserted() && request.member_epoch == 0 =>
+                    if classic.state() != State::Empty && request.member_epoch == 0 =>
                 {
                     (made, records) = self.upgraded(name, classic, settings)?;
                     sessions = made.timers_on_load(settings);

@@ -185,11 +185,6 @@ impl<T> Classic<T> {
         !self.pending.is_empty()
     }
 
-    /// Nobody is in it and nobody is about to be.
-    pub(crate) fn is_deserted(&self) -> bool {
-        self.state == State::Empty && !self.expects_members()
-    }
-
     pub(crate) fn is_consumer_group(&self) -> bool {
         self.protocol_type.as_ref().is_some_and(|protocol| protocol.as_str() == CONSUMER)
     }
