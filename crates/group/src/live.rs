@@ -11,7 +11,7 @@ use crate::{
     consumer::{
         CommitApi, CommitClaim, CommitRule, ConsumerError, ConsumerGroup, ConsumerSettings,
         Departure, GroupDescription, GroupState, Heartbeat, HeartbeatDecision, HeartbeatReply,
-        LEFT, Timer, TopicList, TopicsImage, record::ConsumerRecord,
+        LEFT, SettingsOfGroups, Timer, TopicList, TopicsImage, record::ConsumerRecord,
     },
     coordinator::{Entry, Group, Job, Phase},
     migration::Turn,
@@ -136,7 +136,7 @@ struct Expired {
 /// What KIP-848 groups need to know; without settings the protocol is off.
 #[derive(Clone, Default)]
 pub(crate) struct Surroundings {
-    pub(crate) settings: Option<ConsumerSettings>,
+    settings: Option<Arc<dyn SettingsOfGroups + Send + Sync>>,
     topics: Option<Arc<dyn TopicsImage + Send + Sync>>,
 }
 
@@ -148,7 +148,7 @@ impl Surroundings {
 
 impl fmt::Debug for Surroundings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Surroundings").field("settings", &self.settings).finish_non_exhaustive()
+        f.debug_struct("Surroundings").finish_non_exhaustive()
     }
 }
 
@@ -162,13 +162,28 @@ pub(crate) struct Beaten<T> {
 }
 
 impl<T> Coordinator<T> {
-    /// Allows KIP-848 groups, or changes their settings; sessions that run keep their time. To be said before
+    /// Allows KIP-848 groups, or changes their settings, the same for all of them; sessions that run keep their time. To be said before
     /// [`loaded`](Self::loaded), with which the sessions of members found in the log begin.
     pub fn set_consumer_settings(&mut self, settings: ConsumerSettings) {
+        self.set_settings_of_groups(Arc::new(settings));
+    }
+
+    /// The same where groups have settings of their own.
+    pub fn set_settings_of_groups(&mut self, settings: Arc<dyn SettingsOfGroups + Send + Sync>) {
         self.surroundings.settings = Some(settings);
     }
 
-    /// Tells which topics there are. Groups look at it with their next heartbeats.
+    pub(crate) const fn speaks_consumer(&self) -> bool {
+        self.surroundings.settings.is_some()
+    }
+
+    /// What counts for a group; none while the protocol is off.
+    pub(crate) fn settings_of(&self, group: &Name) -> Option<ConsumerSettings> {
+        Some(self.surroundings.settings.as_ref()?.of(group.as_str()))
+    }
+
+    /// Tells which topics there are. Groups look at it with their next heartbeats, commits and fetches at once; without it every topic
+    /// is taken to be there. To be said before [`loaded`](Self::loaded), which forgets the offsets of topics that are gone.
     pub fn set_topics(&mut self, topics: Arc<dyn TopicsImage + Send + Sync>) {
         self.surroundings.topics = Some(topics);
     }
@@ -197,8 +212,7 @@ impl<T> Coordinator<T> {
         if self.phase == Phase::Loading {
             return Err(GroupError::Loading);
         }
-        let settings =
-            self.surroundings.settings.as_ref().ok_or(GroupError::ConsumerProtocolOff)?;
+        let settings = &self.settings_of(group).ok_or(GroupError::ConsumerProtocolOff)?;
         match self.groups.get(group).map(|entry| &entry.group) {
             Some(Group::Consumer(live)) => {
                 Ok(self.with_topics(|topics| live.group.describe(topics, settings)))
@@ -207,6 +221,11 @@ impl<T> Coordinator<T> {
                 Err(GroupError::GroupNotFound { group: group.clone() })
             }
         }
+    }
+
+    /// The topics, where they are known.
+    pub(crate) fn topics(&self) -> Option<&(dyn TopicsImage + Send + Sync)> {
+        self.surroundings.topics.as_deref()
     }
 
     pub(crate) fn with_topics<R>(&self, ask: impl FnOnce(&dyn TopicsImage) -> R) -> R {
@@ -245,8 +264,7 @@ impl<T> Coordinator<T> {
         fresh: FreshId,
     ) -> Result<(Vec<Record>, Beaten<T>), (T, GroupError)> {
         let decide = || {
-            let settings =
-                self.surroundings.settings.as_ref().ok_or(GroupError::ConsumerProtocolOff)?;
+            let settings = &self.settings_of(name).ok_or(GroupError::ConsumerProtocolOff)?;
             request.check(name.as_str(), settings)?;
             let made;
             let (mut records, mut sessions, mut turn) = (Vec::new(), Vec::new(), Turn::Stays);
@@ -316,11 +334,11 @@ impl<T> Coordinator<T> {
 
     /// The partition was read: sessions begin anew.
     pub(crate) fn arm_consumer(&mut self, now: Millis, name: &Name) {
-        let Some(settings) = &self.surroundings.settings else { return };
         let Some(Entry { group: Group::Consumer(live), .. }) = self.groups.get(name) else {
             return;
         };
-        let timers = live.group.timers_on_load(settings);
+        let Some(settings) = self.settings_of(name) else { return };
+        let timers = live.group.timers_on_load(&settings);
         self.set_timers(now, name, timers);
     }
 

@@ -44,6 +44,7 @@ pub struct ConsumerGroup {
     has_target_epoch: bool,
     has_epoch: bool,
     pub(super) targets: BTreeMap<String, Partitions>,
+    /// Each with its topics in order.
     pub(super) resolved: BTreeMap<String, ResolvedRegex>,
     /// How many members subscribe to each name, and with each expression.
     pub(super) names: Counts,
@@ -217,7 +218,9 @@ impl ConsumerGroup {
     /// (`GROUP_SUBSCRIBED_TO_TOPIC`).
     #[must_use]
     pub fn is_subscribed(&self, topic: &str) -> bool {
-        let matched = |regex: &ResolvedRegex| regex.topics.iter().any(|name| name == topic);
+        let matched = |regex: &ResolvedRegex| {
+            regex.topics.binary_search_by(|name| name.as_str().cmp(topic)).is_ok()
+        };
         self.names.contains(topic)
             || self
                 .resolved
@@ -275,7 +278,11 @@ impl ConsumerGroup {
             },
             ConsumerRecord::ResolvedRegex { regex, value, .. } => {
                 match value {
-                    Some(value) => self.resolved.insert(regex.clone(), value.clone()),
+                    Some(value) => {
+                        let mut found = value.clone();
+                        found.topics.sort_unstable(); // another broker's are a set
+                        self.resolved.insert(regex.clone(), found)
+                    }
                     None => self.resolved.remove(regex),
                 };
                 self.checked = AtomicI64::new(NOT_CHECKED);

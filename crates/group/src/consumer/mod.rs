@@ -94,5 +94,5 @@ pub use member::MemberState;
 pub(crate) use member::{LEFT, Member};
 pub use partitions::Partitions;
 pub use pattern::TopicPattern;
-pub use settings::{Assignors, ConsumerSettings, Timer};
+pub use settings::{Assignors, ConsumerSettings, SettingsOfGroups, Timer};
 pub use topics::{Topic, TopicList, TopicsImage};
