@@ -364,8 +364,8 @@ impl<T> Coordinator<T> {
                 self.write_doomed(group, rest, |rest| Job::Forget { rest }, out);
             }
             Job::Beat(beaten) => match result {
-                Ok(()) => self.settle_beat(now, group, beaten, out),
-                Err(error) => answer(beaten.token, Reply::ConsumerHeartbeat(Err(error))),
+                Ok(()) => self.go_on_with_beat(now, group, beaten.wrote(), out),
+                Err(error) => self.fail_beat(now, group, beaten, error, out),
             },
             Job::Depart { gone, turn, .. } if result.is_ok() => {
                 self.set_timers(now, group, gone);

@@ -13,13 +13,8 @@ use crate::{
     classic::Classic,
     commit::Standing,
     coordinator::{Entry, Group, Job},
+    parts::{PART_BYTES_MAX, len_of},
 };
-
-/// Bytes of tombstones that one write holds. All of a group's can be more than the log takes as one batch (`max.message.bytes`), and then
-/// they would never be written.
-const CHUNK_BYTES_MAX: usize = 256 * 1024;
-/// What a record needs beside its key at most.
-const RECORD_OVERHEAD: usize = 32;
 
 /// What is to be deleted of a group and is not written yet. No other request of the group begins before all of it is.
 #[derive(Debug)]
@@ -49,10 +44,10 @@ impl Doomed {
     /// As many tombstones as one write holds, at least one.
     fn take_chunk(&mut self, group: &Name) -> Vec<Record> {
         let mut records = Vec::new();
-        let mut left = CHUNK_BYTES_MAX;
+        let mut left = PART_BYTES_MAX;
         while let Some((topic, partition)) = self.offsets.pop_front() {
             let record = tombstone(group, &topic, partition);
-            let len = record.key().map_or(0, |key| key.len()).saturating_add(RECORD_OVERHEAD);
+            let len = len_of(&record);
             if len > left && !records.is_empty() {
                 self.offsets.push_front((topic, partition));
                 break;

@@ -98,6 +98,7 @@ mod migration;
 mod name;
 mod offsets;
 mod output;
+mod parts;
 mod record;
 mod replay;
 mod reply;

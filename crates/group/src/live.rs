@@ -1,6 +1,12 @@
 //! A KIP-848 group in the coordinator: the value, its timers, and the requests that reach it.
 
-use alloc::{collections::BTreeMap, string::String, sync::Arc, vec, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, VecDeque},
+    string::String,
+    sync::Arc,
+    vec,
+    vec::Vec,
+};
 use core::fmt;
 
 use hanbeon_records::Millis;
@@ -11,10 +17,12 @@ use crate::{
     consumer::{
         CommitApi, CommitClaim, CommitRule, ConsumerError, ConsumerGroup, ConsumerSettings,
         Departure, GroupDescription, GroupState, Heartbeat, HeartbeatDecision, HeartbeatReply,
-        LEFT, SettingsOfGroups, Timer, TopicList, TopicsImage, record::ConsumerRecord,
+        LEFT, Matching, Resolution, SettingsOfGroups, Timer, TopicList, TopicsImage,
+        record::ConsumerRecord,
     },
     coordinator::{Entry, Group, Job, Phase},
     migration::Turn,
+    parts::Writes,
 };
 
 /// When to take a silent member out again, after the log did not take it.
@@ -31,6 +39,8 @@ pub(crate) struct Live {
     joins: BTreeMap<String, Millis>,
     /// Of classic members that have joined and are to sync.
     syncs: BTreeMap<String, Millis>,
+    /// An expression whose topics are being looked for.
+    matching: Option<Matching>,
 }
 
 impl Live {
@@ -41,6 +51,7 @@ impl Live {
             rebalances: BTreeMap::new(),
             joins: BTreeMap::new(),
             syncs: BTreeMap::new(),
+            matching: None,
         }
     }
 
@@ -61,6 +72,30 @@ impl Live {
     pub(crate) fn tombstones(&self, group: &Name) -> Vec<Record> {
         // What was read from the log, or checked on its way in, can be written.
         logged(group, &self.group.remove()).unwrap_or_default()
+    }
+
+    /// Looks for the topics of an expression, as far as that goes in one heartbeat: of the one that was begun with before another.
+    fn match_some(
+        &mut self,
+        now: Millis,
+        request: &Heartbeat,
+        topics: &dyn TopicsImage,
+        settings: &ConsumerSettings,
+    ) -> Option<Resolution> {
+        let group = &self.group;
+        let goes_on = |begun: &Matching| {
+            begun.is_of(topics)
+                && group.wants_regex(request, begun.regex())
+                && group.is_due(begun.regex(), now, topics, settings)
+        };
+        let begun = self.matching.take().filter(goes_on);
+        let mut matching = match begun {
+            Some(begun) => begun,
+            None => Matching::new(group.due_regex(now, request, topics, settings)?, topics),
+        };
+        let found = matching.go_on(now, topics);
+        self.matching = found.is_none().then_some(matching);
+        found
     }
 
     /// When time will change it.
@@ -159,6 +194,19 @@ pub(crate) struct Beaten<T> {
     pub(crate) reply: HeartbeatReply,
     pub(crate) timers: Vec<Timer>,
     pub(crate) turn: Turn,
+    /// What is still to be written before anybody hears of it.
+    rest: VecDeque<Vec<Record>>,
+    /// What to do again without the topics that were found, when the log does not take these.
+    again: Option<(Heartbeat, FreshId)>,
+    /// The expression whose topics were found.
+    regex: Option<String>,
+}
+
+impl<T> Beaten<T> {
+    /// The first of its writes is in the log: the rest follows, whatever becomes of it.
+    pub(crate) fn wrote(self) -> Self {
+        Self { again: None, ..self }
+    }
 }
 
 impl<T> Coordinator<T> {
@@ -244,10 +292,47 @@ impl<T> Coordinator<T> {
         fresh: FreshId,
         out: &mut Vec<Output<T>>,
     ) {
-        match self.decide_beat(now, token, name, request, fresh) {
-            Ok((records, beaten)) if records.is_empty() => self.settle_beat(now, name, beaten, out),
-            Ok((records, beaten)) => {
-                self.open_write(name, records, AppendKind::Plain, Job::Beat(beaten), out);
+        let found = self.look_for_topics(now, name, request);
+        self.run_beat_with(now, token, name, (request, fresh), found, out);
+    }
+
+    /// The topics of an expression, where a heartbeat is to look for them.
+    fn look_for_topics(
+        &mut self,
+        now: Millis,
+        name: &Name,
+        request: &Heartbeat,
+    ) -> Option<Resolution> {
+        let settings = self.settings_of(name)?;
+        let topics = self.surroundings.topics.clone();
+        let none = TopicList::default();
+        let topics: &dyn TopicsImage = topics.as_deref().map_or(&none, |topics| topics);
+        match self.groups.get_mut(name) {
+            Some(Entry { group: Group::Consumer(live), .. }) => {
+                live.match_some(now, request, topics, &settings)
+            }
+            // The group is to be made: whoever comes next goes on where this has not come to an end.
+            Some(_) | None => Live::new(name).match_some(now, request, topics, &settings),
+        }
+    }
+
+    fn run_beat_with(
+        &mut self,
+        now: Millis,
+        token: T,
+        name: &Name,
+        (request, fresh): (&Heartbeat, FreshId),
+        found: Option<Resolution>,
+        out: &mut Vec<Output<T>>,
+    ) {
+        match self.decide_beat(now, token, name, (request, fresh), found) {
+            Ok((Writes { resolved: Some(first), rest }, mut beaten)) => {
+                (beaten.rest, beaten.again) = (rest, Some((request.clone(), fresh)));
+                self.open_write(name, first, AppendKind::Plain, Job::Beat(beaten), out);
+            }
+            Ok((Writes { rest, .. }, mut beaten)) => {
+                beaten.rest = rest;
+                self.go_on_with_beat(now, name, beaten, out);
             }
             Err((token, error)) => {
                 out.push(Output::Answer { token, reply: Reply::ConsumerHeartbeat(Err(error)) });
@@ -255,14 +340,61 @@ impl<T> Coordinator<T> {
         }
     }
 
+    /// What was written of a heartbeat so far is in the log.
+    pub(crate) fn go_on_with_beat(
+        &mut self,
+        now: Millis,
+        name: &Name,
+        mut beaten: Beaten<T>,
+        out: &mut Vec<Output<T>>,
+    ) {
+        match beaten.rest.pop_front() {
+            Some(next) => {
+                self.open_write(name, next, AppendKind::Plain, Job::Beat(beaten), out);
+            }
+            None => self.settle_beat(now, name, beaten, out),
+        }
+    }
+
+    /// A write of a heartbeat is not in the log.
+    pub(crate) fn fail_beat(
+        &mut self,
+        now: Millis,
+        name: &Name,
+        beaten: Beaten<T>,
+        error: GroupError,
+        out: &mut Vec<Output<T>>,
+    ) {
+        let Beaten { token, timers, again, rest, .. } = beaten;
+        if let (Some((request, fresh)), Some(regex)) = (again, &beaten.regex) {
+            // What an expression stands for is too much, or not now: the heartbeat goes on without.
+            if let Some(Entry { group: Group::Consumer(live), .. }) = self.groups.get_mut(name) {
+                live.group.note_failed(regex.clone(), now);
+            }
+            drop(rest);
+            return self.run_beat_with(now, token, name, (&request, fresh), None, out);
+        }
+        // Its member was heard all the same.
+        let live = |member_id: &str| match self.groups.get(name).map(|entry| &entry.group) {
+            Some(Group::Consumer(live)) => live.group.has_member(member_id),
+            Some(Group::Classic(_)) | None => false,
+        };
+        let heard =
+            |timer: &Timer| matches!(timer, Timer::Session { member_id, .. } if live(member_id));
+        let heard = timers.into_iter().filter(heard).collect();
+        self.set_timers(now, name, heard);
+        out.push(Output::Answer { token, reply: Reply::ConsumerHeartbeat(Err(error)) });
+    }
+
     fn decide_beat(
         &self,
         now: Millis,
         token: T,
         name: &Name,
-        request: &Heartbeat,
-        fresh: FreshId,
-    ) -> Result<(Vec<Record>, Beaten<T>), (T, GroupError)> {
+        (request, fresh): (&Heartbeat, FreshId),
+        found: Option<Resolution>,
+    ) -> Result<(Writes, Beaten<T>), (T, GroupError)> {
+        let regex = found.as_ref().map(|found| found.regex.clone());
         let decide = || {
             let settings = &self.settings_of(name).ok_or(GroupError::ConsumerProtocolOff)?;
             request.check(name.as_str(), settings)?;
@@ -292,20 +424,28 @@ impl<T> Coordinator<T> {
             };
             let HeartbeatDecision { records: more, reply, mut timers } =
                 self.with_topics(|topics| {
-                    group.heartbeat(now, request, topics, settings, fresh.bytes())
+                    group.heartbeat_with(now, request, topics, settings, fresh.bytes(), found)
                 })?;
             if let (LEFT, Some((records, turn))) =
                 (request.member_epoch, self.downgraded_by_leave(now, name, &request.member_id))
             {
-                return Ok((records, reply, Vec::new(), turn));
+                return Ok((Writes::whole(records), reply, Vec::new(), turn));
             }
-            records.append(&mut logged(name, &more)?);
             sessions.append(&mut timers);
-            Ok((records, reply, sessions, turn))
+            let writes = match turn {
+                Turn::Stays => Writes::of(name, records, &more)?,
+                // It goes over as a whole or not at all.
+                Turn::Up | Turn::Down { .. } => {
+                    records.append(&mut logged(name, &more)?);
+                    Writes::whole(records)
+                }
+            };
+            Ok((writes, reply, sessions, turn))
         };
         match decide() {
-            Ok((records, reply, timers, turn)) => {
-                Ok((records, Beaten { token, reply, timers, turn }))
+            Ok((writes, reply, timers, turn)) => {
+                let rest = VecDeque::new();
+                Ok((writes, Beaten { token, reply, timers, turn, rest, again: None, regex }))
             }
             Err(error) => Err((token, error)),
         }
@@ -319,7 +459,7 @@ impl<T> Coordinator<T> {
         beaten: Beaten<T>,
         out: &mut Vec<Output<T>>,
     ) {
-        let Beaten { token, reply, timers, turn } = beaten;
+        let Beaten { token, reply, timers, turn, .. } = beaten;
         self.set_timers(now, name, timers);
         out.push(Output::Answer { token, reply: Reply::ConsumerHeartbeat(Ok(reply)) });
         self.after_turn(now, name, turn, out);

@@ -6,7 +6,7 @@ use hanbeon_group::{
     GroupError, Name, Reply,
     consumer::{
         Assignor, Assignors, ConsumerSettings, GroupDescription, Heartbeat, HeartbeatReply,
-        MigrationPolicy, SettingsOfGroups, Topic as GroupTopic, TopicPattern, TopicsImage,
+        MigrationPolicy, SettingsOfGroups, Topic as GroupTopic, TopicsImage,
     },
 };
 use hanbeon_log::sync::RwLock;
@@ -33,8 +33,8 @@ impl<E: Env> TopicsImage for Image<E> {
         self.topic_by_id(id).map(|topic| topic.name().as_str())
     }
 
-    fn matching(&self, pattern: &TopicPattern) -> Vec<String> {
-        pattern.filter(self.topics().into_iter().map(|topic| topic.name().as_str()))
+    fn names(&self) -> Box<dyn Iterator<Item = &str> + '_> {
+        Box::new(self.by_name.keys().map(|name| &**name))
     }
 }
 

@@ -3,6 +3,7 @@
 use alloc::{
     collections::BTreeMap,
     string::{String, ToString},
+    sync::Arc,
     vec::Vec,
 };
 use core::sync::atomic::{AtomicI64, Ordering};
@@ -45,7 +46,7 @@ pub struct ConsumerGroup {
     has_epoch: bool,
     pub(super) targets: BTreeMap<String, Partitions>,
     /// Each with its topics in order.
-    pub(super) resolved: BTreeMap<String, ResolvedRegex>,
+    pub(super) resolved: BTreeMap<String, Arc<ResolvedRegex>>,
     /// How many members subscribe to each name, and with each expression.
     pub(super) names: Counts,
     pub(super) regexes: Counts,
@@ -53,6 +54,8 @@ pub struct ConsumerGroup {
     owners: BTreeMap<TopicId, BTreeMap<i32, String>>,
     /// The version of the topics for which the hash is known to be right; only spares work.
     checked: AtomicI64,
+    /// Expressions whose topics the log did not take, and when.
+    pub(super) failed: BTreeMap<String, Millis>,
 }
 
 /// The state of a group, as listed and described.
@@ -139,6 +142,7 @@ impl ConsumerGroup {
             regexes: Counts::default(),
             owners: BTreeMap::new(),
             checked: AtomicI64::new(NOT_CHECKED),
+            failed: BTreeMap::new(),
         }
     }
 
@@ -281,7 +285,7 @@ impl ConsumerGroup {
                     Some(value) => {
                         let mut found = value.clone();
                         found.topics.sort_unstable(); // another broker's are a set
-                        self.resolved.insert(regex.clone(), found)
+                        self.resolved.insert(regex.clone(), Arc::new(found))
                     }
                     None => self.resolved.remove(regex),
                 };
@@ -429,7 +433,7 @@ impl ConsumerGroup {
     pub(super) fn hash_of(
         names: &Counts,
         regexes: &Counts,
-        resolved: &BTreeMap<String, ResolvedRegex>,
+        resolved: &BTreeMap<String, Arc<ResolvedRegex>>,
         topics: &dyn TopicsImage,
     ) -> i64 {
         let matched = resolved

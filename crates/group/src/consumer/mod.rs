@@ -74,6 +74,7 @@ mod draft;
 mod error;
 mod group;
 mod heartbeat;
+mod matching;
 mod member;
 mod partitions;
 mod pattern;
@@ -90,6 +91,7 @@ pub use describe::{GroupDescription, MemberDescription, MemberType, TopicAssignm
 pub use error::{ConsumerError, InvalidField};
 pub use group::{ConsumerGroup, GroupState};
 pub use heartbeat::{Departure, Heartbeat, HeartbeatDecision, HeartbeatReply};
+pub(crate) use matching::{Matching, Resolution};
 pub use member::MemberState;
 pub(crate) use member::{LEFT, Member};
 pub use partitions::Partitions;
