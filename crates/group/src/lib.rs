@@ -106,6 +106,7 @@ mod request;
 mod settings;
 mod step;
 mod subscription;
+mod timers;
 mod views;
 
 pub use coordinator::Coordinator;

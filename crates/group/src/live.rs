@@ -1,12 +1,6 @@
 //! A KIP-848 group in the coordinator: the value, its timers, and the requests that reach it.
 
-use alloc::{
-    collections::{BTreeMap, VecDeque},
-    string::String,
-    sync::Arc,
-    vec,
-    vec::Vec,
-};
+use alloc::{collections::VecDeque, string::String, sync::Arc, vec, vec::Vec};
 use core::fmt;
 
 use hanbeon_records::Millis;
@@ -23,6 +17,7 @@ use crate::{
     coordinator::{Entry, Group, Job, Phase},
     migration::Turn,
     parts::Writes,
+    timers::Timers,
 };
 
 /// When to take a silent member out again, after the log did not take it.
@@ -32,13 +27,13 @@ const TRY_AGAIN_MS: i32 = 1_000;
 #[derive(Debug)]
 pub(crate) struct Live {
     pub(crate) group: ConsumerGroup,
-    sessions: BTreeMap<String, Millis>,
+    sessions: Timers<String>,
     /// With the member epoch at which each was armed.
-    rebalances: BTreeMap<String, (Millis, i32)>,
+    rebalances: Timers<String, i32>,
     /// Of classic members that were told to join again.
-    joins: BTreeMap<String, Millis>,
+    joins: Timers<String>,
     /// Of classic members that have joined and are to sync.
-    syncs: BTreeMap<String, Millis>,
+    syncs: Timers<String>,
     /// An expression whose topics are being looked for.
     matching: Option<Matching>,
 }
@@ -47,10 +42,10 @@ impl Live {
     pub(crate) fn new(name: &Name) -> Self {
         Self {
             group: ConsumerGroup::new(name.as_str()),
-            sessions: BTreeMap::new(),
-            rebalances: BTreeMap::new(),
-            joins: BTreeMap::new(),
-            syncs: BTreeMap::new(),
+            sessions: Timers::new(),
+            rebalances: Timers::new(),
+            joins: Timers::new(),
+            syncs: Timers::new(),
             matching: None,
         }
     }
@@ -100,9 +95,9 @@ impl Live {
 
     /// When time will change it.
     pub(crate) fn deadline(&self) -> Option<Millis> {
-        let rebalances = self.rebalances.values().map(|(at, _)| at);
-        let classic = self.joins.values().chain(self.syncs.values());
-        self.sessions.values().chain(rebalances).chain(classic).min().copied()
+        let of_members = [&self.sessions, &self.joins, &self.syncs].map(Timers::first);
+        let first = of_members.into_iter().chain([self.rebalances.first()]).flatten();
+        first.map(|(at, _)| at).min()
     }
 
     pub(crate) fn set(&mut self, now: Millis, timers: Vec<Timer>) {
@@ -110,19 +105,21 @@ impl Live {
         for timer in timers {
             match timer {
                 Timer::Session { member_id, after_ms } => {
-                    self.sessions.insert(member_id, after(after_ms));
+                    self.sessions.set(member_id, after(after_ms), ());
                 }
                 Timer::Rebalance { member_id, member_epoch, after_ms } => {
-                    self.rebalances.insert(member_id, (after(after_ms), member_epoch));
+                    self.rebalances.set(member_id, after(after_ms), member_epoch);
                 }
                 Timer::CancelRebalance { member_id } => {
                     self.rebalances.remove(&member_id);
                 }
                 Timer::Join { member_id, after_ms } => {
-                    self.joins.entry(member_id).or_insert_with(|| after(after_ms));
+                    if !self.joins.contains(&member_id) {
+                        self.joins.set(member_id, after(after_ms), ());
+                    }
                 }
                 Timer::Sync { member_id, after_ms } => {
-                    self.syncs.insert(member_id, after(after_ms));
+                    self.syncs.set(member_id, after(after_ms), ());
                 }
                 Timer::CancelJoin { member_id } => {
                     self.joins.remove(&member_id);
@@ -144,17 +141,13 @@ impl Live {
     fn expire(&mut self, now: Millis, topics: &dyn TopicsImage) -> Option<Expired> {
         let after_ms = TRY_AGAIN_MS;
         for timers in [&mut self.sessions, &mut self.joins, &mut self.syncs] {
-            let due = timers.iter().find(|(_, at)| **at <= now).map(|(id, _)| id.clone());
-            if let Some(member_id) = due {
-                timers.remove(&member_id);
+            if let Some((member_id, ())) = timers.pop_due(now) {
                 let departure = self.group.expire_session(&member_id, topics);
                 let again = Timer::Session { member_id: member_id.clone(), after_ms };
                 return Some(Expired { member_id, departure, again });
             }
         }
-        let rebalance = self.rebalances.iter().find(|(_, (at, _))| *at <= now);
-        let (member_id, member_epoch) = rebalance.map(|(id, (_, epoch))| (id.clone(), *epoch))?;
-        self.rebalances.remove(&member_id);
+        let (member_id, member_epoch) = self.rebalances.pop_due(now)?;
         let departure = self.group.expire_rebalance(&member_id, member_epoch, topics);
         let again = Timer::Rebalance { member_id: member_id.clone(), member_epoch, after_ms };
         Some(Expired { member_id, departure, again })

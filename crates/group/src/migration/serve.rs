@@ -1,6 +1,7 @@
 //! `JoinGroup`, `SyncGroup`, `Heartbeat` and `LeaveGroup` of members that speak the classic protocol in a KIP-848 group.
 
 use alloc::{
+    collections::BTreeSet,
     string::{String, ToString},
     vec,
     vec::Vec,
@@ -281,9 +282,10 @@ impl<T> Coordinator<T> {
     ) {
         let Leave { group, members } = request;
         let (mut gone, mut left): (Vec<String>, Vec<Left>) = (Vec::new(), Vec::new());
+        let mut seen = BTreeSet::new();
         for leaver in members {
             let result = self.leaver(&group, &leaver).map(|id| {
-                if !gone.contains(&id) {
+                if seen.insert(id.clone()) {
                     gone.push(id);
                 }
             });

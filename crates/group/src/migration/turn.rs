@@ -1,6 +1,10 @@
 //! A group with members changes its protocol: what is logged for it, and what happens to those who wait.
 
-use alloc::{collections::BTreeMap, string::String, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    string::String,
+    vec::Vec,
+};
 
 use hanbeon_records::Millis;
 
@@ -107,6 +111,7 @@ impl<T> Coordinator<T> {
         if !self.may_downgrade(name, live, leavers) {
             return None;
         }
+        let leavers: BTreeSet<&String> = leavers.iter().collect();
         let stays = live.group.members().filter(|(id, _)| !leavers.contains(id));
         let movers = self.with_topics(|topics| {
             stays.map(|(id, member)| mover(id, member, topics)).collect::<Option<Movers>>()
