@@ -113,7 +113,6 @@ impl<T> Coordinator<T> {
         }
     }
 
-    #[expect(clippy::type_complexity, reason = "one result for each partition, and what ends")]
     fn plan_delete_offsets(
         &self,
         request: &DeleteOffsets,

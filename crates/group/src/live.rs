@@ -1,6 +1,6 @@
 //! A KIP-848 group in the coordinator: the value, its timers, and the requests that reach it.
 
-use alloc::{collections::VecDeque, string::String, sync::Arc, vec, vec::Vec};
+use alloc::{boxed::Box, collections::VecDeque, string::String, sync::Arc, vec, vec::Vec};
 use core::fmt;
 
 use hanbeon_records::Millis;
@@ -35,7 +35,7 @@ pub(crate) struct Live {
     /// Of classic members that have joined and are to sync.
     syncs: Timers<String>,
     /// An expression whose topics are being looked for.
-    matching: Option<Matching>,
+    matching: Option<Box<Matching>>,
 }
 
 impl Live {
@@ -83,10 +83,13 @@ impl Live {
                 && group.wants_regex(request, begun.regex())
                 && group.is_due(begun.regex(), now, topics, settings)
         };
-        let begun = self.matching.take().filter(goes_on);
+        let begun = self.matching.take().filter(|begun| goes_on(begun));
         let mut matching = match begun {
             Some(begun) => begun,
-            None => Matching::new(group.due_regex(now, request, topics, settings)?, topics),
+            None => {
+                let due = group.due_regex(now, request, topics, settings)?;
+                Box::new(Matching::new(due, topics))
+            }
         };
         let found = matching.go_on(now, topics);
         self.matching = found.is_none().then_some(matching);
@@ -190,7 +193,7 @@ pub(crate) struct Beaten<T> {
     /// What is still to be written before anybody hears of it.
     rest: VecDeque<Vec<Record>>,
     /// What to do again without the topics that were found, when the log does not take these.
-    again: Option<(Heartbeat, FreshId)>,
+    again: Option<Box<(Heartbeat, FreshId)>>,
     /// The expression whose topics were found.
     regex: Option<String>,
 }
@@ -320,7 +323,7 @@ impl<T> Coordinator<T> {
     ) {
         match self.decide_beat(now, token, name, (request, fresh), found) {
             Ok((Writes { resolved: Some(first), rest }, mut beaten)) => {
-                (beaten.rest, beaten.again) = (rest, Some((request.clone(), fresh)));
+                (beaten.rest, beaten.again) = (rest, Some(Box::new((request.clone(), fresh))));
                 self.open_write(name, first, AppendKind::Plain, Job::Beat(beaten), out);
             }
             Ok((Writes { rest, .. }, mut beaten)) => {
@@ -359,7 +362,8 @@ impl<T> Coordinator<T> {
         out: &mut Vec<Output<T>>,
     ) {
         let Beaten { token, timers, again, rest, .. } = beaten;
-        if let (Some((request, fresh)), Some(regex)) = (again, &beaten.regex) {
+        if let (Some(again), Some(regex)) = (again, &beaten.regex) {
+            let (request, fresh) = *again;
             // What an expression stands for is too much, or not now: the heartbeat goes on without.
             if let Some(Entry { group: Group::Consumer(live), .. }) = self.groups.get_mut(name) {
                 live.group.note_failed(regex.clone(), now);

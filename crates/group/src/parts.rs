@@ -50,25 +50,25 @@ impl Writes {
         let (mut resolved, mut left) = (None, 0);
         let grounds = records.iter().rposition(is_ground).map_or(0, |at| at.saturating_add(1));
         for (at, (kind, record)) in records.iter().zip(tail).enumerate() {
-            match kind {
-                ConsumerRecord::ResolvedRegex { value: Some(_), .. } => {
-                    resolved = Some(Vec::from([record]));
-                }
-                ConsumerRecord::TargetAssignment { value: Some(_), .. } if at >= grounds => {
-                    let len = len_of(&record);
-                    match targets.last_mut() {
-                        Some(part) if len <= left => {
-                            left -= len;
-                            Vec::push(part, record);
-                        }
-                        Some(_) | None => {
-                            left = PART_BYTES_MAX.saturating_sub(len);
-                            targets.push(Vec::from([record]));
-                        }
+            let is_target = matches!(kind, ConsumerRecord::TargetAssignment { value: Some(_), .. });
+            if matches!(kind, ConsumerRecord::ResolvedRegex { value: Some(_), .. }) {
+                resolved = Some(Vec::from([record]));
+            } else if at < grounds {
+                early.push(record);
+            } else if !is_target {
+                late.push(record);
+            } else {
+                let len = len_of(&record);
+                match targets.last_mut() {
+                    Some(part) if len <= left => {
+                        left = left.saturating_sub(len);
+                        Vec::push(part, record);
+                    }
+                    Some(_) | None => {
+                        left = PART_BYTES_MAX.saturating_sub(len);
+                        targets.push(Vec::from([record]));
                     }
                 }
-                _ if at < grounds => early.push(record),
-                _ => late.push(record),
             }
         }
         let parts = core::iter::once(early).chain(targets).chain([late]);

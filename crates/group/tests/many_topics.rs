@@ -219,10 +219,10 @@ fn a_heartbeat_looks_for_the_topics_of_one_expression() {
         world.records.iter().filter(is).count()
     };
     let before = Cell::new(resolved(&world));
-    for number in 0..EXPRESSIONS {
+    for (number, epoch) in epochs.iter_mut().enumerate() {
         looks.store(0, Ordering::Relaxed);
         let member_id = format!("m-{number}");
-        epochs[number] = speak(&mut world, &beat(&member_id, epochs[number])).unwrap().member_epoch;
+        *epoch = speak(&mut world, &beat(&member_id, *epoch)).unwrap().member_epoch;
         let looked = looks.load(Ordering::Relaxed);
         assert_eq!((looked, resolved(&world) - before.get()), (TOPICS + 1, 1), "{member_id}");
         before.set(resolved(&world));
