@@ -96,6 +96,11 @@ impl<S: Shard> Shards<S> {
         Ok(Self { topic, shards })
     }
 
+    /// The shards that were made.
+    pub(crate) fn made(&self) -> &[Arc<S>] {
+        self.shards.get().map_or(&[], |shards| shards)
+    }
+
     /// The shard that stands for a partition, if there is one already.
     pub(crate) fn shard(&self, number: i32) -> Option<&Arc<S>> {
         self.shards.get()?.get(usize::try_from(number).ok()?)

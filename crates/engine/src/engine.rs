@@ -14,11 +14,10 @@ use hanbeon_meta::{
 use hanbeon_records::{Millis, NodeId, ProducerEpoch, ProducerId, TopicId, TopicPartition};
 
 use crate::{
-    Env, GroupSettings, Image, Metrics, OpenError, Options, PartitionError, PartitionHandle,
-    ProducerIdError, Settings, System, Topic, TopicError,
+    Env, Image, Metrics, OpenError, Options, PartitionError, PartitionHandle, ProducerIdError,
+    Settings, System, Topic, TopicError,
     admin::Admin,
     adopt,
-    config::Overrides,
     data_dir::{DataDir, LastHolder},
     features,
     ground::{DueSyncs, Ground, Helpers},
@@ -43,8 +42,8 @@ pub(crate) struct Owner<E: Env> {
 pub(crate) struct Shared<E: Env> {
     pub(crate) ground: Arc<Ground<E>>,
     pub(crate) image: RwLock<Arc<Image<E>>>,
-    pub(crate) settings: RwLock<Settings>,
-    pub(crate) cluster: RwLock<Cluster>,
+    pub(crate) settings: Arc<RwLock<Settings>>,
+    pub(crate) cluster: Arc<RwLock<Cluster>>,
     pub(crate) admin: Mutex<Admin<E>>,
     pub(crate) upkeep: Mutex<Upkeep>,
     pub(crate) closed: AtomicBool,
@@ -54,12 +53,10 @@ pub(crate) struct Shared<E: Env> {
     /// The group consumers of this process.
     pub(crate) members: Seats,
     pub(crate) group_settings: hanbeon_group::Settings,
-    /// For groups of the newer protocol without settings of their own.
-    pub(crate) consumer_settings: Arc<hanbeon_group::consumer::ConsumerSettings>,
+    /// For groups of the newer protocol; it looks at the settings and the cluster above.
+    pub(crate) settings_of_groups: Arc<dyn hanbeon_group::consumer::SettingsOfGroups + Send + Sync>,
     /// When upkeep looks at groups again; `i64::MAX` for when it likes.
     pub(crate) wake_at: AtomicI64,
-    /// The environment's, for shards, which do not know its type.
-    pub(crate) clock: groups::Clock,
     pub(crate) txn: TxnShards,
     pub(crate) txn_settings: RwLock<hanbeon_txn::Settings>,
 }
@@ -134,22 +131,22 @@ impl<E: Env> Engine<E> {
             .map_err(|error| metadata(&ground.data, error))?;
         clear_leftovers(&admin)?;
         let upkeep = Upkeep::new(&admin.settings(), ground.env.now());
+        let settings = Arc::new(RwLock::new(admin.settings()));
+        let cluster = Arc::new(RwLock::new(admin.cluster()));
+        let settings_of_groups =
+            groups::LiveSettings { broker: Arc::clone(&settings), cluster: Arc::clone(&cluster) };
         let shared = Arc::new(Shared {
             image: RwLock::new(Arc::new(admin.image())),
-            settings: RwLock::new(admin.settings()),
-            cluster: RwLock::new(admin.cluster()),
+            settings,
+            cluster,
             upkeep: Mutex::new(upkeep),
             closed: AtomicBool::new(false),
             appenders: Mutex::new(BTreeSet::new()),
             members: Seats::default(),
             groups: groups::shards(options.state_logs.as_ref(), &admin.settings())?,
             group_settings: groups::settings(&admin.settings()),
-            consumer_settings: Arc::new(groups::consumer_settings(
-                &admin.settings(),
-                GroupSettings::of(&admin.settings(), &Overrides::default()),
-            )),
+            settings_of_groups: Arc::new(settings_of_groups),
             wake_at: AtomicI64::new(i64::MAX),
-            clock: clock_of(&ground),
             txn: transactions::shards(options.state_logs.as_ref(), &admin.settings())?,
             txn_settings: RwLock::new(transactions::settings(
                 &admin.settings(),
@@ -347,11 +344,6 @@ pub(crate) fn committed(result: TxnResult) -> Result<(), StoreError> {
         TxnResult::Refused(_) => Err(StoreError::Poisoned),
         TxnResult::Unknown(error) => Err(error),
     }
-}
-
-fn clock_of<E: Env>(ground: &Arc<Ground<E>>) -> groups::Clock {
-    let ground = Arc::clone(ground);
-    Arc::new(move || ground.env.now())
 }
 
 /// Directories that no row knows; see [`DataDir::clear_leftover`].

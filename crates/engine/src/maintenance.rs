@@ -93,6 +93,7 @@ impl<E: Env> Owner<E> {
         let admin = self.shared.admin.lock();
         self.shared.ground.ids.stop();
         let result = self.shared.close();
+        self.shared.groups.made().iter().for_each(|shard| shard.close());
         self.shared.ground.data.release();
         drop(admin);
         self.shared.wake_members();

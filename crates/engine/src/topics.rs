@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use hanbeon_group::Name;
 use hanbeon_log::{LogError, partition_metadata};
 use hanbeon_meta::{NewTopic as NewRows, changes};
 use hanbeon_records::{NodeId, TopicId, TopicName, TopicPartition};
@@ -191,6 +190,8 @@ impl<E: Env> Engine<E> {
         let gone = || TopicError::Unknown { name: topic.name().to_string() };
         admin.commit(&changes::delete_topic(&row), gone)?;
         self.change_image(&admin, |image| image.remove(&topic));
+        // While nobody can make another of its name.
+        self.groups().forget_topic(&topic);
         for partition in topic.partitions() {
             partition.delete();
             let tag = u128::from(admin.ground.env.random());
@@ -199,15 +200,6 @@ impl<E: Env> Engine<E> {
                 tracing::warn!(partition = %partition.0.name, %error, "not removed yet");
             }
         }
-        drop(admin);
-        let gone: Vec<_> = topic
-            .partitions()
-            .iter()
-            .filter_map(|partition| {
-                Some((Name::new(topic.name().as_str()).ok()?, partition.number()))
-            })
-            .collect();
-        self.groups().forget_partitions(&gone);
         Ok(topic)
     }
 

@@ -579,9 +579,10 @@ impl<'p, E: Env> Transaction<'p, E> {
         };
         for (TopicPartition { topic, partition }, offset) in offsets {
             engine.partition(topic.as_str(), *partition)?;
+            let topic_id = engine.topic(topic.as_str()).map(|found| found.id());
             request.offsets.push(NewOffset {
                 topic: topic.clone(),
-                topic_id: None,
+                topic_id,
                 partition: *partition,
                 offset: *offset,
                 leader_epoch: LeaderEpoch::UNKNOWN,

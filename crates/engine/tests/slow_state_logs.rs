@@ -9,19 +9,21 @@ use std::{
 };
 
 use hanbeon::{
-    DurableFuture, Engine, Enrolment, Feature, FeatureUpdate, InTransaction, LevelChange, Manual,
-    MemoryStateLogs, Mode, Options, ProduceError, StateEntry, StateLog, StateLogs, StateRecord,
-    Written,
+    ConfigChange, ConfigOp, DurableFuture, Engine, Enrolment, Feature, FeatureUpdate, GroupsError,
+    InTransaction, LevelChange, Manual, MemoryStateLogs, Mode, Options, ProduceError, StateEntry,
+    StateLog, StateLogs, StateRecord, TopicRef, Written,
     group::{
-        Name,
-        consumer::{Heartbeat, Partitions},
+        Commit, CommitDialect, Fetch, FetchWhat, GroupError, Membership, Name, NewOffset,
+        Stability,
+        consumer::{Heartbeat, HeartbeatReply, Partitions},
     },
     txn::{InitProducerId, TransactionalId, TxnValue, ValueVersion},
 };
 use hanbeon_idempotence::{MarkerClaim, MarkerProtocol};
 use hanbeon_log::MemDir;
 use hanbeon_records::{
-    CoordinatorEpoch, Millis, Offset, ProducerEpoch, ProducerId, TopicName, TopicPartition,
+    CoordinatorEpoch, ErrorCode, LeaderEpoch, Millis, Offset, ProducerEpoch, ProducerId, TopicName,
+    TopicPartition,
 };
 
 type World = Engine<Manual<MemDir>>;
@@ -149,27 +151,27 @@ fn open(env: &Manual<MemDir>, dir: &MemDir, logs: &Watched) -> World {
     Engine::open_in(env.clone(), dir.clone(), options).unwrap()
 }
 
+fn speak(engine: &World, member_epoch: i32) -> Result<HeartbeatReply, GroupsError> {
+    let heartbeat = Heartbeat {
+        version: 1,
+        member_id: "member".to_owned(),
+        member_epoch,
+        instance_id: None,
+        rack_id: None,
+        rebalance_timeout_ms: 60_000,
+        subscribed_topic_names: Some(vec!["in".to_owned()]),
+        subscribed_topic_regex: None,
+        server_assignor: None,
+        owned: Some(Partitions::new()),
+        client_id: "c".to_owned(),
+        client_host: "/127.0.0.1".to_owned(),
+    };
+    wait(engine.groups().consumer_heartbeat(Name::new("g").unwrap(), heartbeat))
+}
+
 #[test]
 fn c4_sessions_begin_when_the_log_is_read_however_long_that_takes() {
     let (env, dir, logs) = (env(), MemDir::new(), Watched::new());
-    let group = Name::new("g").unwrap();
-    let speak = |engine: &World, member_epoch| {
-        let heartbeat = Heartbeat {
-            version: 1,
-            member_id: "member".to_owned(),
-            member_epoch,
-            instance_id: None,
-            rack_id: None,
-            rebalance_timeout_ms: 60_000,
-            subscribed_topic_names: Some(vec!["in".to_owned()]),
-            subscribed_topic_regex: None,
-            server_assignor: None,
-            owned: Some(Partitions::new()),
-            client_id: "c".to_owned(),
-            client_host: "/127.0.0.1".to_owned(),
-        };
-        wait(engine.groups().consumer_heartbeat(group.clone(), heartbeat))
-    };
     let engine = open(&env, &dir, &logs);
     let joined = speak(&engine, 0).unwrap();
     engine.shutdown().unwrap();
@@ -183,6 +185,37 @@ fn c4_sessions_begin_when_the_log_is_read_however_long_that_takes() {
     *logs.hooks.on_replay.lock().unwrap() = None;
     while engine.maintain(hanbeon::Env::now(&env)).unwrap() == 0 {}
     assert!(speak(&engine, joined.member_epoch).is_ok(), "its session begins with the loading");
+}
+
+#[test]
+fn c4_sessions_that_begin_with_the_reading_last_as_long_as_their_group_says() {
+    let (env, dir, logs) = (env(), MemDir::new(), Watched::new());
+    let engine = open(&env, &dir, &logs);
+    let key = "consumer.session.timeout.ms".to_owned();
+    let longer = ConfigChange { key, op: ConfigOp::Set("60000".to_owned()) };
+    engine.alter_group_config("g", &[longer], Mode::Apply).unwrap();
+    let joined = speak(&engine, 0).unwrap();
+    engine.shutdown().unwrap();
+    drop(engine);
+    let engine = open(&env, &dir, &logs);
+    engine.groups().load("g").unwrap();
+    // Longer than a session of 45 seconds, which the broker gives to others.
+    env.advance(59_000);
+    while engine.maintain(hanbeon::Env::now(&env)).unwrap() == 0 {}
+    assert!(speak(&engine, joined.member_epoch).is_ok());
+}
+
+/// Who asks first waits until the log is read, and then knows the topics of then.
+#[test]
+fn a_group_knows_the_topics_of_the_moment_and_not_those_of_who_asked() {
+    let (env, dir, logs) = (env(), MemDir::new(), Watched::new());
+    let engine = open(&env, &dir, &logs);
+    let other = engine.clone();
+    *logs.hooks.on_replay.lock().unwrap() =
+        Some(Box::new(move || other.ensure_topic("in", 1).map(drop).unwrap()));
+    let joined = speak(&engine, 0).unwrap();
+    *logs.hooks.on_replay.lock().unwrap() = None;
+    assert_eq!(joined.assignment.map(|all| all.len()), Some(1));
 }
 
 #[test]
@@ -220,4 +253,97 @@ fn a_feature_that_changes_while_a_log_is_written_counts_from_then_on() {
     version(&engine);
     changing.lock().unwrap().take().unwrap().join().unwrap();
     assert_eq!(version(&engine), ValueVersion::V0);
+}
+
+/// A deletion forgets offsets by the name of the topic, so that nobody may have the name meanwhile.
+#[test]
+fn c1_a_deletion_takes_nothing_of_a_topic_that_is_made_while_its_offsets_are_forgotten() {
+    let (env, dir, logs) = (env(), MemDir::new(), Watched::new());
+    let engine = open(&env, &dir, &logs);
+    let shard = |group: &str| engine.groups().partition_of(group).unwrap().partition;
+    let on = |wanted| (0..).map(|n| format!("g{n}")).find(|group| shard(group) == wanted).unwrap();
+    let (first, second) = (on(0), on(1));
+    engine.ensure_topic("t", 1).unwrap();
+    commit(&engine, &first, 90);
+    let other = engine.clone();
+    let group = second.clone();
+    let late = Arc::new(Mutex::new(None));
+    let thread = Arc::clone(&late);
+    // While the first of them is being forgotten.
+    *logs.hooks.on_append.lock().unwrap() = Some(Box::new(move || {
+        let other = thread::spawn(move || {
+            other.ensure_topic("t", 1).unwrap();
+            commit(&other, &group, 5);
+        });
+        // It may wait for this deletion, or pass by it; not long enough to see which is a pass.
+        for _ in 0..100_000 {
+            if other.is_finished() {
+                break;
+            }
+            thread::yield_now();
+        }
+        *thread.lock().unwrap() = Some(other);
+    }));
+    engine.delete_topic(TopicRef::Name("t")).unwrap();
+    late.lock().unwrap().take().unwrap().join().unwrap();
+    assert_eq!(committed(&engine, &second), Some(5), "what was acknowledged for the later topic");
+    assert_eq!(committed(&engine, &first), None);
+}
+
+/// Whoever looked a topic up before it was deleted commits nothing of it afterwards.
+#[test]
+fn c1_a_commit_that_was_on_its_way_is_refused() {
+    let (env, dir, logs) = (env(), MemDir::new(), Watched::new());
+    let engine = open(&env, &dir, &logs);
+    engine.ensure_topic("t", 1).unwrap();
+    let on_its_way = request(&engine, "g", 90);
+    engine.delete_topic(TopicRef::Name("t")).unwrap();
+    let results = wait(engine.groups().commit_offsets(on_its_way.clone())).unwrap();
+    let code =
+        |result: &Result<(), GroupError>| result.as_ref().map(drop).map_err(GroupError::code);
+    assert_eq!(
+        results.iter().map(code).collect::<Vec<_>>(),
+        [Err(ErrorCode::UnknownTopicOrPartition)]
+    );
+    engine.ensure_topic("t", 1).unwrap();
+    let results = wait(engine.groups().commit_offsets(on_its_way)).unwrap();
+    assert_eq!(
+        results.iter().map(code).collect::<Vec<_>>(),
+        [Err(ErrorCode::UnknownTopicOrPartition)]
+    );
+    assert_eq!(committed(&engine, "g"), None);
+}
+
+fn request(engine: &World, group: &str, offset: i64) -> Commit {
+    let offset = NewOffset {
+        topic: TopicName::new("t").unwrap(),
+        topic_id: engine.topic("t").map(|topic| topic.id()),
+        partition: 0,
+        offset: Offset::new(offset),
+        leader_epoch: LeaderEpoch::UNKNOWN,
+        metadata: "".into(),
+    };
+    Commit {
+        group: Name::new(group).unwrap(),
+        membership: Membership::none(),
+        dialect: CommitDialect::Epochs,
+        retention_ms: None,
+        offsets: vec![offset],
+    }
+}
+
+fn commit(engine: &World, group: &str, offset: i64) {
+    let results = wait(engine.groups().commit_offsets(request(engine, group, offset)));
+    assert_eq!(results.unwrap(), [Ok(())]);
+}
+
+fn committed(engine: &World, group: &str) -> Option<i64> {
+    let fetch = Fetch {
+        group: Name::new(group).unwrap(),
+        member: None,
+        stability: Stability::NotRequired,
+        what: FetchWhat::These(vec![(Name::new("t").unwrap(), 0)]),
+    };
+    let fetched = wait(engine.groups().fetch_offsets(fetch)).unwrap().remove(0);
+    fetched.committed.map(|committed| committed.offset.get())
 }

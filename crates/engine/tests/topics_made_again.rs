@@ -4,10 +4,16 @@
 mod support;
 
 use hanbeon::{
-    Acks, Engine, Env, Manual, Mode, NewTopic, Options, PageCache, ProducerIdentity, TopicRef,
+    Acks, Engine, Enrol, Env, Manual, Mode, NewTopic, Options, PageCache, ProducerIdentity,
+    TopicRef,
+    group::{
+        Commit, CommitDialect, CommitInTxn, Fetch, FetchWhat, Membership, Name, NewOffset,
+        Stability,
+    },
+    txn::{InitProducerId, TransactionalId},
 };
 use hanbeon_log::{CrashDir, Dir, Fault, FaultKind, FileName, Lasting, LogFile, Open};
-use hanbeon_records::{Millis, Offset, ProducerEpoch, ProducerId};
+use hanbeon_records::{LeaderEpoch, Millis, Offset, ProducerEpoch, ProducerId, TopicName};
 use support::idempotent_at;
 
 const NOW: Millis = Millis::new(1_700_000_000_000);
@@ -16,7 +22,10 @@ type World = Engine<Manual<CrashDir>>;
 
 fn open(disk: &CrashDir) -> (Manual<CrashDir>, World) {
     let env = Manual::new(NOW, 7).with_page_cache(PageCache::new("boot", 1, 2));
-    let engine = Engine::open_in(env.clone(), disk.clone(), Options::embedded()).unwrap();
+    // Few logs of groups and transactions: each is a directory.
+    let options = Options::embedded().set("offsets.topic.num.partitions", "2").unwrap();
+    let options = options.set("transaction.state.log.num.partitions", "2").unwrap();
+    let engine = Engine::open_in(env.clone(), disk.clone(), options).unwrap();
     (env, engine)
 }
 
@@ -197,4 +206,144 @@ fn a_name_that_stands_nowhere_costs_no_write() {
     create(&engine);
     assert!(disk.operations() - before > fresh, "here it is");
     std::mem::forget(engine);
+}
+
+/// Does what is due until a future is ready.
+fn wait<F: Future>(engine: &World, future: F) -> F::Output {
+    let mut future = std::pin::pin!(future);
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    loop {
+        if let std::task::Poll::Ready(output) = future.as_mut().poll(&mut cx) {
+            return output;
+        }
+        engine.maintain(NOW).unwrap();
+    }
+}
+
+/// The offset 90 of `t`'s partition, as whoever committed it looked the topic up.
+fn offset_of(engine: &World) -> NewOffset {
+    NewOffset {
+        topic: TopicName::new("t").unwrap(),
+        topic_id: engine.topic("t").map(|topic| topic.id()),
+        partition: 0,
+        offset: Offset::new(90),
+        leader_epoch: LeaderEpoch::UNKNOWN,
+        metadata: "".into(),
+    }
+}
+
+fn commit(engine: &World, group: &str) {
+    let commit = Commit {
+        group: Name::new(group).unwrap(),
+        membership: Membership::none(),
+        dialect: CommitDialect::Epochs,
+        retention_ms: None,
+        offsets: vec![offset_of(engine)],
+    };
+    let committed = wait(engine, engine.groups().commit_offsets(commit));
+    assert_eq!(committed.unwrap(), [Ok(())]);
+}
+
+/// In a transaction that is not over.
+fn pend(engine: &World, group: &str) {
+    let id = TransactionalId::new("x").unwrap();
+    let init = InitProducerId::new(id.clone(), 60_000);
+    let producer = wait(engine, engine.transactions().init_producer_id(init)).unwrap();
+    let commit = CommitInTxn {
+        group: Name::new(group).unwrap(),
+        producer_id: producer.id,
+        producer_epoch: producer.epoch,
+        membership: Membership::none(),
+        offsets: vec![offset_of(engine)],
+    };
+    let committed =
+        wait(engine, engine.groups().commit_offsets_in_transaction(id, Enrol::Add, commit));
+    assert_eq!(committed.unwrap(), [Ok(())]);
+}
+
+fn committed(engine: &World, group: &str) -> Option<i64> {
+    let fetch = Fetch {
+        group: Name::new(group).unwrap(),
+        member: None,
+        stability: Stability::Required,
+        what: FetchWhat::These(vec![(Name::new("t").unwrap(), 0)]),
+    };
+    let fetched = wait(engine, engine.groups().fetch_offsets(fetch)).unwrap().remove(0);
+    assert_eq!(fetched.error, None, "undecided");
+    fetched.committed.map(|committed| committed.offset.get())
+}
+
+/// `t`, and two groups that have read it: one has committed, one is about to.
+fn read(disk: &CrashDir) -> World {
+    let (_, engine) = open(disk);
+    create(&engine);
+    commit(&engine, "done");
+    pend(&engine, "open");
+    engine
+}
+
+#[test]
+fn c1_it_has_no_offset_of_the_older_one_after_a_power_cut() {
+    for seed in 0..8 {
+        let disk = CrashDir::new();
+        let engine = read(&disk);
+        engine.delete_topic(TopicRef::Name("t")).unwrap();
+        std::mem::forget(engine);
+        let (_, engine) = open(&disk.crash(seed));
+        create(&engine);
+        for group in ["done", "open"] {
+            assert_eq!(committed(&engine, group), None, "seed {seed}, {group}");
+        }
+        commit(&engine, "done");
+        assert_eq!(committed(&engine, "done"), Some(90));
+    }
+}
+
+#[test]
+fn c1_offsets_of_a_deleted_topic_are_gone_from_the_disk_when_the_deletion_returns() {
+    let end = |engine: &World, group| {
+        let log = engine.groups().partition_of(group).unwrap();
+        let partition = engine.partition(log.topic.as_str(), log.partition).unwrap();
+        partition.log_end_offset().unwrap()
+    };
+    for seed in 0..8 {
+        let disk = CrashDir::new();
+        let engine = read(&disk);
+        engine.delete_topic(TopicRef::Name("t")).unwrap();
+        std::mem::forget(engine);
+        let (_, engine) = open(&disk.crash(seed));
+        for group in ["done", "open"] {
+            let before = end(&engine, group);
+            assert_eq!(committed(&engine, group), None, "seed {seed}");
+            assert_eq!(end(&engine, group), before, "seed {seed}: nothing was left to forget");
+        }
+    }
+}
+
+#[test]
+fn c1_it_has_no_offset_of_the_older_one_whatever_failed() {
+    let mut deleted = 0;
+    for after in 0.. {
+        let disk = CrashDir::new();
+        let engine = read(&disk);
+        disk.inject(Fault { kind: FaultKind::Error, after, lasting: Lasting::Once });
+        let result = engine.delete_topic(TopicRef::Name("t"));
+        if disk.fired() == 0 {
+            break;
+        }
+        disk.heal();
+        drop(engine);
+        let (_, engine) = open(&disk);
+        if engine.topic("t").is_some() {
+            assert!(result.is_err(), "operation {after} failed");
+            assert_eq!(committed(&engine, "done"), Some(90), "operation {after} failed");
+            continue;
+        }
+        deleted += 1;
+        create(&engine);
+        for group in ["done", "open"] {
+            assert_eq!(committed(&engine, group), None, "operation {after} failed, {group}");
+        }
+    }
+    assert!(deleted > 2, "what failed was behind the row");
 }

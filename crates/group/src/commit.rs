@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use hanbeon_records::Millis;
+use hanbeon_records::{Millis, TopicId};
 
 use crate::{
     AppendKind, Commit, CommitDialect, CommitInTxn, CommittedOffset, Coordinator, Fetch, FetchWhat,
@@ -13,6 +13,17 @@ use crate::{
     live,
     step::Step,
 };
+
+/// Whether a topic is still the one for which an offset was committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// As far as is known.
+    There,
+    /// None has its name.
+    Gone,
+    /// A later one has its name.
+    Another,
+}
 
 impl<T> Coordinator<T> {
     pub(crate) fn run_commit(
@@ -32,6 +43,7 @@ impl<T> Coordinator<T> {
         let results = offsets
             .into_iter()
             .map(|offset| {
+                self.check_topic(&offset)?;
                 self.consumer_may_commit(&group, &membership, Some(dialect), &offset)?;
                 // Version 1 is the only one with an expiry; it has no leader epoch and a short note.
                 let layout = if expire.is_some() { OffsetLayout::V1 } else { OffsetLayout::V4 };
@@ -67,6 +79,7 @@ impl<T> Coordinator<T> {
         let results = offsets
             .into_iter()
             .map(|offset| {
+                self.check_topic(&offset)?;
                 self.consumer_may_commit(&group, &membership, None, &offset)?;
                 self.check_metadata(&offset, OffsetLayout::V4)?;
                 let value = OffsetValue {
@@ -76,7 +89,8 @@ impl<T> Coordinator<T> {
                     metadata: offset.metadata,
                     commit_timestamp: now,
                     expire_timestamp: None,
-                    topic_id: None, // as 4.3.1 leaves it out in transactions
+                    // 4.3.1 leaves it out here and takes it when it reads: without it the offset would pass for one of a later topic.
+                    topic_id: offset.topic_id,
                 };
                 records.push(record(&group, &Name::from(&offset.topic), offset.partition, value));
                 Ok(())
@@ -103,6 +117,26 @@ impl<T> Coordinator<T> {
             AppendKind::Transactional { producer_id, .. } => Some(producer_id),
         };
         self.open_write(group, records, kind, Job::Commit { token, results, producer_id }, out);
+    }
+
+    /// A topic that was deleted while the request was on its way has no offsets any more.
+    fn check_topic(&self, offset: &NewOffset) -> Result<(), GroupError> {
+        match (self.standing(offset.topic.as_str(), offset.topic_id), offset.topic_id) {
+            (Standing::Another | Standing::Gone, Some(_)) => {
+                Err(GroupError::TopicGone { topic: Name::from(&offset.topic) })
+            }
+            (_, _) => Ok(()),
+        }
+    }
+
+    /// What became of the topic for which an offset was committed.
+    pub(crate) fn standing(&self, topic: &str, id: Option<TopicId>) -> Standing {
+        let Some(topics) = self.topics() else { return Standing::There };
+        match (topics.topic(topic), id) {
+            (None, _) => Standing::Gone,
+            (Some(there), Some(id)) if there.id != id => Standing::Another,
+            (Some(_), _) => Standing::There,
+        }
     }
 
     fn check_metadata(&self, offset: &NewOffset, layout: OffsetLayout) -> Result<(), GroupError> {
@@ -203,7 +237,7 @@ impl<T> Coordinator<T> {
                 unstable.then(|| GroupError::UnstableOffset { group: request.group.clone() });
             let value = entry
                 .and_then(|entry| entry.offsets.get(topic, partition))
-                .filter(|_| error.is_none());
+                .filter(|value| error.is_none() && self.shows(topic, value));
             FetchedOffset {
                 topic: topic.clone(),
                 partition,
@@ -222,9 +256,15 @@ impl<T> Coordinator<T> {
             FetchWhat::All => entry
                 .into_iter()
                 .flat_map(|entry| entry.offsets.committed())
+                .filter(|(topic, _, value)| self.shows(topic, value))
                 .map(|(topic, partition, _)| one(topic, partition))
                 .collect(),
         })
+    }
+
+    /// Whether an offset is not one of an earlier topic of the same name (KAFKA-19154).
+    fn shows(&self, topic: &Name, value: &OffsetValue) -> bool {
+        self.standing(topic.as_str(), value.topic_id) != Standing::Another
     }
 
     /// Whether a transaction or an unfinished write may yet change the offset.

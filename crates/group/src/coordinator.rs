@@ -83,8 +83,8 @@ pub(crate) enum Job<T> {
     Membership(Then<T>),
     /// Commits offsets, in a transaction of this producer or in none.
     Commit { token: T, results: Vec<Result<(), GroupError>>, producer_id: Option<ProducerId> },
-    /// Deletes offsets for a client.
-    DeleteOffsets { token: T, results: Vec<Result<(), GroupError>> },
+    /// Deletes offsets for a client, and what did not fit into this write with the next.
+    DeleteOffsets { token: T, results: Vec<Result<(), GroupError>>, rest: Doomed },
     /// What a heartbeat of a KIP-848 group changes.
     Beat(Beaten<T>),
     /// Takes out a member of a KIP-848 group that time has caught up with.
@@ -95,6 +95,16 @@ pub(crate) enum Job<T> {
     DeleteGroup { token: T, rest: Doomed },
     /// Deletes what time or the end of a topic has made useless; nobody waits.
     Forget { rest: Doomed },
+}
+
+impl<T> Group<T> {
+    /// Whether a member may be reading a topic.
+    pub(crate) fn reads(&self, topic: &Name) -> bool {
+        match self {
+            Self::Classic(classic) => classic.is_subscribed(topic),
+            Self::Consumer(live) => live.group.is_subscribed(topic.as_str()),
+        }
+    }
 }
 
 impl<T> Entry<T> {
@@ -137,6 +147,10 @@ impl<T> Coordinator<T> {
         for name in names {
             self.with_classic(now, &name, out, |classic, step| classic.arm(step));
             self.arm_consumer(now, &name);
+            // One that writes already comes with the next sweep.
+            if !self.gates.contains_key(&name) {
+                self.forget_orphans(&name, out);
+            }
         }
     }
 
@@ -335,7 +349,11 @@ impl<T> Coordinator<T> {
             Job::Commit { token, results, .. } => {
                 answer(token, Reply::Commit(result.map(|()| results)));
             }
-            Job::DeleteOffsets { token, results } => {
+            Job::DeleteOffsets { token, results, rest } if result.is_ok() && !rest.is_empty() => {
+                let job = |rest| Job::DeleteOffsets { token, results, rest };
+                self.write_doomed(group, rest, job, out);
+            }
+            Job::DeleteOffsets { token, results, .. } => {
                 answer(token, Reply::DeleteOffsets(result.map(|()| results)));
             }
             Job::DeleteGroup { token, rest } if result.is_ok() && !rest.is_empty() => {
@@ -346,8 +364,8 @@ impl<T> Coordinator<T> {
                 self.write_doomed(group, rest, |rest| Job::Forget { rest }, out);
             }
             Job::Beat(beaten) => match result {
-                Ok(()) => self.settle_beat(now, group, beaten, out),
-                Err(error) => answer(beaten.token, Reply::ConsumerHeartbeat(Err(error))),
+                Ok(()) => self.go_on_with_beat(now, group, beaten.wrote(), out),
+                Err(error) => self.fail_beat(now, group, beaten, error, out),
             },
             Job::Depart { gone, turn, .. } if result.is_ok() => {
                 self.set_timers(now, group, gone);
@@ -451,8 +469,8 @@ impl<T> Coordinator<T> {
             // Kafka keeps these open to the empty group id, under which very old consumers commit.
             Request::Commit(..) | Request::DeleteGroup(..) | Request::Forget(..) => Ok(()),
             // Its own check calls the empty group id by another name.
-            Request::Beat(_, group, beat, _) => match &self.surroundings.settings {
-                Some(settings) => Ok(beat.check(group.as_str(), settings)?),
+            Request::Beat(_, group, beat, _) => match self.settings_of(group) {
+                Some(settings) => Ok(beat.check(group.as_str(), &settings)?),
                 None => Err(GroupError::ConsumerProtocolOff),
             },
             Request::Join(..)

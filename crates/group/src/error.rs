@@ -150,6 +150,12 @@ pub enum GroupError {
         "consumer groups of KIP-848 are off: use group.protocol=classic or allow them in group.coordinator.rebalance.protocols"
     )]
     ConsumerProtocolOff,
+    /// An offset of a topic that was deleted; one of its name may have been made since.
+    #[error("topic {topic} was deleted: look up its id again")]
+    TopicGone {
+        /// The name it had.
+        topic: Name,
+    },
     /// What a KIP-848 group says.
     #[error(transparent)]
     Consumer(#[from] ConsumerError),
@@ -188,6 +194,7 @@ impl GroupError {
             Self::UnstableOffset { .. } => ErrorCode::UnstableOffsetCommit,
             Self::MetadataTooLarge { .. } => ErrorCode::OffsetMetadataTooLarge,
             Self::ConsumerProtocolOff => ErrorCode::UnsupportedVersion,
+            Self::TopicGone { .. } => ErrorCode::UnknownTopicOrPartition,
             Self::Consumer(error) => error.code(),
             Self::NameTooLong(error) => error.code(),
             Self::NotWritten { was } => in_coordinator_words(*was),

@@ -1,6 +1,9 @@
 //! What ends: offsets and groups that a client deletes, that time makes old, whose topic is gone.
 
-use alloc::{collections::VecDeque, vec::Vec};
+use alloc::{
+    collections::{BTreeSet, VecDeque},
+    vec::Vec,
+};
 
 use hanbeon_records::Millis;
 
@@ -8,14 +11,10 @@ use crate::{
     AppendKind, Coordinator, DeleteOffsets, GroupError, Name, OffsetKeyLayout, OffsetValue, Output,
     Record, Reply, State,
     classic::Classic,
+    commit::Standing,
     coordinator::{Entry, Group, Job},
+    parts::{PART_BYTES_MAX, len_of},
 };
-
-/// Bytes of tombstones that one write holds. All of a group's can be more than the log takes as one batch (`max.message.bytes`), and then
-/// they would never be written.
-const CHUNK_BYTES_MAX: usize = 256 * 1024;
-/// What a record needs beside its key at most.
-const RECORD_OVERHEAD: usize = 32;
 
 /// What is to be deleted of a group and is not written yet. No other request of the group begins before all of it is.
 #[derive(Debug)]
@@ -45,10 +44,10 @@ impl Doomed {
     /// As many tombstones as one write holds, at least one.
     fn take_chunk(&mut self, group: &Name) -> Vec<Record> {
         let mut records = Vec::new();
-        let mut left = CHUNK_BYTES_MAX;
+        let mut left = PART_BYTES_MAX;
         while let Some((topic, partition)) = self.offsets.pop_front() {
             let record = tombstone(group, &topic, partition);
-            let len = record.key().map_or(0, |key| key.len()).saturating_add(RECORD_OVERHEAD);
+            let len = len_of(&record);
             if len > left && !records.is_empty() {
                 self.offsets.push_front((topic, partition));
                 break;
@@ -57,6 +56,29 @@ impl Doomed {
             records.push(record);
         }
         records
+    }
+}
+
+/// Remembers what was found for the topic that was asked about last: partitions mostly come by topic.
+struct ByTopic<'a, F> {
+    find: F,
+    last: Option<(&'a Name, bool)>,
+}
+
+impl<'a, F: Fn(&Name) -> bool> ByTopic<'a, F> {
+    const fn new(find: F) -> Self {
+        Self { find, last: None }
+    }
+
+    fn of(&mut self, topic: &'a Name) -> bool {
+        match self.last {
+            Some((last, found)) if last == topic => found,
+            _ => {
+                let found = (self.find)(topic);
+                self.last = Some((topic, found));
+                found
+            }
+        }
     }
 }
 
@@ -77,26 +99,24 @@ impl<T> Coordinator<T> {
         request: &DeleteOffsets,
         out: &mut Vec<Output<T>>,
     ) {
-        let group = &request.group;
         match self.plan_delete_offsets(request) {
             Err(error) => {
                 out.push(Output::Answer { token, reply: Reply::DeleteOffsets(Err(error)) });
             }
-            Ok((results, records)) if records.is_empty() => {
+            Ok((results, doomed)) if doomed.is_empty() => {
                 out.push(Output::Answer { token, reply: Reply::DeleteOffsets(Ok(results)) });
             }
-            Ok((results, records)) => {
-                let job = Job::DeleteOffsets { token, results };
-                self.open_write(group, records, AppendKind::Plain, job, out);
+            Ok((results, doomed)) => {
+                let job = |rest| Job::DeleteOffsets { token, results, rest };
+                self.write_doomed(&request.group, doomed, job, out);
             }
         }
     }
 
-    #[expect(clippy::type_complexity, reason = "one result for each partition, and the records")]
     fn plan_delete_offsets(
         &self,
         request: &DeleteOffsets,
-    ) -> Result<(Vec<Result<(), GroupError>>, Vec<Record>), GroupError> {
+    ) -> Result<(Vec<Result<(), GroupError>>, Doomed), GroupError> {
         let group = &request.group;
         let entry = self
             .groups
@@ -109,14 +129,12 @@ impl<T> Coordinator<T> {
             let state = classic.state();
             return Err(GroupError::NonEmptyGroup { group: group.clone(), state });
         }
-        let mut records = Vec::new();
+        // Each once, however often a request names it.
+        let mut doomed = BTreeSet::new();
         let mut results = Vec::new();
+        let mut reads = ByTopic::new(|topic: &Name| entry.group.reads(topic));
         for (topic, partition) in &request.partitions {
-            let subscribed = match &entry.group {
-                Group::Classic(classic) => classic.is_subscribed(topic),
-                Group::Consumer(live) => live.group.is_subscribed(topic.as_str()),
-            };
-            if subscribed {
+            if reads.of(topic) {
                 results.push(Err(GroupError::SubscribedToTopic {
                     group: group.clone(),
                     topic: topic.clone(),
@@ -126,11 +144,11 @@ impl<T> Coordinator<T> {
             let known = entry.offsets.get(topic, *partition).is_some()
                 || entry.offsets.is_pending(topic, *partition);
             if known {
-                records.push(tombstone(group, topic, *partition));
+                doomed.insert((topic.clone(), *partition));
             }
             results.push(Ok(()));
         }
-        Ok((results, records))
+        Ok((results, Doomed::new(doomed, Fate::Stays)))
     }
 
     pub(crate) fn run_delete_group(&mut self, token: T, group: &Name, out: &mut Vec<Output<T>>) {
@@ -181,6 +199,17 @@ impl<T> Coordinator<T> {
         self.write_doomed(group, doomed, |rest| Job::Forget { rest }, out);
     }
 
+    /// Forgets the offsets of topics that were deleted when nobody could write that down. What a transaction may yet commit to a later
+    /// topic of the name keeps its partition.
+    pub(crate) fn forget_orphans(&mut self, group: &Name, out: &mut Vec<Output<T>>) {
+        let Some(entry) = self.groups.get(group) else { return };
+        let orphans = entry.offsets.partitions_of_which_all(|topic, value| {
+            self.standing(topic.as_str(), value.topic_id) != Standing::There
+        });
+        let doomed = Doomed::new(orphans, Fate::Stays);
+        self.write_doomed(group, doomed, |rest| Job::Forget { rest }, out);
+    }
+
     /// Forgets what is too old, in every group that has no undecided write; the others come with the next sweep.
     pub(crate) fn sweep(&mut self, now: Millis, out: &mut Vec<Output<T>>) {
         let quiet: Vec<_> =
@@ -199,13 +228,12 @@ impl<T> Coordinator<T> {
         };
         let mut offsets = Vec::new();
         let mut kept_offsets = 0_usize;
+        let mut reads = ByTopic::new(|topic: &Name| entry.group.reads(topic));
         for (topic, partition, value) in entry.offsets.committed() {
-            let read = match &entry.group {
-                Group::Classic(classic) => classic.is_subscribed(topic),
-                Group::Consumer(live) => live.group.is_subscribed(topic.as_str()),
-            };
-            let old = self.is_old(now, &base, value);
-            if old && !read && !entry.offsets.is_pending(topic, partition) {
+            let gone = self.standing(topic.as_str(), value.topic_id) != Standing::There;
+            // Its age costs nothing to look at, and few are old.
+            let ends = gone || (self.is_old(now, &base, value) && !reads.of(topic));
+            if ends && !entry.offsets.is_pending(topic, partition) {
                 offsets.push((topic.clone(), partition));
             } else {
                 kept_offsets = kept_offsets.saturating_add(1);

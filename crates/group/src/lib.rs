@@ -98,6 +98,7 @@ mod migration;
 mod name;
 mod offsets;
 mod output;
+mod parts;
 mod record;
 mod replay;
 mod reply;
@@ -105,6 +106,7 @@ mod request;
 mod settings;
 mod step;
 mod subscription;
+mod timers;
 mod views;
 
 pub use coordinator::Coordinator;

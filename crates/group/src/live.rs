@@ -1,6 +1,6 @@
 //! A KIP-848 group in the coordinator: the value, its timers, and the requests that reach it.
 
-use alloc::{collections::BTreeMap, string::String, sync::Arc, vec, vec::Vec};
+use alloc::{boxed::Box, collections::VecDeque, string::String, sync::Arc, vec, vec::Vec};
 use core::fmt;
 
 use hanbeon_records::Millis;
@@ -11,10 +11,13 @@ use crate::{
     consumer::{
         CommitApi, CommitClaim, CommitRule, ConsumerError, ConsumerGroup, ConsumerSettings,
         Departure, GroupDescription, GroupState, Heartbeat, HeartbeatDecision, HeartbeatReply,
-        LEFT, Timer, TopicList, TopicsImage, record::ConsumerRecord,
+        LEFT, Matching, Resolution, SettingsOfGroups, Timer, TopicList, TopicsImage,
+        record::ConsumerRecord,
     },
     coordinator::{Entry, Group, Job, Phase},
     migration::Turn,
+    parts::Writes,
+    timers::Timers,
 };
 
 /// When to take a silent member out again, after the log did not take it.
@@ -24,23 +27,26 @@ const TRY_AGAIN_MS: i32 = 1_000;
 #[derive(Debug)]
 pub(crate) struct Live {
     pub(crate) group: ConsumerGroup,
-    sessions: BTreeMap<String, Millis>,
+    sessions: Timers<String>,
     /// With the member epoch at which each was armed.
-    rebalances: BTreeMap<String, (Millis, i32)>,
+    rebalances: Timers<String, i32>,
     /// Of classic members that were told to join again.
-    joins: BTreeMap<String, Millis>,
+    joins: Timers<String>,
     /// Of classic members that have joined and are to sync.
-    syncs: BTreeMap<String, Millis>,
+    syncs: Timers<String>,
+    /// An expression whose topics are being looked for.
+    matching: Option<Box<Matching>>,
 }
 
 impl Live {
     pub(crate) fn new(name: &Name) -> Self {
         Self {
             group: ConsumerGroup::new(name.as_str()),
-            sessions: BTreeMap::new(),
-            rebalances: BTreeMap::new(),
-            joins: BTreeMap::new(),
-            syncs: BTreeMap::new(),
+            sessions: Timers::new(),
+            rebalances: Timers::new(),
+            joins: Timers::new(),
+            syncs: Timers::new(),
+            matching: None,
         }
     }
 
@@ -63,11 +69,38 @@ impl Live {
         logged(group, &self.group.remove()).unwrap_or_default()
     }
 
+    /// Looks for the topics of an expression, as far as that goes in one heartbeat: of the one that was begun with before another.
+    fn match_some(
+        &mut self,
+        now: Millis,
+        request: &Heartbeat,
+        topics: &dyn TopicsImage,
+        settings: &ConsumerSettings,
+    ) -> Option<Resolution> {
+        let group = &self.group;
+        let goes_on = |begun: &Matching| {
+            begun.is_of(topics)
+                && group.wants_regex(request, begun.regex())
+                && group.is_due(begun.regex(), now, topics, settings)
+        };
+        let begun = self.matching.take().filter(|begun| goes_on(begun));
+        let mut matching = match begun {
+            Some(begun) => begun,
+            None => {
+                let due = group.due_regex(now, request, topics, settings)?;
+                Box::new(Matching::new(due, topics))
+            }
+        };
+        let found = matching.go_on(now, topics);
+        self.matching = found.is_none().then_some(matching);
+        found
+    }
+
     /// When time will change it.
     pub(crate) fn deadline(&self) -> Option<Millis> {
-        let rebalances = self.rebalances.values().map(|(at, _)| at);
-        let classic = self.joins.values().chain(self.syncs.values());
-        self.sessions.values().chain(rebalances).chain(classic).min().copied()
+        let of_members = [&self.sessions, &self.joins, &self.syncs].map(Timers::first);
+        let first = of_members.into_iter().chain([self.rebalances.first()]).flatten();
+        first.map(|(at, _)| at).min()
     }
 
     pub(crate) fn set(&mut self, now: Millis, timers: Vec<Timer>) {
@@ -75,19 +108,21 @@ impl Live {
         for timer in timers {
             match timer {
                 Timer::Session { member_id, after_ms } => {
-                    self.sessions.insert(member_id, after(after_ms));
+                    self.sessions.set(member_id, after(after_ms), ());
                 }
                 Timer::Rebalance { member_id, member_epoch, after_ms } => {
-                    self.rebalances.insert(member_id, (after(after_ms), member_epoch));
+                    self.rebalances.set(member_id, after(after_ms), member_epoch);
                 }
                 Timer::CancelRebalance { member_id } => {
                     self.rebalances.remove(&member_id);
                 }
                 Timer::Join { member_id, after_ms } => {
-                    self.joins.entry(member_id).or_insert_with(|| after(after_ms));
+                    if !self.joins.contains(&member_id) {
+                        self.joins.set(member_id, after(after_ms), ());
+                    }
                 }
                 Timer::Sync { member_id, after_ms } => {
-                    self.syncs.insert(member_id, after(after_ms));
+                    self.syncs.set(member_id, after(after_ms), ());
                 }
                 Timer::CancelJoin { member_id } => {
                     self.joins.remove(&member_id);
@@ -109,17 +144,13 @@ impl Live {
     fn expire(&mut self, now: Millis, topics: &dyn TopicsImage) -> Option<Expired> {
         let after_ms = TRY_AGAIN_MS;
         for timers in [&mut self.sessions, &mut self.joins, &mut self.syncs] {
-            let due = timers.iter().find(|(_, at)| **at <= now).map(|(id, _)| id.clone());
-            if let Some(member_id) = due {
-                timers.remove(&member_id);
+            if let Some((member_id, ())) = timers.pop_due(now) {
                 let departure = self.group.expire_session(&member_id, topics);
                 let again = Timer::Session { member_id: member_id.clone(), after_ms };
                 return Some(Expired { member_id, departure, again });
             }
         }
-        let rebalance = self.rebalances.iter().find(|(_, (at, _))| *at <= now);
-        let (member_id, member_epoch) = rebalance.map(|(id, (_, epoch))| (id.clone(), *epoch))?;
-        self.rebalances.remove(&member_id);
+        let (member_id, member_epoch) = self.rebalances.pop_due(now)?;
         let departure = self.group.expire_rebalance(&member_id, member_epoch, topics);
         let again = Timer::Rebalance { member_id: member_id.clone(), member_epoch, after_ms };
         Some(Expired { member_id, departure, again })
@@ -136,7 +167,7 @@ struct Expired {
 /// What KIP-848 groups need to know; without settings the protocol is off.
 #[derive(Clone, Default)]
 pub(crate) struct Surroundings {
-    pub(crate) settings: Option<ConsumerSettings>,
+    settings: Option<Arc<dyn SettingsOfGroups + Send + Sync>>,
     topics: Option<Arc<dyn TopicsImage + Send + Sync>>,
 }
 
@@ -148,7 +179,7 @@ impl Surroundings {
 
 impl fmt::Debug for Surroundings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Surroundings").field("settings", &self.settings).finish_non_exhaustive()
+        f.debug_struct("Surroundings").finish_non_exhaustive()
     }
 }
 
@@ -159,16 +190,44 @@ pub(crate) struct Beaten<T> {
     pub(crate) reply: HeartbeatReply,
     pub(crate) timers: Vec<Timer>,
     pub(crate) turn: Turn,
+    /// What is still to be written before anybody hears of it.
+    rest: VecDeque<Vec<Record>>,
+    /// What to do again without the topics that were found, when the log does not take these.
+    again: Option<Box<(Heartbeat, FreshId)>>,
+    /// The expression whose topics were found.
+    regex: Option<String>,
+}
+
+impl<T> Beaten<T> {
+    /// The first of its writes is in the log: the rest follows, whatever becomes of it.
+    pub(crate) fn wrote(self) -> Self {
+        Self { again: None, ..self }
+    }
 }
 
 impl<T> Coordinator<T> {
-    /// Allows KIP-848 groups, or changes their settings; sessions that run keep their time. To be said before
+    /// Allows KIP-848 groups, or changes their settings, the same for all of them; sessions that run keep their time. To be said before
     /// [`loaded`](Self::loaded), with which the sessions of members found in the log begin.
     pub fn set_consumer_settings(&mut self, settings: ConsumerSettings) {
+        self.set_settings_of_groups(Arc::new(settings));
+    }
+
+    /// The same where groups have settings of their own.
+    pub fn set_settings_of_groups(&mut self, settings: Arc<dyn SettingsOfGroups + Send + Sync>) {
         self.surroundings.settings = Some(settings);
     }
 
-    /// Tells which topics there are. Groups look at it with their next heartbeats.
+    pub(crate) const fn speaks_consumer(&self) -> bool {
+        self.surroundings.settings.is_some()
+    }
+
+    /// What counts for a group; none while the protocol is off.
+    pub(crate) fn settings_of(&self, group: &Name) -> Option<ConsumerSettings> {
+        Some(self.surroundings.settings.as_ref()?.of(group.as_str()))
+    }
+
+    /// Tells which topics there are. Groups look at it with their next heartbeats, commits and fetches at once; without it every topic
+    /// is taken to be there. To be said before [`loaded`](Self::loaded), which forgets the offsets of topics that are gone.
     pub fn set_topics(&mut self, topics: Arc<dyn TopicsImage + Send + Sync>) {
         self.surroundings.topics = Some(topics);
     }
@@ -197,8 +256,7 @@ impl<T> Coordinator<T> {
         if self.phase == Phase::Loading {
             return Err(GroupError::Loading);
         }
-        let settings =
-            self.surroundings.settings.as_ref().ok_or(GroupError::ConsumerProtocolOff)?;
+        let settings = &self.settings_of(group).ok_or(GroupError::ConsumerProtocolOff)?;
         match self.groups.get(group).map(|entry| &entry.group) {
             Some(Group::Consumer(live)) => {
                 Ok(self.with_topics(|topics| live.group.describe(topics, settings)))
@@ -207,6 +265,11 @@ impl<T> Coordinator<T> {
                 Err(GroupError::GroupNotFound { group: group.clone() })
             }
         }
+    }
+
+    /// The topics, where they are known.
+    pub(crate) fn topics(&self) -> Option<&(dyn TopicsImage + Send + Sync)> {
+        self.surroundings.topics.as_deref()
     }
 
     pub(crate) fn with_topics<R>(&self, ask: impl FnOnce(&dyn TopicsImage) -> R) -> R {
@@ -225,10 +288,47 @@ impl<T> Coordinator<T> {
         fresh: FreshId,
         out: &mut Vec<Output<T>>,
     ) {
-        match self.decide_beat(now, token, name, request, fresh) {
-            Ok((records, beaten)) if records.is_empty() => self.settle_beat(now, name, beaten, out),
-            Ok((records, beaten)) => {
-                self.open_write(name, records, AppendKind::Plain, Job::Beat(beaten), out);
+        let found = self.look_for_topics(now, name, request);
+        self.run_beat_with(now, token, name, (request, fresh), found, out);
+    }
+
+    /// The topics of an expression, where a heartbeat is to look for them.
+    fn look_for_topics(
+        &mut self,
+        now: Millis,
+        name: &Name,
+        request: &Heartbeat,
+    ) -> Option<Resolution> {
+        let settings = self.settings_of(name)?;
+        let topics = self.surroundings.topics.clone();
+        let none = TopicList::default();
+        let topics: &dyn TopicsImage = topics.as_deref().map_or(&none, |topics| topics);
+        match self.groups.get_mut(name) {
+            Some(Entry { group: Group::Consumer(live), .. }) => {
+                live.match_some(now, request, topics, &settings)
+            }
+            // The group is to be made: whoever comes next goes on where this has not come to an end.
+            Some(_) | None => Live::new(name).match_some(now, request, topics, &settings),
+        }
+    }
+
+    fn run_beat_with(
+        &mut self,
+        now: Millis,
+        token: T,
+        name: &Name,
+        (request, fresh): (&Heartbeat, FreshId),
+        found: Option<Resolution>,
+        out: &mut Vec<Output<T>>,
+    ) {
+        match self.decide_beat(now, token, name, (request, fresh), found) {
+            Ok((Writes { resolved: Some(first), rest }, mut beaten)) => {
+                (beaten.rest, beaten.again) = (rest, Some(Box::new((request.clone(), fresh))));
+                self.open_write(name, first, AppendKind::Plain, Job::Beat(beaten), out);
+            }
+            Ok((Writes { rest, .. }, mut beaten)) => {
+                beaten.rest = rest;
+                self.go_on_with_beat(now, name, beaten, out);
             }
             Err((token, error)) => {
                 out.push(Output::Answer { token, reply: Reply::ConsumerHeartbeat(Err(error)) });
@@ -236,24 +336,71 @@ impl<T> Coordinator<T> {
         }
     }
 
+    /// What was written of a heartbeat so far is in the log.
+    pub(crate) fn go_on_with_beat(
+        &mut self,
+        now: Millis,
+        name: &Name,
+        mut beaten: Beaten<T>,
+        out: &mut Vec<Output<T>>,
+    ) {
+        match beaten.rest.pop_front() {
+            Some(next) => {
+                self.open_write(name, next, AppendKind::Plain, Job::Beat(beaten), out);
+            }
+            None => self.settle_beat(now, name, beaten, out),
+        }
+    }
+
+    /// A write of a heartbeat is not in the log.
+    pub(crate) fn fail_beat(
+        &mut self,
+        now: Millis,
+        name: &Name,
+        beaten: Beaten<T>,
+        error: GroupError,
+        out: &mut Vec<Output<T>>,
+    ) {
+        let Beaten { token, timers, again, rest, .. } = beaten;
+        if let (Some(again), Some(regex)) = (again, &beaten.regex) {
+            let (request, fresh) = *again;
+            // What an expression stands for is too much, or not now: the heartbeat goes on without.
+            if let Some(Entry { group: Group::Consumer(live), .. }) = self.groups.get_mut(name) {
+                live.group.note_failed(regex.clone(), now);
+            }
+            drop(rest);
+            return self.run_beat_with(now, token, name, (&request, fresh), None, out);
+        }
+        // Its member was heard all the same.
+        let live = |member_id: &str| match self.groups.get(name).map(|entry| &entry.group) {
+            Some(Group::Consumer(live)) => live.group.has_member(member_id),
+            Some(Group::Classic(_)) | None => false,
+        };
+        let heard =
+            |timer: &Timer| matches!(timer, Timer::Session { member_id, .. } if live(member_id));
+        let heard = timers.into_iter().filter(heard).collect();
+        self.set_timers(now, name, heard);
+        out.push(Output::Answer { token, reply: Reply::ConsumerHeartbeat(Err(error)) });
+    }
+
     fn decide_beat(
         &self,
         now: Millis,
         token: T,
         name: &Name,
-        request: &Heartbeat,
-        fresh: FreshId,
-    ) -> Result<(Vec<Record>, Beaten<T>), (T, GroupError)> {
+        (request, fresh): (&Heartbeat, FreshId),
+        found: Option<Resolution>,
+    ) -> Result<(Writes, Beaten<T>), (T, GroupError)> {
+        let regex = found.as_ref().map(|found| found.regex.clone());
         let decide = || {
-            let settings =
-                self.surroundings.settings.as_ref().ok_or(GroupError::ConsumerProtocolOff)?;
+            let settings = &self.settings_of(name).ok_or(GroupError::ConsumerProtocolOff)?;
             request.check(name.as_str(), settings)?;
             let made;
             let (mut records, mut sessions, mut turn) = (Vec::new(), Vec::new(), Turn::Stays);
             let group = match self.groups.get(name).map(|entry| &entry.group) {
                 Some(Group::Consumer(live)) => &live.group,
                 Some(Group::Classic(classic))
-                    if !classic.is_deserted() && request.member_epoch == 0 =>
+                    if classic.state() != State::Empty && request.member_epoch == 0 =>
                 {
                     (made, records) = self.upgraded(name, classic, settings)?;
                     sessions = made.timers_on_load(settings);
@@ -274,20 +421,28 @@ impl<T> Coordinator<T> {
             };
             let HeartbeatDecision { records: more, reply, mut timers } =
                 self.with_topics(|topics| {
-                    group.heartbeat(now, request, topics, settings, fresh.bytes())
+                    group.heartbeat_with(now, request, topics, settings, fresh.bytes(), found)
                 })?;
             if let (LEFT, Some((records, turn))) =
                 (request.member_epoch, self.downgraded_by_leave(now, name, &request.member_id))
             {
-                return Ok((records, reply, Vec::new(), turn));
+                return Ok((Writes::whole(records), reply, Vec::new(), turn));
             }
-            records.append(&mut logged(name, &more)?);
             sessions.append(&mut timers);
-            Ok((records, reply, sessions, turn))
+            let writes = match turn {
+                Turn::Stays => Writes::of(name, records, &more)?,
+                // It goes over as a whole or not at all.
+                Turn::Up | Turn::Down { .. } => {
+                    records.append(&mut logged(name, &more)?);
+                    Writes::whole(records)
+                }
+            };
+            Ok((writes, reply, sessions, turn))
         };
         match decide() {
-            Ok((records, reply, timers, turn)) => {
-                Ok((records, Beaten { token, reply, timers, turn }))
+            Ok((writes, reply, timers, turn)) => {
+                let rest = VecDeque::new();
+                Ok((writes, Beaten { token, reply, timers, turn, rest, again: None, regex }))
             }
             Err(error) => Err((token, error)),
         }
@@ -301,7 +456,7 @@ impl<T> Coordinator<T> {
         beaten: Beaten<T>,
         out: &mut Vec<Output<T>>,
     ) {
-        let Beaten { token, reply, timers, turn } = beaten;
+        let Beaten { token, reply, timers, turn, .. } = beaten;
         self.set_timers(now, name, timers);
         out.push(Output::Answer { token, reply: Reply::ConsumerHeartbeat(Ok(reply)) });
         self.after_turn(now, name, turn, out);
@@ -316,11 +471,11 @@ impl<T> Coordinator<T> {
 
     /// The partition was read: sessions begin anew.
     pub(crate) fn arm_consumer(&mut self, now: Millis, name: &Name) {
-        let Some(settings) = &self.surroundings.settings else { return };
         let Some(Entry { group: Group::Consumer(live), .. }) = self.groups.get(name) else {
             return;
         };
-        let timers = live.group.timers_on_load(settings);
+        let Some(settings) = self.settings_of(name) else { return };
+        let timers = live.group.timers_on_load(&settings);
         self.set_timers(now, name, timers);
     }
 

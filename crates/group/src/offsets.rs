@@ -119,6 +119,23 @@ impl Offsets {
         all
     }
 
+    /// The partitions all of whose offsets are such, committed and pending.
+    pub(crate) fn partitions_of_which_all(
+        &self,
+        are: impl Fn(&Name, &OffsetValue) -> bool,
+    ) -> Vec<(Name, i32)> {
+        let mut found: BTreeMap<(&Name, i32), bool> = BTreeMap::new();
+        for by_partition in core::iter::once(&self.committed).chain(self.pending.values()) {
+            for (topic, partitions) in by_partition {
+                for (partition, stored) in partitions {
+                    *found.entry((topic, *partition)).or_insert(true) &= are(topic, &stored.value);
+                }
+            }
+        }
+        let all = found.into_iter().filter(|(_, all)| *all);
+        all.map(|((topic, partition), _)| (topic.clone(), partition)).collect()
+    }
+
     /// The partitions of `topic` with an offset, committed or pending, once.
     pub(crate) fn partitions_of(&self, topic: &Name) -> Vec<i32> {
         let mut all: Vec<_> = core::iter::once(&self.committed)

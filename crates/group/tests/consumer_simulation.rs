@@ -422,7 +422,9 @@ impl Sim {
     fn topics_of(&self, wants: &Wants) -> BTreeSet<TopicId> {
         let names: Vec<String> = match wants {
             Wants::Names(names) => names.iter().map(|name| (*name).into()).collect(),
-            Wants::Regex(regex) => self.world.topics.matching(&TopicPattern::new(regex).unwrap()),
+            Wants::Regex(regex) => {
+                TopicPattern::new(regex).unwrap().filter(self.world.topics.names())
+            }
         };
         names
             .iter()

@@ -104,3 +104,18 @@ fn a_topic_that_is_gone_takes_all_of_them_along() {
     assert_eq!(left(&world), 0);
     assert_eq!(world.fetch(&group(), "u", 0, ANY), Ok(3));
 }
+
+#[test]
+fn a_request_that_deletes_them_all_may_name_each_as_often_as_it_likes() {
+    let mut world = world();
+    let group = group();
+    let each: Vec<_> = (0..PARTITIONS).map(|partition| ("t", partition)).collect();
+    let asked: Vec<_> = each.iter().copied().chain((0..30_000).map(|_| ("t", 7))).collect();
+    let results = world.delete_offsets(&group, &asked).unwrap();
+    assert_eq!(results.len(), asked.len());
+    assert!(results.iter().all(|code| *code == ErrorCode::None), "{:?}", results.first());
+    assert_eq!(left(&world), 0);
+    world.reload();
+    assert_eq!(left(&world), 0);
+    assert_eq!(world.fetch(&group, "u", 0, ANY), Ok(3));
+}

@@ -229,3 +229,17 @@ fn what_two_members_were_given_stays_with_one() {
     assert!(world.shares().values().flatten().all(|partition| seen.insert(*partition)));
     assert_eq!(seen, BTreeSet::from([0, 1]));
 }
+
+#[test]
+fn an_id_that_was_given_out_keeps_nobody_from_a_group_without_members() {
+    let mut world = World::new(2);
+    let id = world.new_id();
+    let reply = world.beat(&newer("n-1")).unwrap();
+    assert_eq!(reply.assignment, Some(of_t(&[0, 1])));
+    world.assert_replays();
+    // Who has the id may come with it.
+    world.join(classic(&id)).unwrap();
+    assert_eq!(world.described().unwrap().members.len(), 2);
+    world.pass(60_000);
+    world.assert_replays();
+}

@@ -4,7 +4,6 @@ use std::{
     future::Future,
     pin::Pin,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use super::seats::MemberKey;
@@ -18,9 +17,9 @@ impl<E: Env> Shared<E> {
         left.map_or(u64::MAX, |left| u64::try_from(left).unwrap_or(u64::MAX).max(1))
     }
 
-    /// The engine stops: whoever waits may find that out.
+    /// The engine has stopped: every member must speak, and hears that.
     pub(crate) fn wake_members(&self) {
-        self.members.wake_due(Duration::MAX);
+        self.members.nudge(|_| true);
     }
 }
 

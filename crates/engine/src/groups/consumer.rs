@@ -6,13 +6,14 @@ use hanbeon_group::{
     GroupError, Name, Reply,
     consumer::{
         Assignor, Assignors, ConsumerSettings, GroupDescription, Heartbeat, HeartbeatReply,
-        MigrationPolicy, Topic as GroupTopic, TopicPattern, TopicsImage,
+        MigrationPolicy, SettingsOfGroups, Topic as GroupTopic, TopicsImage,
     },
 };
+use hanbeon_log::sync::RwLock;
 use hanbeon_records::TopicId;
 
 use super::{Groups, GroupsError, heard, unexpected};
-use crate::{Engine, Env, Feature, GroupSettings, Image, Settings};
+use crate::{Engine, Env, Feature, GroupSettings, Image, Settings, group_configs::Cluster};
 
 /// The word for the newer protocol in `group.coordinator.rebalance.protocols`.
 const PROTOCOL: &str = "consumer";
@@ -32,8 +33,8 @@ impl<E: Env> TopicsImage for Image<E> {
         self.topic_by_id(id).map(|topic| topic.name().as_str())
     }
 
-    fn matching(&self, pattern: &TopicPattern) -> Vec<String> {
-        pattern.filter(self.topics().into_iter().map(|topic| topic.name().as_str()))
+    fn names(&self) -> Box<dyn Iterator<Item = &str> + '_> {
+        Box::new(self.by_name.keys().map(|name| &**name))
     }
 }
 
@@ -62,16 +63,30 @@ pub(crate) fn settings(broker: &Settings, group: GroupSettings) -> ConsumerSetti
     }
 }
 
+/// What counts for each group at the moment of the question.
+pub(crate) struct LiveSettings {
+    pub(crate) broker: Arc<RwLock<Settings>>,
+    pub(crate) cluster: Arc<RwLock<Cluster>>,
+}
+
+impl SettingsOfGroups for LiveSettings {
+    fn of(&self, group: &str) -> ConsumerSettings {
+        let broker = self.broker.read().clone();
+        let own = self.cluster.read().groups.get(group).cloned().unwrap_or_default();
+        settings(&broker, GroupSettings::of(&broker, &own))
+    }
+}
+
 impl<E: Env> Engine<E> {
-    /// What counts for one group, or that it may not be.
-    pub(super) fn consumer_settings(&self, group: &Name) -> Result<ConsumerSettings, GroupsError> {
+    /// Whether there may be groups of the newer protocol.
+    fn speaks_consumer(&self) -> Result<(), GroupsError> {
         let broker = self.settings();
         let protocols = broker.list("group.coordinator.rebalance.protocols");
         let spoken = protocols.iter().any(|protocol| protocol.eq_ignore_ascii_case(PROTOCOL));
         if !spoken || self.features().level(Feature::GroupVersion) < 1 {
             return Err(GroupError::ConsumerProtocolOff.into());
         }
-        Ok(settings(&broker, self.group_settings(group.as_str())))
+        Ok(())
     }
 }
 
@@ -86,9 +101,8 @@ impl<E: Env> Groups<E> {
         request: Heartbeat,
     ) -> impl Future<Output = Result<HeartbeatReply, GroupsError>> + Send + use<E> {
         let fresh = self.fresh_id();
-        let asked = self.0.consumer_settings(&group).and_then(|settings| {
+        let asked = self.0.speaks_consumer().and_then(|()| {
             self.ask(&group.clone(), |coordinator, token, now, out| {
-                coordinator.set_consumer_settings(settings);
                 coordinator.consumer_heartbeat(now, token, group, request, fresh, out);
             })
         });
@@ -105,12 +119,9 @@ impl<E: Env> Groups<E> {
     /// # Errors
     /// See [`GroupsError`].
     pub fn describe_consumer(&self, group: &Name) -> Result<GroupDescription, GroupsError> {
-        let settings = self.0.consumer_settings(group)?;
+        self.0.speaks_consumer()?;
         let shard = self.shard(group.as_str())?;
-        let at = self.0.shared().at();
-        let mut groups = shard.loaded(&at)?;
-        groups.coordinator.set_topics(Arc::clone(&at.topics));
-        groups.coordinator.set_consumer_settings(settings);
+        let groups = shard.loaded(self.0.shared())?;
         Ok(groups.coordinator.describe_consumer(group)?)
     }
 }

@@ -1,5 +1,6 @@
 //! The group coordinator at work: requests to shards, records to the log, answers when both time and disk allow.
 
+mod around;
 mod consumer;
 mod error;
 mod shard;
@@ -19,14 +20,15 @@ use hanbeon_txn::{
     AddPartitions, Membership, Producer, Protocol, TransactionalId, Verify, partition_for,
 };
 
-pub(crate) use consumer::settings as consumer_settings;
+use around::Around;
+pub(crate) use consumer::{LiveSettings, settings as consumer_settings};
 pub use error::GroupsError;
-use shard::{Answered, At, Token};
-pub(crate) use shard::{Clock, GroupShard, MarkError};
+use shard::{Answered, Token};
+pub(crate) use shard::{GroupShard, MarkError};
 
 use crate::{
-    Engine, Enrol, Enrolment, Env, ProduceError, Settings, StateLog, StateLogs, System, TopicError,
-    TransactionError,
+    Engine, Enrol, Enrolment, Env, PartitionHandle, ProduceError, Settings, StateLog, StateLogs,
+    System, Topic, TopicError, TransactionError,
     coordinators::{CONSUMER_OFFSETS, Shard, Shards},
     engine::Shared,
 };
@@ -87,7 +89,7 @@ impl<E: Env> Groups<E> {
     /// The log cannot be made or does not read.
     pub fn load(&self, group: &str) -> Result<(), GroupsError> {
         let shard = self.shard(group)?;
-        drop(shard.loaded(&self.0.shared().at())?);
+        drop(shard.loaded(self.0.shared())?);
         Ok(())
     }
 
@@ -126,10 +128,7 @@ impl<E: Env> Groups<E> {
         ask: impl FnOnce(&mut Coordinator<Token>, Token, Millis, &mut Vec<Output<Token>>),
     ) -> Result<Asked, GroupsError> {
         let (shard, shared) = (self.shard(group.as_str())?, self.0.shared());
-        let at = shared.at();
-        let now = at.now;
-        let completion =
-            shard.ask(&at, None, |coordinator, token, out| ask(coordinator, token, now, out))?;
+        let completion = shard.ask(shared, None, ask)?;
         shared.mind(&shard);
         Ok(Asked { shard, completion })
     }
@@ -144,10 +143,7 @@ impl<E: Env> Groups<E> {
     ) -> impl Future<Output = Result<Result<Joined, JoinRefused>, GroupsError>> + Send + use<E>
     {
         let fresh = self.fresh_id();
-        // It may come to a group of the newer protocol.
-        let settings = self.0.consumer_settings(&request.group).ok();
         let asked = self.ask(&request.group.clone(), |coordinator, token, now, out| {
-            settings.into_iter().for_each(|settings| coordinator.set_consumer_settings(settings));
             coordinator.join(now, token, request, fresh, out);
         });
         async move {
@@ -254,10 +250,10 @@ impl<E: Env> Groups<E> {
                 let at_once = Commit { group, membership, dialect, retention_ms: None, offsets };
                 return this.commit_offsets(at_once).await;
             }
-            let at = this.0.shared().at();
-            let completion = shard.ask(&at, guard, |coordinator, token, out| {
-                coordinator.commit_txn_offsets(at.now, token, request, out);
-            })?;
+            let completion =
+                shard.ask(this.0.shared(), guard, |coordinator, token, now, out| {
+                    coordinator.commit_txn_offsets(now, token, request, out);
+                })?;
             committed(heard(Ok(Asked { shard, completion })).await?)
         }
     }
@@ -303,7 +299,7 @@ impl<E: Env> Groups<E> {
         async move {
             let shard = this.shard(request.group.as_str())?;
             let (fetched, gate) = {
-                let groups = shard.loaded(&this.0.shared().at())?;
+                let groups = shard.loaded(this.0.shared())?;
                 (groups.coordinator.fetch_offsets(&request)?, shard.gate(&groups))
             };
             pass(&*shard.log, gate).await?;
@@ -353,7 +349,7 @@ impl<E: Env> Groups<E> {
     /// See [`GroupsError`].
     pub fn describe(&self, group: &Name) -> Result<Described, GroupsError> {
         let shard = self.shard(group.as_str())?;
-        let groups = shard.loaded(&self.0.shared().at())?;
+        let groups = shard.loaded(self.0.shared())?;
         Ok(groups.coordinator.describe(group)?)
     }
 
@@ -365,7 +361,7 @@ impl<E: Env> Groups<E> {
         let shared = self.0.shared();
         let mut found = Vec::new();
         for shard in shared.group_shards().unwrap_or_default() {
-            let groups = shard.loaded(&shared.at())?;
+            let groups = shard.loaded(shared)?;
             found.extend(groups.coordinator.list(filter)?);
             drop(groups);
         }
@@ -376,23 +372,34 @@ impl<E: Env> Groups<E> {
     /// Lets time pass for a group, where no helper and no [`Engine::maintain`] does.
     pub(crate) fn pass_time(&self, group: &Name) -> Result<TimePassed, GroupsError> {
         let (shard, shared) = (self.shard(group.as_str())?, self.0.shared());
-        let at = shared.at();
-        if shard.deadline() > at.now {
+        let now = shared.now();
+        if shard.deadline() > now {
             return Ok(TimePassed::No);
         }
-        shard.step(&at, |coordinator, out| coordinator.tick(at.now, out))?;
+        shard.step(shared, |coordinator, out| coordinator.tick(now, out))?;
         shared.mind(&shard);
         Ok(TimePassed::Yes)
     }
 
-    /// Tells all groups that partitions are gone for good.
-    pub(crate) fn forget_partitions(&self, partitions: &[(Name, i32)]) {
+    /// Tells all groups that a topic is gone for good, and waits until the disk says so too. To be called under the admin lock, with the
+    /// topic gone from the image: nobody makes another of its name before, and no commit of this one comes behind.
+    ///
+    /// What cannot be written is hidden from readers by the topic's id, and written by a sweep or by who reads the log next.
+    pub(crate) fn forget_topic(&self, topic: &Topic<E>) {
         let shared = self.0.shared();
+        let Ok(name) = Name::new(topic.name().as_str()) else { return };
+        let numbers = topic.partitions().iter().map(PartitionHandle::number);
+        let gone: Vec<_> = numbers.map(|number| (name.clone(), number)).collect();
+        let mut gates = Vec::new();
         for shard in shared.group_shards().unwrap_or_default() {
-            let at = shared.at();
-            let told = shard.step(&at, |coordinator, out| {
-                coordinator.partitions_deleted(at.now, partitions, out);
+            let told = shard.step(shared, |coordinator, out| {
+                coordinator.partitions_deleted(shared.now(), &gone, out);
             });
+            gates.push((shard, told));
+        }
+        // All are written before the first is waited for, so that one sync may do for several.
+        for (shard, told) in gates {
+            let told = told.and_then(|gate| Ok(shared.drive(pass(&*shard.log, gate))?));
             if let Err(error) = told {
                 tracing::warn!(shard = shard.number, %error, "offsets of a deleted topic are left");
             }
@@ -449,17 +456,6 @@ fn unexpected() -> GroupsError {
 impl<E: Env> Shared<E> {
     pub(crate) fn group_shards(&self) -> Option<&[Arc<GroupShard>]> {
         self.groups.there(&Arc::clone(&self.image.read()), GroupShard::new)
-    }
-
-    pub(crate) fn at(&self) -> At {
-        let image = Arc::clone(&self.image.read());
-        At {
-            now: self.ground.env.now(),
-            clock: Arc::clone(&self.clock),
-            settings: self.group_settings,
-            consumer: Arc::clone(&self.consumer_settings),
-            topics: image,
-        }
     }
 
     /// Wakes a helper when time will change a group sooner than it would look.

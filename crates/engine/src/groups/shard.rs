@@ -2,18 +2,15 @@
 
 use std::{fmt, sync::Arc};
 
-use hanbeon_group::{
-    AppendKind, Coordinator, Output, Replayed, Reply, Settings,
-    consumer::{ConsumerSettings, TopicsImage},
-};
+use hanbeon_group::{AppendKind, Coordinator, Output, Replayed, Reply};
 use hanbeon_idempotence::{MarkerClaim, VerificationGuard};
 use hanbeon_log::{
-    Completer, Completion,
+    Abandoned, Completer, Completion,
     sync::{AtomicBool, AtomicI64, Mutex, MutexGuard, Ordering},
 };
 use hanbeon_records::{Millis, Offset};
 
-use super::GroupsError;
+use super::{Around, GroupsError};
 use crate::{
     InTransaction, ProduceError, StateEntry, StateLog, StateRecord, Written,
     coordinators::{Loading, Shard},
@@ -79,23 +76,36 @@ impl GroupShard {
     }
 
     /// The groups, their log read by whoever comes first.
-    pub(crate) fn loaded(&self, at: &At) -> Result<GroupsGuard<'_>, GroupsError> {
+    pub(crate) fn loaded(&self, around: &dyn Around) -> Result<GroupsGuard<'_>, GroupsError> {
         let mut state = self.state.lock();
+        // Looked at under the lock: what is loaded behind `close` would stay.
+        if around.is_closed() {
+            return Err(Abandoned.into());
+        }
         if !matches!(*state, Loading::Done(_)) {
-            *state = Loading::Done(self.load(at)?);
+            *state = Loading::Done(self.load(around)?);
             self.loaded.store(true, Ordering::Release);
         }
-        Ok(GroupsGuard(state))
+        let mut groups = GroupsGuard(state);
+        groups.coordinator.set_topics(around.topics());
+        Ok(groups)
     }
 
-    fn load(&self, at: &At) -> Result<Groups, GroupsError> {
+    /// Lets go of the groups; who waits hears that the engine has stopped.
+    pub(crate) fn close(&self) {
+        let groups = std::mem::replace(&mut *self.state.lock(), Loading::NotYet);
+        self.loaded.store(false, Ordering::Release);
+        // Outside the lock: who is woken may call again at once.
+        drop(groups);
+    }
+
+    fn load(&self, around: &dyn Around) -> Result<Groups, GroupsError> {
         let broken = |why: Arc<dyn std::error::Error + Send + Sync>| GroupsError::Load {
             shard: self.number,
             why,
         };
-        let mut coordinator = Coordinator::new(at.settings);
-        coordinator.set_consumer_settings(ConsumerSettings::clone(&at.consumer));
-        coordinator.set_topics(Arc::clone(&at.topics));
+        let mut coordinator = Coordinator::new(around.settings());
+        coordinator.set_settings_of_groups(around.consumer_settings());
         let mut refused = None;
         let read = self.log.replay(&mut |entry| {
             let found = match entry {
@@ -122,7 +132,8 @@ impl GroupShard {
         }
         let mut groups = Groups { coordinator, end };
         // Reading may have taken longer than a session: members are not late because of it.
-        let now = (at.clock)();
+        let now = around.now();
+        groups.coordinator.set_topics(around.topics());
         self.run(&mut groups, now, None, |coordinator, out| coordinator.loaded(now, out));
         Ok(groups)
     }
@@ -130,41 +141,45 @@ impl GroupShard {
     /// Asks something that is answered now or later.
     pub(crate) fn ask(
         &self,
-        at: &At,
+        around: &dyn Around,
         guard: Option<VerificationGuard>,
-        ask: impl FnOnce(&mut Coordinator<Token>, Token, &mut Vec<Output<Token>>),
+        ask: impl FnOnce(&mut Coordinator<Token>, Token, Millis, &mut Vec<Output<Token>>),
     ) -> Result<Completion<Answered>, GroupsError> {
         let (token, completion) = Completion::pair();
-        let mut groups = self.loaded(at)?;
-        groups.coordinator.set_topics(Arc::clone(&at.topics));
-        let answers = self.run(&mut groups, at.now, guard, |coordinator, out| {
-            ask(coordinator, token, out);
+        let mut groups = self.loaded(around)?;
+        let now = around.now();
+        let answers = self.run(&mut groups, now, guard, |coordinator, out| {
+            ask(coordinator, token, now, out);
         });
         drop(groups);
         tell(answers);
         Ok(completion)
     }
 
-    /// Tells the coordinator something that has no answer of its own.
+    /// Tells the coordinator something that has no answer of its own; what must be durable before anybody relies on it.
     pub(crate) fn step(
         &self,
-        at: &At,
+        around: &dyn Around,
         step: impl FnOnce(&mut Coordinator<Token>, &mut Vec<Output<Token>>),
-    ) -> Result<(), GroupsError> {
-        let mut groups = self.loaded(at)?;
-        groups.coordinator.set_topics(Arc::clone(&at.topics));
-        let answers = self.run(&mut groups, at.now, None, step);
+    ) -> Result<Option<Offset>, GroupsError> {
+        let mut groups = self.loaded(around)?;
+        let answers = self.run(&mut groups, around.now(), None, step);
+        let gate = self.gate(&groups);
         drop(groups);
         tell(answers);
-        Ok(())
+        Ok(gate)
     }
 
     /// Writes a marker and lets the offsets of its transaction become visible or go, before anybody hears of it (KAFKA-17507).
-    pub(crate) fn mark(&self, at: &At, claim: MarkerClaim) -> Result<Written, MarkError> {
-        let mut groups = self.loaded(at).map_err(MarkError::Load)?;
+    pub(crate) fn mark(
+        &self,
+        around: &dyn Around,
+        claim: MarkerClaim,
+    ) -> Result<Written, MarkError> {
+        let mut groups = self.loaded(around).map_err(MarkError::Load)?;
         let written = self.log.append_marker(claim).map_err(MarkError::Log)?;
         groups.end = groups.end.max(written.end);
-        let answers = self.run(&mut groups, at.now, None, |coordinator, _| {
+        let answers = self.run(&mut groups, around.now(), None, |coordinator, _| {
             coordinator.marker_written(claim.producer_id, claim.outcome, written.offset);
         });
         drop(groups);
@@ -244,20 +259,6 @@ impl GroupShard {
 pub(crate) enum MarkError {
     Load(GroupsError),
     Log(ProduceError),
-}
-
-/// Tells the time of day.
-pub(crate) type Clock = Arc<dyn Fn() -> Millis + Send + Sync>;
-
-/// When something happens, what the operator has decided, and which topics there are then.
-pub(crate) struct At {
-    pub(crate) now: Millis,
-    /// For what takes so long that it is later when it is done.
-    pub(crate) clock: Clock,
-    pub(crate) settings: Settings,
-    /// For groups without settings of their own.
-    pub(crate) consumer: Arc<ConsumerSettings>,
-    pub(crate) topics: Arc<dyn TopicsImage + Send + Sync>,
 }
 
 /// Answers who waits. Without any lock: whoever is woken may call again at once.

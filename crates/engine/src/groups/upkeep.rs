@@ -11,7 +11,7 @@ impl<E: Env> Shared<E> {
         let Some(shards) = self.group_shards() else { return u64::MAX };
         // Members that a log names have a session that begins with its reading: without it they would never be missed.
         if let Some(shard) = shards.iter().find(|shard| !shard.is_loaded() && !shard.failed()) {
-            if let Err(error) = shard.loaded(&self.at()).map(drop) {
+            if let Err(error) = shard.loaded(self).map(drop) {
                 tracing::error!(shard = shard.number, %error, "a log of offsets does not load");
                 shard.fail();
             }
@@ -20,7 +20,7 @@ impl<E: Env> Shared<E> {
         self.wake_at.store(i64::MAX, Ordering::Release);
         for shard in shards.iter().filter(|shard| shard.is_loaded()) {
             if shard.deadline() <= now {
-                let ticked = shard.step(&self.at(), |coordinator, out| coordinator.tick(now, out));
+                let ticked = shard.step(self, |coordinator, out| coordinator.tick(now, out));
                 if let Err(error) = ticked {
                     tracing::error!(shard = shard.number, %error, "time does not pass for its groups");
                 }

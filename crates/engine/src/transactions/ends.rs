@@ -217,7 +217,7 @@ impl<E: Env> Shared<E> {
     ) -> Result<(), TransactionError> {
         let groups = self.logs_of_offsets(shard, id)?;
         for group in groups {
-            let end = group.loaded(&self.at()).map(|groups| groups.end());
+            let end = group.loaded(self).map(|groups| groups.end());
             // A log that does not read is refused its marker later, and keeps it owed.
             if let Ok(end) = end {
                 pass(&*group.log, Some(end)).await?;
@@ -278,7 +278,7 @@ impl<E: Env> Shared<E> {
     /// Writes a marker into the log of a shard of groups, which acts on it before anybody hears of it.
     fn mark_offsets(&self, number: i32, claim: MarkerClaim, safety: Safety) -> MarkerFate {
         let Some(shard) = self.groups.shard(number) else { return MarkerFate::Gone };
-        match shard.mark(&self.at(), claim) {
+        match shard.mark(self, claim) {
             Ok(written) if safety == Safety::OnDisk || shard.log.is_synced() => {
                 MarkerFate::Written(Some(shard.log.durable_to(written.end)))
             }

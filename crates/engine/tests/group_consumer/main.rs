@@ -16,7 +16,7 @@ use std::{
 use hanbeon::{
     ClientError, ConsumerSettings, Engine, ErrorCode, GroupConsumer, Offset, Options, Record,
     Reset, SettingError, TopicRef,
-    group::{Name, consumer::Heartbeat},
+    group::{Join, Name, NewMembers, Protocol, SkipAssignment, consumer::Heartbeat},
 };
 use hanbeon_log::CrashDir;
 
@@ -762,4 +762,48 @@ fn c1_a_poll_that_is_dropped_halfway_is_made_up_for_by_the_next() {
     seen.sort_unstable();
     assert_eq!(seen, (0..8).collect::<Vec<_>>());
     assert_eq!((partitions(&one).len(), partitions(&two).len()), (2, 2));
+}
+
+#[test]
+fn whoever_waits_hears_that_the_engine_has_stopped() {
+    let (_env, engine) = open();
+    produce(&engine, 0..8);
+    let (mut one, mut two) = (member(&engine), member(&engine));
+    assert_eq!(poll(&mut one).len(), 8);
+    // Until neither has anything to say to the other.
+    for _ in 0..3 {
+        assert!(poll(&mut two).is_empty() && partitions(&two).is_empty());
+        assert!(poll(&mut one).is_empty());
+    }
+    let joined = engine.groups().join(Join {
+        group: Name::new("classic").unwrap(),
+        member_id: Name::empty(),
+        instance_id: None,
+        client_id: Name::new("c").unwrap(),
+        client_host: Name::new("/127.0.0.1").unwrap(),
+        session_timeout_ms: 10_000,
+        rebalance_timeout_ms: Some(10_000),
+        protocol_type: Name::new("consumer").unwrap(),
+        protocols: vec![Protocol { name: Name::new("range").unwrap(), metadata: [].into() }],
+        new_members: NewMembers::JoinAtOnce,
+        skip_assignment: SkipAssignment::Unsupported,
+    });
+    let counts = [(); 3].map(|()| Arc::new(Count::default()));
+    let wakers = counts.each_ref().map(|count| Waker::from(Arc::clone(count)));
+    let [mut first, mut second, mut third] = wakers.each_ref().map(Context::from_waker);
+    let (mut reads, mut stands_by) = (pin!(one.data().unwrap()), pin!(two.data().unwrap()));
+    let mut joined = pin!(joined);
+    assert!(reads.as_mut().poll(&mut first).is_pending());
+    assert!(stands_by.as_mut().poll(&mut second).is_pending());
+    assert!(joined.as_mut().poll(&mut third).is_pending());
+    engine.shutdown().unwrap();
+    assert_eq!(counts.map(|count| count.0.load(Ordering::SeqCst).min(1)), [1; 3], "all are woken");
+    assert!(reads.as_mut().poll(&mut first).is_ready());
+    assert!(stands_by.as_mut().poll(&mut second).is_ready());
+    assert!(matches!(joined.as_mut().poll(&mut third), Poll::Ready(Err(_))));
+    for consumer in [&mut one, &mut two] {
+        assert!(consumer.poll().is_err());
+        assert!(consumer.poll_timeout(std::time::Duration::MAX).is_err());
+        assert!(consumer.commit().is_err() || consumer.positions().is_empty());
+    }
 }

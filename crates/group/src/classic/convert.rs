@@ -32,7 +32,7 @@ impl<T> Classic<T> {
     /// The members in the words of KIP-848, by id; none when what one of them says of itself cannot be read, or its leader's
     /// assignor left word that nobody would pass on.
     pub(crate) fn translated(&self, topics: &dyn TopicsImage) -> Option<Vec<Translated>> {
-        self.members.values().map(|member| self.translate(member, topics)).collect()
+        self.members.iter().map(|member| self.translate(member, topics)).collect()
     }
 
     fn translate(&self, member: &Member<T>, topics: &dyn TopicsImage) -> Option<Translated> {
@@ -69,14 +69,14 @@ impl<T> Classic<T> {
     pub(crate) fn dismiss(&mut self, step: &mut Step<'_, T>) {
         let (group, state) = (step.group.clone(), State::PreparingRebalance);
         let error = GroupError::RebalanceInProgress { group, state };
-        for member in self.members.values_mut() {
+        self.members.change_all(|member| {
             if let Some(token) = member.join.take() {
                 step.refuse_join(token, error.clone(), member.id.clone());
             }
             if let Some(token) = member.sync.take() {
                 step.answer(token, Reply::Sync(Err(error.clone())));
             }
-        }
+        });
     }
 
     /// How a group of these members looks in the log; none when they share no protocol.
@@ -95,7 +95,7 @@ impl<T> Classic<T> {
             let mut member = Member::loaded(value, None, group.number());
             member.protocols.clone_from(protocols);
             assignments.insert(value.member_id.clone(), value.assignment.clone());
-            group.seat(member);
+            group.members.seat(member);
         }
         group.protocol = Some(group.select_protocol()?);
         Some(group.metadata(&assignments))
@@ -108,9 +108,7 @@ impl<T> Classic<T> {
         protocols: BTreeMap<Name, Vec<Protocol>>,
         next: Next,
     ) {
-        for member in self.members.values_mut() {
-            member.expires = step.in_ms(member.session_timeout_ms);
-        }
+        self.members.change_all(|member| member.expires = step.in_ms(member.session_timeout_ms));
         for (id, own) in protocols {
             self.change_protocols(&id, own);
         }

@@ -79,10 +79,10 @@ impl<T> Classic<T> {
         match self.state {
             State::PreparingRebalance => {
                 let waits = self.members.get(member_id).is_some_and(|member| member.join.is_some());
-                waits || self.members.values().filter(|m| m.join.is_some()).count() < max
+                waits || self.members.joined() < max
             }
             State::CompletingRebalance | State::Stable => {
-                self.members.contains_key(member_id) || self.members.len() < max
+                self.members.contains(member_id) || self.members.len() < max
             }
             State::Empty | State::Dead | State::Assigning | State::Reconciling => true,
         }
@@ -94,7 +94,7 @@ impl<T> Classic<T> {
             return !joining.protocol_type.is_empty() && !protocols.is_empty();
         }
         self.protocol_type.as_ref() == Some(&joining.protocol_type)
-            && protocols.iter().any(|protocol| self.supported.by_all(&protocol.name))
+            && protocols.iter().any(|protocol| self.members.supported.by_all(&protocol.name))
     }
 
     fn join_as_new(
@@ -120,7 +120,7 @@ impl<T> Classic<T> {
             (None, NewMembers::JoinAtOnce) => self.add(step, joining),
             (None, NewMembers::GetAnIdFirst) => {
                 let until = step.in_ms(joining.as_it_came.session_timeout_ms);
-                self.pending.insert(member_id.clone(), until);
+                self.pending.set(member_id.clone(), until, ());
                 let error = GroupError::MemberIdRequired {
                     group: step.group.clone(),
                     member_id: member_id.clone(),
@@ -147,7 +147,7 @@ impl<T> Classic<T> {
         }
         let expires = step.in_ms(step.settings.new_member_join_timeout_ms);
         let member = Member::new(as_it_came, instance_id, self.number(), token, expires);
-        self.seat(member);
+        self.members.seat(member);
         self.rebalance(step);
     }
 
@@ -187,10 +187,10 @@ impl<T> Classic<T> {
 
     fn update(&mut self, step: &mut Step<'_, T>, joining: Joining<T>) {
         let id = joining.as_it_came.member_id.clone();
-        if let Some(mut member) = self.unseat(&id) {
+        if let Some(mut member) = self.members.unseat(&id) {
             member.replace(joining.as_it_came);
             let earlier = member.join.replace(joining.token);
-            self.seat(member);
+            self.members.seat(member);
             if let Some(earlier) = earlier {
                 self.answer_earlier_join(step, earlier, id);
             }
@@ -212,9 +212,7 @@ impl<T> Classic<T> {
         }
         self.put_in_place(step, &old_id, joining.as_it_came.clone());
         let id = joining.as_it_came.member_id;
-        if let Some(member) = self.members.get_mut(&id) {
-            member.join = Some(joining.token);
-        }
+        self.members.change(&id, |member| member.join = Some(joining.token));
         match self.state {
             // The leader may be assigning to the old id, and the new one would get nothing.
             State::Stable | State::CompletingRebalance => self.rebalance(step),
@@ -237,9 +235,9 @@ impl<T> Classic<T> {
         id: &Name,
         protocols: Vec<Protocol>,
     ) -> Option<Vec<Protocol>> {
-        let mut member = self.unseat(id)?;
+        let mut member = self.members.unseat(id)?;
         let before = core::mem::replace(&mut member.protocols, protocols);
-        self.seat(member);
+        self.members.seat(member);
         Some(before)
     }
 
@@ -254,7 +252,7 @@ impl<T> Classic<T> {
         }
         let assignments = self
             .members
-            .values()
+            .iter()
             .map(|member| (member.id.clone(), member.assignment.clone()))
             .collect();
         let mut value = self.metadata(&assignments);
@@ -279,7 +277,7 @@ impl<T> Classic<T> {
 
     /// The old id is fenced, wherever it waits; leadership and place in the order stay.
     pub(super) fn put_in_place(&mut self, step: &mut Step<'_, T>, old_id: &Name, by: Returned) {
-        let Some(mut member) = self.unseat(old_id) else { return };
+        let Some(mut member) = self.members.unseat(old_id) else { return };
         let new_id = by.member_id.clone();
         let fenced = GroupError::FencedInstance {
             group: step.group.clone(),
@@ -304,7 +302,7 @@ impl<T> Classic<T> {
         if self.leader.as_ref() == Some(old_id) {
             self.leader = Some(new_id);
         }
-        self.seat(member);
+        self.members.seat(member);
     }
 
     /// The answer for `member_id` to a `JoinGroup` of this generation, without the members.

@@ -16,7 +16,7 @@
 mod convert;
 mod join;
 mod member;
-mod pending;
+mod members;
 mod rebalance;
 mod supported;
 mod sync;
@@ -30,14 +30,14 @@ use hanbeon_records::Millis;
 
 pub(crate) use join::Joining;
 pub(crate) use member::Member;
-use pending::Pending;
-use supported::Supported;
+use members::Members;
 
 use crate::{
     Described, DescribedMember, GroupError, JoinRefused, JoinedMember, Membership, Name, Opaque,
     Output, Reply, State,
     record::{GroupMetadata, MetadataLayout, MetadataMember},
     subscription::{Subscribed, topics},
+    timers::Timers,
 };
 
 /// Kind of group whose subscriptions the coordinator reads.
@@ -68,14 +68,12 @@ pub(crate) struct Classic<T> {
     generation: i32,
     protocol: Option<Name>,
     leader: Option<Name>,
-    /// Changed by [`seat`](Self::seat) and [`unseat`](Self::unseat) alone, with what each supports.
-    members: BTreeMap<Name, Member<T>>,
-    supported: Supported,
+    members: Members<T>,
     next_number: u64,
     /// Instance id to member id.
     instances: BTreeMap<Name, Name>,
     /// Who was given an id and has until then to join with it.
-    pending: Pending,
+    pending: Timers<Name>,
     subscribed: Subscribed,
     join_timer: Option<JoinTimer>,
     newcomers: Newcomers,
@@ -99,11 +97,10 @@ impl<T> Classic<T> {
             generation: 0,
             protocol: None,
             leader: None,
-            members: BTreeMap::new(),
-            supported: Supported::new(),
+            members: Members::new(),
             next_number: 0,
             instances: BTreeMap::new(),
-            pending: Pending::new(),
+            pending: Timers::new(),
             subscribed: Subscribed::Unknown,
             join_timer: None,
             newcomers: Newcomers::None,
@@ -127,10 +124,10 @@ impl<T> Classic<T> {
             if let Some(instance_id) = &member.instance_id {
                 group.instances.insert(instance_id.clone(), member.id.clone());
             }
-            group.seat(member);
+            group.members.seat(member);
         }
         if group.leader.is_none() {
-            group.leader = group.members.keys().next().cloned();
+            group.leader = group.members.ids().next().cloned();
         }
         group.subscribed = group.read_subscriptions();
         group
@@ -145,6 +142,7 @@ impl<T> Classic<T> {
     fn metadata(&self, assignments: &BTreeMap<Name, Opaque>) -> GroupMetadata {
         let nothing: Opaque = Opaque::from([]);
         let members = self
+            .members
             .in_order()
             .map(|member| MetadataMember {
                 member_id: member.id.clone(),
@@ -185,11 +183,6 @@ impl<T> Classic<T> {
         !self.pending.is_empty()
     }
 
-    /// Nobody is in it and nobody is about to be.
-    pub(crate) fn is_deserted(&self) -> bool {
-        self.state == State::Empty && !self.expects_members()
-    }
-
     pub(crate) fn is_consumer_group(&self) -> bool {
         self.protocol_type.as_ref().is_some_and(|protocol| protocol.as_str() == CONSUMER)
     }
@@ -207,36 +200,15 @@ impl<T> Classic<T> {
         matches!(self.subscribed, Subscribed::To(_))
     }
 
-    /// A member takes its place.
-    fn seat(&mut self, member: Member<T>) {
-        self.supported.add(&member.protocols);
-        if let Some(earlier) = self.members.insert(member.id.clone(), member) {
-            self.supported.take(&earlier.protocols);
-        }
-    }
-
-    /// A member leaves its place.
-    fn unseat(&mut self, id: &Name) -> Option<Member<T>> {
-        let member = self.members.remove(id)?;
-        self.supported.take(&member.protocols);
-        Some(member)
-    }
-
     fn number(&mut self) -> u64 {
         let number = self.next_number;
         self.next_number = number.wrapping_add(1);
         number
     }
 
-    /// The members in the order of their joining.
-    fn in_order(&self) -> impl Iterator<Item = &Member<T>> {
-        let mut members: Vec<_> = self.members.values().collect();
-        members.sort_by_key(|member| member.number);
-        members.into_iter()
-    }
-
     fn roster(&self) -> Vec<JoinedMember> {
-        self.in_order()
+        self.members
+            .in_order()
             .map(|member| JoinedMember {
                 member_id: member.id.clone(),
                 instance_id: member.instance_id.clone(),
@@ -247,7 +219,7 @@ impl<T> Classic<T> {
 
     /// The longest that a member wants a rebalance to wait for it.
     fn rebalance_timeout_ms(&self) -> i32 {
-        self.members.values().map(|member| member.rebalance_timeout_ms).max().unwrap_or(0)
+        self.members.iter().map(|member| member.rebalance_timeout_ms).max().unwrap_or(0)
     }
 
     fn enter(&mut self, state: State, now: Millis) {
@@ -266,7 +238,7 @@ impl<T> Classic<T> {
             return Subscribed::Unknown;
         }
         let mut all = BTreeSet::new();
-        for member in self.members.values() {
+        for member in self.members.iter() {
             match topics(&member.metadata_for(self.protocol.as_ref())) {
                 Some(read) => all.extend(read),
                 None => return Subscribed::Unknown,
@@ -278,9 +250,12 @@ impl<T> Classic<T> {
     /// The protocol that most members put first among those that all support; of several the first by name.
     fn select_protocol(&self) -> Option<Name> {
         let mut votes: BTreeMap<&Name, usize> = BTreeMap::new();
-        for member in self.members.values() {
-            let choice =
-                member.protocols.iter().map(|p| &p.name).find(|p| self.supported.by_all(p))?;
+        for member in self.members.iter() {
+            let choice = member
+                .protocols
+                .iter()
+                .map(|p| &p.name)
+                .find(|p| self.members.supported.by_all(p))?;
             let count = votes.entry(choice).or_insert(0);
             *count = count.saturating_add(1);
         }
@@ -314,7 +289,7 @@ impl<T> Classic<T> {
                 Some(_) => {}
             }
         }
-        if self.members.contains_key(member_id) {
+        if self.members.contains(member_id) {
             Ok(())
         } else {
             Err(GroupError::UnknownMember { group: group.clone(), member_id: member_id.clone() })
@@ -367,6 +342,7 @@ impl<T> Classic<T> {
         let protocol = self.protocol.as_ref().filter(|_| stable);
         let nothing: Opaque = Opaque::from([]);
         let members = self
+            .members
             .in_order()
             .map(|member| DescribedMember {
                 member_id: member.id.clone(),
@@ -390,7 +366,7 @@ impl<T> Classic<T> {
 
     /// Everybody who waits is told to look for the coordinator again.
     pub(crate) fn resign(self, out: &mut Vec<Output<T>>) {
-        for member in self.members.into_values() {
+        for member in self.members.into_members() {
             let error = GroupError::NotCoordinator;
             if let Some(token) = member.join {
                 let refused = JoinRefused { error: error.clone(), member_id: member.id };

@@ -69,18 +69,18 @@ impl<T> Classic<T> {
 
     /// Takes assignments back and tells those who wait for one.
     fn fail_syncs(&mut self, step: &mut Step<'_, T>, error: &GroupError) {
-        for member in self.members.values_mut() {
+        self.members.change_all(|member| {
             member.assignment = Opaque::from([]);
             if let Some(token) = member.sync.take() {
                 member.expires = step.in_ms(member.session_timeout_ms);
                 step.answer(token, Reply::Sync(Err(error.clone())));
             }
-        }
+        });
     }
 
     pub(super) fn complete_if_all_joined(&mut self, step: &mut Step<'_, T>) {
         let waits = matches!(self.join_timer, Some(JoinTimer::Rebalance { .. }));
-        let all = self.pending.is_empty() && self.members.values().all(|m| m.join.is_some());
+        let all = self.pending.is_empty() && self.members.have_joined();
         if self.state == State::PreparingRebalance && waits && all {
             self.complete(step);
         }
@@ -91,7 +91,7 @@ impl<T> Classic<T> {
         self.join_timer = None;
         let gone: Vec<_> = self
             .members
-            .values()
+            .iter()
             .filter(|member| member.join.is_none() && member.instance_id.is_none())
             .map(|member| member.id.clone())
             .collect();
@@ -128,14 +128,14 @@ impl<T> Classic<T> {
         let template = self.joined(&Name::empty());
         let roster = self.roster();
         let mut answers: Vec<_> = Vec::new();
-        for member in self.members.values_mut() {
+        self.members.change_all(|member| {
             member.expires = step.in_ms(member.session_timeout_ms);
             member.standing = Standing::Known;
             member.synced = Synced::Not;
             if let Some(token) = member.join.take() {
                 answers.push((member.number, member.id.clone(), token));
             }
-        }
+        });
         answers.sort_by_key(|(number, _, _)| *number);
         for (_, member_id, token) in answers {
             let is_leader = self.leader.as_ref() == Some(&member_id);
@@ -151,8 +151,8 @@ impl<T> Classic<T> {
         if leader.is_some_and(|member| member.join.is_some()) {
             return true;
         }
-        let waiting = self.members.values().filter(|member| member.join.is_some());
-        let first = waiting.min_by_key(|member| member.number).map(|member| member.id.clone());
+        let first = self.members.in_order().find(|member| member.join.is_some());
+        let first = first.map(|member| member.id.clone());
         let found = first.is_some();
         if found {
             self.leader = first;
@@ -162,7 +162,7 @@ impl<T> Classic<T> {
 
     /// Takes a member out; whatever it waits for is answered, as a client may still listen.
     pub(super) fn remove(&mut self, step: &mut Step<'_, T>, id: &Name) {
-        let Some(mut member) = self.unseat(id) else { return };
+        let Some(mut member) = self.members.unseat(id) else { return };
         let unknown = step.unknown(id);
         if let Some(token) = member.join.take() {
             step.refuse_join(token, unknown.clone(), Name::empty());
@@ -174,24 +174,18 @@ impl<T> Classic<T> {
             self.instances.remove(instance_id);
         }
         if self.leader.as_ref() == Some(id) {
-            let next = self.members.values().min_by_key(|member| member.number);
-            let next = next.map(|member| member.id.clone());
-            self.leader = next;
+            self.leader = self.members.in_order().next().map(|member| member.id.clone());
         }
     }
 
     /// The member gave a sign of life.
     pub(crate) fn heard(&mut self, step: &Step<'_, T>, id: &Name) {
-        if let Some(member) = self.members.get_mut(id) {
-            member.expires = step.in_ms(member.session_timeout_ms);
-        }
+        self.members.change(id, |member| member.expires = step.in_ms(member.session_timeout_ms));
     }
 
     /// Sessions of members that were loaded begin now; a group that has become too large rebalances.
     pub(crate) fn arm(&mut self, step: &mut Step<'_, T>) {
-        for member in self.members.values_mut() {
-            member.expires = step.in_ms(member.session_timeout_ms);
-        }
+        self.members.change_all(|member| member.expires = step.in_ms(member.session_timeout_ms));
         if self.members.len() > step.settings.group_size_max {
             self.rebalance(step);
         }
@@ -203,9 +197,8 @@ impl<T> Classic<T> {
     }
 
     fn alarm(&self) -> Option<(Millis, Alarm)> {
-        let pending = self.pending.deadline();
-        let member = self.members.values().filter_map(|m| m.deadline().map(|at| (at, &m.id))).min();
-        let mut first = match (pending, member) {
+        let pending = self.pending.first().map(|(at, _)| at);
+        let mut first = match (pending, self.members.deadline()) {
             (Some(at), Some((other, _))) if at <= other => Some((at, Alarm::Pending)),
             (_, Some((at, id))) => Some((at, Alarm::Member(id.clone()))),
             (Some(at), None) => Some((at, Alarm::Pending)),
@@ -237,7 +230,7 @@ impl<T> Classic<T> {
             }
             match alarm {
                 Alarm::Pending => {
-                    self.pending.expire(step.now);
+                    while self.pending.pop_due(step.now).is_some() {}
                     self.complete_if_all_joined(step);
                 }
                 Alarm::Member(id) => {
@@ -271,7 +264,7 @@ impl<T> Classic<T> {
         self.sync_timer = None;
         let silent: Vec<_> = self
             .members
-            .values()
+            .iter()
             .filter(|member| member.synced == Synced::Not)
             .map(|member| member.id.clone())
             .collect();

@@ -60,8 +60,8 @@ impl<T> Classic<T> {
 
     fn wait_for_assignment(&mut self, step: &mut Step<'_, T>, token: T, id: &Name) {
         self.ask(id);
-        let Some(member) = self.members.get_mut(id) else { return };
-        if let Some(earlier) = member.sync.replace(token) {
+        let earlier = self.members.change(id, |member| member.sync.replace(token));
+        if let Some(earlier) = earlier.flatten() {
             // The client has given up on its first request.
             let error = GroupError::RebalanceInProgress {
                 group: step.group.clone(),
@@ -72,18 +72,16 @@ impl<T> Classic<T> {
     }
 
     fn ask(&mut self, id: &Name) {
-        if let Some(member) = self.members.get_mut(id) {
-            member.synced = Asked::Asked;
-        }
-        if self.members.values().all(|member| member.synced == Asked::Asked) {
+        self.members.change(id, |member| member.synced = Asked::Asked);
+        if self.members.have_asked() {
             self.sync_timer = None;
         }
     }
 
     fn plan_assignment(&mut self, step: &mut Step<'_, T>, given: Vec<(Name, Opaque)>) {
         let mut assignments: BTreeMap<Name, Opaque> =
-            given.into_iter().filter(|(id, _)| self.members.contains_key(id)).collect();
-        for id in self.members.keys() {
+            given.into_iter().filter(|(id, _)| self.members.contains(id)).collect();
+        for id in self.members.ids() {
             assignments.entry(id.clone()).or_insert_with(|| Opaque::from([]));
         }
         let value = self.metadata(&assignments);
@@ -94,7 +92,7 @@ impl<T> Classic<T> {
     pub(super) fn assign(&mut self, step: &mut Step<'_, T>, given: &BTreeMap<Name, Opaque>) {
         self.enter(State::Stable, step.now);
         let mut waiting = Vec::new();
-        for member in self.members.values_mut() {
+        self.members.change_all(|member| {
             if let Some(assignment) = given.get(&member.id) {
                 member.assignment = assignment.clone();
             }
@@ -102,7 +100,7 @@ impl<T> Classic<T> {
                 member.expires = step.in_ms(member.session_timeout_ms);
                 waiting.push((member.number, member.id.clone(), token));
             }
-        }
+        });
         waiting.sort_by_key(|(number, _, _)| *number);
         for (_, id, token) in waiting {
             let synced = self.synced(&id);

@@ -151,6 +151,7 @@ impl ConsumerGroup {
 
     /// Whether all that are left without these speak the classic protocol, and somebody is left.
     pub(crate) fn is_classic_without(&self, leavers: &[String]) -> bool {
+        let leavers: BTreeSet<&String> = leavers.iter().collect();
         let mut left = self.members.iter().filter(|(id, _)| !leavers.contains(id)).peekable();
         left.peek().is_some() && left.all(|(_, member)| member.speaks_classic())
     }
@@ -176,7 +177,7 @@ impl ConsumerGroup {
     ) -> Result<ClassicSeat, ConsumerError> {
         let mut draft = self.classic_seat(join)?;
         draft.update_member(|metadata| join.tell(metadata));
-        draft.resolve(now, topics, settings)?;
+        draft.resolve(None)?;
         draft.advance_epoch(topics);
         draft.assign(now, topics, settings);
         draft.reconcile(Some(&Partitions::named(&join.subscription.owned, topics)), topics)?;

@@ -4,6 +4,7 @@ use alloc::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     string::{String, ToString},
+    sync::Arc,
     vec::Vec,
 };
 
@@ -11,7 +12,8 @@ use hanbeon_records::{Millis, TopicId};
 
 use super::{
     Assignor, ConsumerError, ConsumerGroup, ConsumerSettings, Heartbeat, HeartbeatDecision,
-    HeartbeatReply, MemberState, Partitions, Subscriber, Timer, TopicPattern, TopicsImage,
+    HeartbeatReply, MemberState, Partitions, Resolution, Subscriber, Timer, TopicPattern,
+    TopicsImage,
     group::Counts,
     member::Member,
     reconcile::{Goal, Subscription},
@@ -19,9 +21,6 @@ use super::{
 use crate::record::consumer::{
     ConsumerRecord, GroupEpoch, MemberMetadata, ResolvedRegex, TargetEpoch,
 };
-
-/// How soon an expression may be matched again because topics changed.
-const REGEX_REFRESH_MIN_MS: i64 = 10_000;
 
 pub(super) struct Draft<'a> {
     group: &'a ConsumerGroup,
@@ -34,7 +33,7 @@ pub(super) struct Draft<'a> {
     subscription: Subscription,
     names: Cow<'a, Counts>,
     regexes: Cow<'a, Counts>,
-    resolved: Cow<'a, BTreeMap<String, ResolvedRegex>>,
+    resolved: Cow<'a, BTreeMap<String, Arc<ResolvedRegex>>>,
     epoch: i32,
     target_epoch: i32,
     target: Partitions,
@@ -119,13 +118,8 @@ impl<'a> Draft<'a> {
         self.before.is_none() || self.replaced.is_some()
     }
 
-    /// Matches the expressions that are new, or that the topics have outgrown.
-    pub(super) fn resolve(
-        &mut self,
-        now: Millis,
-        topics: &dyn TopicsImage,
-        settings: &ConsumerSettings,
-    ) -> Result<(), ConsumerError> {
+    /// Looks at the member's expression if that is new, and takes over what one stands for that was looked for.
+    pub(super) fn resolve(&mut self, found: Option<Resolution>) -> Result<(), ConsumerError> {
         if self.subscription == Subscription::Changed {
             // Its error is the member's own; what others subscribed with was accepted once.
             if let Some(regex) = self.after.regex() {
@@ -136,43 +130,17 @@ impl<'a> Draft<'a> {
                 self.push_resolved(regex, None);
             }
         }
-        let due: Vec<String> = self
-            .regexes
-            .iter()
-            .filter(|regex| self.is_due(regex, now, topics, settings))
-            .map(String::from)
-            .collect();
-        for regex in due {
-            let mut names = match TopicPattern::new(&regex) {
-                Ok(pattern) => topics.matching(&pattern),
-                Err(_) => Vec::new(), // accepted by another broker: it stands for nothing here
-            };
-            names.sort_unstable();
-            names.dedup();
-            let (version, timestamp) = (topics.version(), now.get());
-            self.push_resolved(regex, Some(ResolvedRegex { topics: names, version, timestamp }));
+        if let Some(Resolution { regex, value }) = found
+            && self.regexes.contains(&regex)
+        {
+            self.push_resolved(regex, Some(value));
         }
         Ok(())
     }
 
-    fn is_due(
-        &self,
-        regex: &str,
-        now: Millis,
-        topics: &dyn TopicsImage,
-        settings: &ConsumerSettings,
-    ) -> bool {
-        let Some(found) = self.resolved.get(regex) else { return true };
-        let age = now.since(Millis::new(found.timestamp));
-        // A clock that went back counts as time gone by.
-        age < 0
-            || (age >= REGEX_REFRESH_MIN_MS && found.version != topics.version())
-            || age >= settings.regex_refresh_interval_ms
-    }
-
     fn push_resolved(&mut self, regex: String, value: Option<ResolvedRegex>) {
         match &value {
-            Some(found) => self.resolved.to_mut().insert(regex.clone(), found.clone()),
+            Some(found) => self.resolved.to_mut().insert(regex.clone(), Arc::new(found.clone())),
             None => self.resolved.to_mut().remove(&regex),
         };
         let group_id = self.group.id().into();

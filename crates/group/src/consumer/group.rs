@@ -3,6 +3,7 @@
 use alloc::{
     collections::BTreeMap,
     string::{String, ToString},
+    sync::Arc,
     vec::Vec,
 };
 use core::sync::atomic::{AtomicI64, Ordering};
@@ -44,7 +45,8 @@ pub struct ConsumerGroup {
     has_target_epoch: bool,
     has_epoch: bool,
     pub(super) targets: BTreeMap<String, Partitions>,
-    pub(super) resolved: BTreeMap<String, ResolvedRegex>,
+    /// Each with its topics in order.
+    pub(super) resolved: BTreeMap<String, Arc<ResolvedRegex>>,
     /// How many members subscribe to each name, and with each expression.
     pub(super) names: Counts,
     pub(super) regexes: Counts,
@@ -52,6 +54,8 @@ pub struct ConsumerGroup {
     owners: BTreeMap<TopicId, BTreeMap<i32, String>>,
     /// The version of the topics for which the hash is known to be right; only spares work.
     checked: AtomicI64,
+    /// Expressions whose topics the log did not take, and when.
+    pub(super) failed: BTreeMap<String, Millis>,
 }
 
 /// The state of a group, as listed and described.
@@ -138,6 +142,7 @@ impl ConsumerGroup {
             regexes: Counts::default(),
             owners: BTreeMap::new(),
             checked: AtomicI64::new(NOT_CHECKED),
+            failed: BTreeMap::new(),
         }
     }
 
@@ -217,7 +222,9 @@ impl ConsumerGroup {
     /// (`GROUP_SUBSCRIBED_TO_TOPIC`).
     #[must_use]
     pub fn is_subscribed(&self, topic: &str) -> bool {
-        let matched = |regex: &ResolvedRegex| regex.topics.iter().any(|name| name == topic);
+        let matched = |regex: &ResolvedRegex| {
+            regex.topics.binary_search_by(|name| name.as_str().cmp(topic)).is_ok()
+        };
         self.names.contains(topic)
             || self
                 .resolved
@@ -275,7 +282,11 @@ impl ConsumerGroup {
             },
             ConsumerRecord::ResolvedRegex { regex, value, .. } => {
                 match value {
-                    Some(value) => self.resolved.insert(regex.clone(), value.clone()),
+                    Some(value) => {
+                        let mut found = value.clone();
+                        found.topics.sort_unstable(); // another broker's are a set
+                        self.resolved.insert(regex.clone(), Arc::new(found))
+                    }
                     None => self.resolved.remove(regex),
                 };
                 self.checked = AtomicI64::new(NOT_CHECKED);
@@ -422,7 +433,7 @@ impl ConsumerGroup {
     pub(super) fn hash_of(
         names: &Counts,
         regexes: &Counts,
-        resolved: &BTreeMap<String, ResolvedRegex>,
+        resolved: &BTreeMap<String, Arc<ResolvedRegex>>,
         topics: &dyn TopicsImage,
     ) -> i64 {
         let matched = resolved

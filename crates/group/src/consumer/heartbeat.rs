@@ -10,7 +10,8 @@ use alloc::{
 use hanbeon_records::{Millis, TopicId};
 
 use super::{
-    ConsumerError, ConsumerGroup, ConsumerSettings, InvalidField, Partitions, Timer, TopicsImage,
+    ConsumerError, ConsumerGroup, ConsumerSettings, InvalidField, Matching, Partitions, Resolution,
+    Timer, TopicsImage,
     draft::Draft,
     member::{LEFT, LEFT_FOR_A_WHILE, Member},
     partitions::Held,
@@ -175,7 +176,8 @@ impl Heartbeat {
 impl ConsumerGroup {
     /// Takes a heartbeat: join, go on or leave. `fresh` becomes the id of a member that has none (version 0).
     ///
-    /// A group that does not exist is the caller's to refuse with `GROUP_ID_NOT_FOUND` unless the epoch is 0.
+    /// A group that does not exist is the caller's to refuse with `GROUP_ID_NOT_FOUND` unless the epoch is 0. Of the expressions whose
+    /// topics are to be looked for one is, the member's own first, as far as that goes in one heartbeat.
     ///
     /// # Errors
     /// [`ConsumerError`], in this order: invalid request, unknown assignor, full group, unknown or fenced member, bad expression.
@@ -187,6 +189,21 @@ impl ConsumerGroup {
         topics: &dyn TopicsImage,
         settings: &ConsumerSettings,
         fresh: [u8; 16],
+    ) -> Result<HeartbeatDecision, ConsumerError> {
+        let due = self.due_regex(now, request, topics, settings);
+        let found = due.and_then(|regex| Matching::new(regex, topics).go_on(now, topics));
+        self.heartbeat_with(now, request, topics, settings, fresh, found)
+    }
+
+    /// The same, with the topics of an expression that were found.
+    pub(crate) fn heartbeat_with(
+        &self,
+        now: Millis,
+        request: &Heartbeat,
+        topics: &dyn TopicsImage,
+        settings: &ConsumerSettings,
+        fresh: [u8; 16],
+        found: Option<Resolution>,
     ) -> Result<HeartbeatDecision, ConsumerError> {
         request.check(self.id(), settings)?;
         if matches!(request.member_epoch, LEFT | LEFT_FOR_A_WHILE) {
@@ -200,7 +217,7 @@ impl ConsumerGroup {
         };
         let mut draft = self.seat(member_id, request, settings)?;
         draft.update_member(|metadata| request.tell(metadata));
-        draft.resolve(now, topics, settings)?;
+        draft.resolve(found)?;
         draft.advance_epoch(topics);
         draft.assign(now, topics, settings);
         draft.reconcile(request.owned.as_ref(), topics)?;

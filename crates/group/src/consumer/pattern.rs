@@ -13,14 +13,14 @@ use regex_syntax::{
 
 use super::ConsumerError;
 
-/// What a compiled expression may take. A name costs at most its length times the states that fit, so this bounds the time as well.
+/// What a compiled expression may take. A name costs at most its length times the states that fit.
 const NFA_BYTES_MAX: usize = 64 * 1024;
 
 /// How deep groups may nest.
 const NESTING_MAX: u32 = 64;
 
-/// What fits a key of the offsets log, in which a resolved expression is stored.
-const LEN_MAX: usize = 32_767;
+/// Bytes of an expression. Kafka has no limit but that of its log (32,767); nobody writes one of this length by hand.
+const LEN_MAX: usize = 1024;
 
 /// A regular expression over topic names, in RE2's syntax as far as topic names need it, matched whole and in linear time.
 #[derive(Debug)]
@@ -61,6 +61,11 @@ impl TopicPattern {
     #[must_use]
     pub fn matches(&self, name: &str) -> bool {
         self.machine.is_match(&mut self.machine.create_cache(), whole(name))
+    }
+
+    /// Steps that matching this name takes at most.
+    pub(crate) fn steps(&self, name: &str) -> usize {
+        name.len().saturating_add(1).saturating_mul(self.machine.get_nfa().states().len())
     }
 
     /// The names that it matches.

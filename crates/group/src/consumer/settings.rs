@@ -27,6 +27,19 @@ pub struct ConsumerSettings {
     pub migration_policy: MigrationPolicy,
 }
 
+/// The settings of each group; the shell lends it.
+pub trait SettingsOfGroups {
+    /// What counts for a group now, whether it exists yet or not.
+    fn of(&self, group: &str) -> ConsumerSettings;
+}
+
+/// The same for all.
+impl SettingsOfGroups for ConsumerSettings {
+    fn of(&self, _group: &str) -> ConsumerSettings {
+        self.clone()
+    }
+}
+
 /// The configured assignors; there is always one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Assignors {

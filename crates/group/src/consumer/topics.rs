@@ -1,14 +1,13 @@
 //! What a group must know of topics.
 
 use alloc::{
+    boxed::Box,
     string::{String, ToString},
     vec::Vec,
 };
 
 use hanbeon_records::TopicId;
 use xxhash_rust::xxh3::Xxh3;
-
-use super::TopicPattern;
 
 /// One topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,9 +29,9 @@ pub trait TopicsImage {
     /// The name of that topic.
     fn name(&self, id: TopicId) -> Option<&str>;
 
-    /// The names that a subscription by expression stands for: those that match and that the group may see.
-    /// [`TopicPattern::filter`] does the matching.
-    fn matching(&self, pattern: &TopicPattern) -> Vec<String>;
+    /// The names that a subscription by expression can stand for: those of topics that the group may see. In the same order while the
+    /// version is the same, as they are looked at a few at a time.
+    fn names(&self) -> Box<dyn Iterator<Item = &str> + '_>;
 }
 
 /// The hash by which a group tells that one of its topics changed (KIP-1101), with Kafka's own value, so that a group that goes from
@@ -112,8 +111,8 @@ impl TopicsImage for TopicList {
         self.topics.iter().find(|(_, topic)| topic.id == id).map(|(name, _)| name.as_str())
     }
 
-    fn matching(&self, pattern: &TopicPattern) -> Vec<String> {
-        pattern.filter(self.topics.iter().map(|(name, _)| name.as_str()))
+    fn names(&self) -> Box<dyn Iterator<Item = &str> + '_> {
+        Box::new(self.topics.iter().map(|(name, _)| name.as_str()))
     }
 }
 

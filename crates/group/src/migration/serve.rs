@@ -1,6 +1,7 @@
 //! `JoinGroup`, `SyncGroup`, `Heartbeat` and `LeaveGroup` of members that speak the classic protocol in a KIP-848 group.
 
 use alloc::{
+    collections::BTreeSet,
     string::{String, ToString},
     vec,
     vec::Vec,
@@ -12,9 +13,7 @@ use super::{MigrationPolicy, Turn, embedded};
 use crate::{
     AppendKind, Coordinator, FreshId, GroupError, Join, JoinRefused, Joined, LeadersTask, Leave,
     Leaver, Left, Name, NewMembers, Output, Record, Reply, Speaker, Sync, Synced,
-    consumer::{
-        ClassicJoin, Comes, ConsumerError, ConsumerSettings, Departure, Member, MemberState, Timer,
-    },
+    consumer::{ClassicJoin, Comes, ConsumerError, Departure, Member, MemberState, Timer},
     coordinator::{Entry, Group, Job},
     live::{Live, logged},
 };
@@ -62,11 +61,12 @@ impl<T> Served<T> {
 
 impl<T> Coordinator<T> {
     /// A KIP-848 group with members, to which classic ones may speak.
-    pub(crate) fn mixed(&self, group: &Name) -> Option<(&Live, &ConsumerSettings)> {
-        let settings = self.surroundings.settings.as_ref()?;
+    pub(crate) fn mixed(&self, group: &Name) -> Option<&Live> {
         match self.groups.get(group) {
-            Some(Entry { group: Group::Consumer(live), .. }) if live.has_members() => {
-                Some((live, settings))
+            Some(Entry { group: Group::Consumer(live), .. })
+                if live.has_members() && self.speaks_consumer() =>
+            {
+                Some(live)
             }
             Some(_) | None => None,
         }
@@ -106,7 +106,8 @@ impl<T> Coordinator<T> {
     ) -> Result<Heard, GroupError> {
         let group = &request.group;
         let inconsistent = || GroupError::InconsistentProtocol { group: group.clone() };
-        let (live, settings) = self.mixed(group).ok_or_else(inconsistent)?;
+        let live = self.mixed(group).ok_or_else(inconsistent)?;
+        let settings = &self.settings_of(group).ok_or_else(inconsistent)?;
         if settings.migration_policy == MigrationPolicy::Disabled {
             return Err(inconsistent());
         }
@@ -242,8 +243,8 @@ impl<T> Coordinator<T> {
     ) -> Result<(Result<(), GroupError>, Vec<Timer>), GroupError> {
         let (live, id, member) = self.classic_speaker(speaker)?;
         let mut timers = vec![session(id, member)];
-        let calls = self.surroundings.settings.as_ref().is_some_and(|settings| {
-            self.with_topics(|topics| live.group.calls_back(now, id, member, topics, settings))
+        let calls = self.settings_of(&speaker.group).is_some_and(|settings| {
+            self.with_topics(|topics| live.group.calls_back(now, id, member, topics, &settings))
         });
         if !calls {
             return Ok((Ok(()), timers));
@@ -262,7 +263,7 @@ impl<T> Coordinator<T> {
         let Speaker { group, generation, member_id, instance_id } = speaker;
         let unknown =
             || GroupError::UnknownMember { group: group.clone(), member_id: member_id.clone() };
-        let (live, _) = self.mixed(group).ok_or_else(unknown)?;
+        let live = self.mixed(group).ok_or_else(unknown)?;
         let member = classic_member(live, group, member_id, instance_id.as_ref())?;
         if member.epoch != *generation {
             let (current, found) = (member.epoch, *generation);
@@ -281,9 +282,10 @@ impl<T> Coordinator<T> {
     ) {
         let Leave { group, members } = request;
         let (mut gone, mut left): (Vec<String>, Vec<Left>) = (Vec::new(), Vec::new());
+        let mut seen = BTreeSet::new();
         for leaver in members {
             let result = self.leaver(&group, &leaver).map(|id| {
-                if !gone.contains(&id) {
+                if seen.insert(id.clone()) {
                     gone.push(id);
                 }
             });
@@ -292,7 +294,7 @@ impl<T> Coordinator<T> {
         }
         let reply = Reply::Leave(Ok(left));
         let departure = match self.mixed(&group) {
-            Some((live, _)) if !gone.is_empty() => self.depart(now, &group, live, &gone),
+            Some(live) if !gone.is_empty() => self.depart(now, &group, live, &gone),
             Some(_) | None => Ok((Vec::new(), Vec::new(), Turn::Stays)),
         };
         match departure {
@@ -324,7 +326,7 @@ impl<T> Coordinator<T> {
         let Leaver { member_id, instance_id } = leaver;
         let unknown =
             || GroupError::UnknownMember { group: group.clone(), member_id: member_id.clone() };
-        let (live, _) = self.mixed(group).ok_or_else(unknown)?;
+        let live = self.mixed(group).ok_or_else(unknown)?;
         let holder = instance_id.as_ref().and_then(|own| live.group.static_member(own.as_str()));
         // An administrator names the instance alone.
         let id = match holder.filter(|_| member_id.is_empty()) {

@@ -1,6 +1,10 @@
 //! A group with members changes its protocol: what is logged for it, and what happens to those who wait.
 
-use alloc::{collections::BTreeMap, string::String, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    string::String,
+    vec::Vec,
+};
 
 use hanbeon_records::Millis;
 
@@ -104,9 +108,10 @@ impl<T> Coordinator<T> {
         live: &Live,
         leavers: &[String],
     ) -> Option<(Vec<Record>, Turn)> {
-        if !self.may_downgrade(live, leavers) {
+        if !self.may_downgrade(name, live, leavers) {
             return None;
         }
+        let leavers: BTreeSet<&String> = leavers.iter().collect();
         let stays = live.group.members().filter(|(id, _)| !leavers.contains(id));
         let movers = self.with_topics(|topics| {
             stays.map(|(id, member)| mover(id, member, topics)).collect::<Option<Movers>>()
@@ -127,7 +132,7 @@ impl<T> Coordinator<T> {
         let spoke_classic = live.group.member(replaced).is_none_or(Member::speaks_classic);
         let alone = live.group.len() == 1;
         let may = alone || live.group.is_classic_without(core::slice::from_ref(replaced));
-        if spoke_classic || !may || !self.allows_classic(live.group.len()) {
+        if spoke_classic || !may || !self.allows_classic(name, live.group.len()) {
             return None;
         }
         let stays = live.group.members().filter(|(id, _)| *id != replaced);
@@ -147,13 +152,13 @@ impl<T> Coordinator<T> {
         self.classic_form(now, name, live, seat.group_epoch, movers, next)
     }
 
-    fn may_downgrade(&self, live: &Live, leavers: &[String]) -> bool {
+    fn may_downgrade(&self, name: &Name, live: &Live, leavers: &[String]) -> bool {
         let left = live.group.len().saturating_sub(leavers.len());
-        live.group.is_classic_without(leavers) && self.allows_classic(left)
+        live.group.is_classic_without(leavers) && self.allows_classic(name, left)
     }
 
-    fn allows_classic(&self, members: usize) -> bool {
-        let policy = self.surroundings.settings.as_ref().map(|settings| settings.migration_policy);
+    fn allows_classic(&self, name: &Name, members: usize) -> bool {
+        let policy = self.settings_of(name).map(|settings| settings.migration_policy);
         policy.is_some_and(super::MigrationPolicy::allows_downgrade)
             && members <= self.settings.group_size_max
     }
