@@ -4,7 +4,7 @@
 //! in the logs, and producer ids begin above every one that was ever used in them or given to a transactional id. Settings of topics lie in Kafka's metadata
 //! log, which is left alone: the defaults count, with a warning.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use hanbeon_idempotence::{FirstWrite, Settings, Verification, read_snapshot};
 use hanbeon_log::{
@@ -12,7 +12,7 @@ use hanbeon_log::{
     SegmentFileName, checkpoint, partition_metadata,
 };
 use hanbeon_meta::{
-    Image as Rows, MetadataStore, PartitionRow, ProducerIdsRow, Row, RowKey, StoreError,
+    Image as Rows, MetadataStore, PartitionRow, ProducerIdsRow, Row, RowKey, Topic,
     TopicNameRow, TopicRow, Txn,
 };
 use hanbeon_records::{
@@ -24,7 +24,7 @@ use hanbeon_txn::{TxnKey, TxnValue, decode_key};
 use crate::{
     Env, OpenError,
     data_dir::{DataDir, open_for_reading},
-    engine::committed,
+    engine::{committed, metadata},
     meta_properties::random_id,
     producer_ids::BLOCK_LEN,
     state_log::with_records,
@@ -58,17 +58,8 @@ pub(crate) fn adopt<E: Env>(
     data: &DataDir<E::Dir>,
     env: &E,
 ) -> Result<ProducerId, OpenError> {
-    let mut topics: BTreeMap<&TopicName, BTreeMap<i32, Found>> = BTreeMap::new();
-    for name in &data.partitions {
-        let TopicPartition { topic, partition } = name;
-        let found = look(&data.partition(name)?, topic)?;
-        topics.entry(topic).or_default().insert(*partition, found);
-    }
-    let ids = topics.values().flat_map(BTreeMap::values).filter_map(|found| found.largest_id);
-    let first = match ids.max() {
-        Some(largest) => above(largest),
-        None => ProducerId::new(0),
-    };
+    let topics = look_at_all(data)?;
+    let first = first_id(&topics).unwrap_or(ProducerId::new(0));
     for (name, partitions) in &topics {
         if rows.topic(name).is_none() {
             adopt_topic(store, data, env, name, partitions)?;
@@ -81,25 +72,72 @@ pub(crate) fn adopt<E: Env>(
     Ok(first)
 }
 
-/// Lets producer ids go on above all that Kafka gave since we last had the directory.
+/// Lets producer ids and leader epochs go on above all that Kafka gave since we last had the directory.
 pub(crate) fn go_on_above<D: Dir>(
     store: &dyn MetadataStore,
     rows: &Rows,
     data: &DataDir<D>,
 ) -> Result<(), OpenError> {
-    let mut largest = None;
-    for name in &data.partitions {
-        largest = largest.max(look(&data.partition(name)?, &name.topic)?.largest_id);
+    let topics = look_at_all(data)?;
+    if let Some(next) = first_id(&topics).filter(|next| Some(*next) > rows.next_producer_id()) {
+        let txn = Txn::new().put(RowKey::ProducerIds.key(), ProducerIdsRow { next }.encode());
+        commit(store, data, &txn)?;
     }
-    let Some(next) = largest.map(above).filter(|next| Some(*next) > rows.next_producer_id()) else {
-        return Ok(());
-    };
-    let txn = Txn::new().put(RowKey::ProducerIds.key(), ProducerIdsRow { next }.encode());
-    let failed = |error: StoreError| OpenError::Metadata {
-        dir: data.dir.display(),
-        source: Arc::new(error),
-    };
-    committed(store.commit(&txn).map_err(failed)?).map_err(failed)
+    for (name, found) in &topics {
+        if let Some(topic) = rows.topic(name) {
+            commit(store, data, &lead_above(rows, topic, found))?;
+        }
+    }
+    Ok(())
+}
+
+/// Raises the leader epochs that are below what the logs have.
+fn lead_above(rows: &Rows, topic: &Topic, found: &BTreeMap<i32, Found>) -> Txn {
+    let mut txn = Txn::new();
+    for (number, partition) in &topic.partitions {
+        let latest = found.get(number).and_then(|found| found.latest_epoch);
+        if let Some(latest) = latest.filter(|latest| *latest > rows.leader_epoch(partition)) {
+            let row = PartitionRow {
+                replicas: partition.replicas.clone(),
+                isr: partition.isr.clone(),
+                leader: partition.leader,
+                // As in `adopt_topic`.
+                leader_epoch: latest,
+                partition_epoch: rows.partition_epoch(partition),
+                at_opening: rows.openings(),
+            };
+            txn = txn.put(RowKey::Partition(topic.id, *number).key(), row.encode());
+        }
+    }
+    txn
+}
+
+fn commit<D: Dir>(
+    store: &dyn MetadataStore,
+    data: &DataDir<D>,
+    txn: &Txn,
+) -> Result<(), OpenError> {
+    let failed = |error| metadata(data, error);
+    committed(store.commit(txn).map_err(failed)?).map_err(failed)
+}
+
+/// What is in all partitions that are there.
+fn look_at_all<D: Dir>(
+    data: &DataDir<D>,
+) -> Result<BTreeMap<&TopicName, BTreeMap<i32, Found>>, LogError> {
+    let mut topics: BTreeMap<&TopicName, BTreeMap<i32, Found>> = BTreeMap::new();
+    for name in &data.partitions {
+        let TopicPartition { topic, partition } = name;
+        let found = look(&data.partition(name)?, topic)?;
+        topics.entry(topic).or_default().insert(*partition, found);
+    }
+    Ok(topics)
+}
+
+/// The first producer id that nobody can have been given, if any was.
+fn first_id(topics: &BTreeMap<&TopicName, BTreeMap<i32, Found>>) -> Option<ProducerId> {
+    let ids = topics.values().flat_map(BTreeMap::values).filter_map(|found| found.largest_id);
+    ids.max().map(above)
 }
 
 /// The first block that no broker can have held.
@@ -152,11 +190,7 @@ fn adopt_topic<E: Env>(
         };
         txn = txn.put(RowKey::Partition(id, *number).key(), row.encode());
     }
-    let failed = |error: StoreError| OpenError::Metadata {
-        dir: data.dir.display(),
-        source: Arc::new(error),
-    };
-    committed(store.commit(&txn).map_err(failed)?).map_err(failed)
+    commit(store, data, &txn)
 }
 
 /// Reads what the rows need out of one partition's directory, and changes nothing.

@@ -39,7 +39,8 @@ pub(crate) struct Inner<E: Env> {
     pub(crate) ground: Arc<Ground<E>>,
     pub(crate) name: TopicPartition,
     pub(crate) topic_id: TopicId,
-    pub(crate) leader_epoch: LeaderEpoch,
+    /// The epoch that the rows give it. A log that has a later one is led in one above that.
+    leader_epoch: LeaderEpoch,
     pub(crate) metrics: Arc<TopicMetrics>,
     pub(crate) parking: Parking,
     config: Mutex<LogConfig>,
@@ -58,6 +59,7 @@ const SHUT: u8 = 2;
 /// A partition whose log is open.
 pub(crate) struct Opened<E: Env> {
     pub(crate) log: Partition<E::Dir>,
+    leader_epoch: LeaderEpoch,
     leader: Mutex<Leader>,
     /// Everything below is known to be durable.
     durable: AtomicI64,
@@ -187,10 +189,11 @@ impl<E: Env> PartitionHandle<E> {
         self.0.name.partition
     }
 
-    /// The epoch this node leads the partition in. Does not open the log.
+    /// The epoch this node leads the partition in. Does not open the log; opening it raises the epoch where somebody else has written
+    /// in a later one.
     #[must_use]
     pub fn leader_epoch(&self) -> LeaderEpoch {
-        self.0.leader_epoch
+        self.if_open().map_or(self.0.leader_epoch, |opened| opened.leader_epoch)
     }
 
     /// Whether the log is open already, so that no call has to recover it first.
@@ -611,7 +614,7 @@ impl<E: Env> Inner<E> {
         }
         ground.data.lower_recovery_point(&self.name, log.recovery_point())?;
         ground.metrics.partitions_opened.add(1);
-        let opened = Opened::new(log, &config, self.leader_epoch, ground.data.identity.node_id);
+        let opened = Opened::new(log, &config, ground.data.identity.node_id);
         let end = opened.log.log_end_offset();
         // What a killed process wrote is in the page cache and may not be on the disk.
         let unsynced = opened.log.recovery_point() < end;
@@ -639,16 +642,17 @@ impl<E: Env> Opened<E> {
     fn new(
         log: Partition<E::Dir>,
         config: &LogConfig,
-        epoch: LeaderEpoch,
         node: hanbeon_records::NodeId,
     ) -> Self {
+        let leader_epoch = log.leader_epoch();
         let bounds = LogBounds {
             start: log.log_start_offset(),
             end: log.log_end_offset(),
             high_watermark: log.high_watermark(),
         };
         Self {
-            leader: Mutex::new(Leader::alone(node, epoch, bounds)),
+            leader_epoch,
+            leader: Mutex::new(Leader::alone(node, leader_epoch, bounds)),
             durable: AtomicI64::new(0),
             flush_messages: AtomicI64::new(config.flush_messages),
             flush_ms: AtomicI64::new(config.flush_ms),

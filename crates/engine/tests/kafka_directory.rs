@@ -5,7 +5,7 @@ mod support;
 
 use std::{fs, path::Path};
 
-use hanbeon::{Acks, Engine, Env, Manual, Mode, NewTopic, OpenError, Options};
+use hanbeon::{Acks, Engine, Env, FetchSpec, Manual, Mode, NewTopic, OpenError, Options};
 use hanbeon_log::{FsDir, ReadMode};
 use hanbeon_records::{
     BatchBuilder, BatchKind, BatchSettings, Codec, CompressionLevel, LeaderEpoch, Millis,
@@ -105,6 +105,16 @@ fn names_ids_records_and_producers_are_kafkas() {
 
 /// One batch as Kafka would have written it, at the start of a log.
 fn log_of(producer: Option<ProducerId>, codec: Codec, key: &[u8], value: &[u8]) -> Vec<u8> {
+    log_in_epoch(0, producer, codec, (key, value))
+}
+
+/// The same by a leader that has been elected so often before.
+fn log_in_epoch(
+    epoch: i32,
+    producer: Option<ProducerId>,
+    codec: Codec,
+    (key, value): (&[u8], &[u8]),
+) -> Vec<u8> {
     let mut bytes = Vec::new();
     let settings = BatchSettings {
         codec,
@@ -117,7 +127,7 @@ fn log_of(producer: Option<ProducerId>, codec: Codec, key: &[u8], value: &[u8]) 
         }),
         kind: BatchKind::Plain,
         base_offset: Offset::ZERO,
-        leader_epoch: LeaderEpoch::new(0),
+        leader_epoch: LeaderEpoch::new(epoch),
     };
     let mut builder = BatchBuilder::new(&mut bytes, settings);
     let record = NewRecord { timestamp: NOW, key: Some(key), value: Some(value), headers: &[] };
@@ -181,6 +191,48 @@ fn p8_ids_go_on_above_those_that_kafka_gave_in_between() {
     // And not further each time that one of us closes it.
     let engine = open_then(home.path());
     assert!(engine.init_producer_id().unwrap().id < ProducerId::new(95_000));
+}
+
+/// What Kafka leaves when it stops in order, once it has served.
+const KAFKAS_MARKER: &str = r#"{"version":0,"brokerEpoch":7}"#;
+
+/// L1: batches of an earlier epoch behind those of a later one would be taken for damage, and cut after the next power cut.
+#[test]
+fn l1_leader_epochs_go_on_above_those_that_kafka_led_in_between() {
+    for stop in [Some(KAFKAS_MARKER), None] {
+        let home = tempfile::tempdir().unwrap();
+        let marker = home.path().join(".kafka_cleanshutdown");
+        let engine = open_then(home.path());
+        engine.ensure_topic("t", 1).unwrap();
+        engine.shutdown().unwrap();
+        drop(engine);
+        let (Ok(()) | Err(_)) = fs::remove_file(&marker);
+        let log = log_in_epoch(9, None, Codec::None, (b"k", b"theirs"));
+        fs::write(home.path().join("t-0/00000000000000000000.log"), log).unwrap();
+        if let Some(stop) = stop {
+            fs::write(&marker, stop).unwrap();
+        }
+        let engine = open_then(home.path());
+        let partition = engine.partition("t", 0).unwrap();
+        if stop.is_some() {
+            assert_eq!(partition.leader_epoch(), LeaderEpoch::new(10), "clients are told before");
+        }
+        let producer = engine.init_producer_id().unwrap();
+        let ours = idempotent_at(NOW.get(), producer, 0, &["ours"]);
+        partition.produce(ours, Acks::All).wait().unwrap();
+        assert_eq!(partition.leader_epoch(), LeaderEpoch::new(10));
+        engine.shutdown().unwrap();
+        drop(engine);
+        // The power goes, and all of the log is read.
+        for file in [".kafka_cleanshutdown", "recovery-point-offset-checkpoint", "hanbeon.boot"] {
+            let (Ok(()) | Err(_)) = fs::remove_file(home.path().join(file));
+        }
+        let engine = open_then(home.path());
+        let fetched = engine.partition("t", 0).unwrap().fetch(&FetchSpec::from(Offset::ZERO));
+        assert_eq!(support::values(&fetched.unwrap().records), ["theirs", "ours"]);
+        let led = engine.partition("t", 0).unwrap().leader_epoch();
+        assert!(led > LeaderEpoch::new(10), "{led}: an epoch has one leader");
+    }
 }
 
 #[test]

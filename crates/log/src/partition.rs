@@ -194,13 +194,14 @@ impl<D: Dir> Inner<D> {
         let visible = Arc::new(Visible::new(dir, found.segments, opened, options.poison));
         let mut states = found.states;
         states.high_watermark_advanced(opened.high_watermark);
+        let leader_epoch = found.epochs.led_in(options.leader_epoch);
         let log = PartitionLog {
             visible: Arc::clone(&visible),
             config: Arc::clone(&config),
             active: found.active,
             states,
             epochs: found.epochs,
-            leader_epoch: options.leader_epoch,
+            leader_epoch,
             snapshots: found.snapshots,
             behind: found.behind,
             jitter_seed: options.jitter_seed,
