@@ -12,8 +12,8 @@ use hanbeon_log::{
     SegmentFileName, checkpoint, partition_metadata,
 };
 use hanbeon_meta::{
-    Image as Rows, MetadataStore, PartitionRow, ProducerIdsRow, Row, RowKey, Topic,
-    TopicNameRow, TopicRow, Txn,
+    Image as Rows, MetadataStore, PartitionRow, ProducerIdsRow, Row, RowKey, Topic, TopicNameRow,
+    TopicRow, Txn, changes,
 };
 use hanbeon_records::{
     BatchRef, HEADER_LEN, LeaderEpoch, Millis, PartitionEpoch, ProducerId, TopicId, TopicName,
@@ -51,91 +51,175 @@ struct Found {
     largest_id: Option<ProducerId>,
 }
 
-/// Makes rows for all partitions that are there, and returns the first producer id to hand out.
-pub(crate) fn adopt<E: Env>(
-    store: &dyn MetadataStore,
-    rows: &Rows,
-    data: &DataDir<E::Dir>,
-    env: &E,
-) -> Result<ProducerId, OpenError> {
-    let topics = look_at_all(data)?;
-    let first = first_id(&topics).unwrap_or(ProducerId::new(0));
-    for (name, partitions) in &topics {
-        if rows.topic(name).is_none() {
-            adopt_topic(store, data, env, name, partitions)?;
+/// The partitions of a topic that are there, by number.
+type Partitions = BTreeMap<i32, Found>;
+
+/// A directory that Kafka wrote, and the rows that are to say so.
+pub(crate) struct Takeover<'a, E: Env> {
+    pub(crate) store: &'a dyn MetadataStore,
+    pub(crate) rows: &'a Rows,
+    pub(crate) data: &'a DataDir<E::Dir>,
+    pub(crate) env: &'a E,
+}
+
+impl<E: Env> Takeover<'_, E> {
+    /// Makes rows for all partitions that are there, and returns the first producer id to hand out.
+    pub(crate) fn adopt(&self) -> Result<ProducerId, OpenError> {
+        let topics = self.look_at_all()?;
+        for (name, found) in &topics {
+            if self.rows.topic(name).is_none() {
+                self.commit(&self.new_topic(name, found)?)?;
+            }
+        }
+        if !topics.is_empty() {
+            let (count, dir) = (topics.len(), self.data.dir.display());
+            tracing::warn!(
+                dir,
+                topics = count,
+                "taken over from Kafka: topics have default settings"
+            );
+        }
+        Ok(first_id(&topics).unwrap_or(ProducerId::new(0)))
+    }
+
+    /// Takes in what Kafka did since we last had the directory: producer ids and leader epochs go on above all that it gave, and what it
+    /// made gets rows. What it deleted keeps its rows, and is offline.
+    pub(crate) fn catch_up(&self) -> Result<(), OpenError> {
+        let topics = self.look_at_all()?;
+        let next = first_id(&topics).filter(|next| Some(*next) > self.rows.next_producer_id());
+        if let Some(next) = next {
+            let row = ProducerIdsRow { next }.encode();
+            self.commit(&Txn::new().put(RowKey::ProducerIds.key(), row))?;
+        }
+        for (name, found) in &topics {
+            let known = self.rows.topic(name);
+            if let Some(topic) = known.filter(|topic| !is_another(topic, found)) {
+                self.commit(&self.grown_topic(topic, found)?)?;
+                continue;
+            }
+            tracing::warn!(topic = %name, "taken over from Kafka, with default settings");
+            let new = self.new_topic(name, found)?;
+            if let Some(deleted) = known {
+                self.commit(&changes::delete_topic(deleted))?;
+            }
+            self.commit(&new)?;
+        }
+        Ok(())
+    }
+
+    fn commit(&self, txn: &Txn) -> Result<(), OpenError> {
+        let failed = |error| metadata(self.data, error);
+        committed(self.store.commit(txn).map_err(failed)?).map_err(failed)
+    }
+
+    fn look_at_all(&self) -> Result<BTreeMap<&TopicName, Partitions>, LogError> {
+        let mut topics: BTreeMap<&TopicName, Partitions> = BTreeMap::new();
+        for name in &self.data.partitions {
+            let TopicPartition { topic, partition } = name;
+            let found = look(&self.data.partition(name)?, topic)?;
+            topics.entry(topic).or_default().insert(*partition, found);
+        }
+        Ok(topics)
+    }
+
+    /// The rows of a topic that has none.
+    fn new_topic(&self, name: &TopicName, found: &Partitions) -> Result<Txn, OpenError> {
+        let id = found.values().find_map(|found| found.topic_id);
+        let id = id.unwrap_or_else(|| random_id(|| self.env.random()));
+        let txn =
+            Txn::new().put(RowKey::TopicName(name.clone()).key(), TopicNameRow { id }.encode());
+        let topic = TopicRow { name: name.clone(), partition_count: 0, replication_factor: 1 };
+        self.add(txn, (id, topic), found.iter())
+    }
+
+    /// The rows of partitions that a topic has got, and those of the others where Kafka has led them in a later epoch.
+    fn grown_topic(&self, topic: &Topic, found: &Partitions) -> Result<Txn, OpenError> {
+        let mut txn = Txn::new();
+        for (number, partition) in &topic.partitions {
+            let latest = found.get(number).and_then(|found| found.latest_epoch);
+            if let Some(latest) = latest.filter(|at| *at > self.rows.leader_epoch(partition)) {
+                let row = PartitionRow {
+                    replicas: partition.replicas.clone(),
+                    isr: partition.isr.clone(),
+                    leader: partition.leader,
+                    partition_epoch: self.rows.partition_epoch(partition),
+                    ..self.partition_row(Some(latest))
+                };
+                txn = txn.put(RowKey::Partition(topic.id, *number).key(), row.encode());
+            }
+        }
+        let new = found.iter().filter(|(number, _)| !topic.partitions.contains_key(number));
+        let row = TopicRow {
+            name: topic.name.clone(),
+            partition_count: topic.partition_count,
+            replication_factor: topic.replication_factor,
+        };
+        self.add(txn, (topic.id, row), new)
+    }
+
+    /// Adds partitions, numbered on from those that the topic has.
+    fn add<'a>(
+        &self,
+        mut txn: Txn,
+        (id, mut topic): (TopicId, TopicRow),
+        new: impl Iterator<Item = (&'a i32, &'a Found)>,
+    ) -> Result<Txn, OpenError> {
+        let name = topic.name.clone();
+        let foreign = |why| OpenError::Foreign {
+            dir: self.data.dir.display(),
+            name: format!("topic {name}"),
+            why,
+        };
+        let before = topic.partition_count;
+        for (number, found) in new {
+            if *number != topic.partition_count {
+                return Err(foreign(
+                    "lacks some of its partitions: they are on other brokers of its cluster",
+                ));
+            }
+            match found.topic_id {
+                Some(other) if other != id => {
+                    return Err(foreign(
+                        "has partitions with different topic ids: some are of an older topic of its name",
+                    ));
+                }
+                Some(_) => {}
+                None => {
+                    let at = TopicPartition { topic: name.clone(), partition: *number };
+                    partition_metadata::write(&self.data.partition(&at)?, id)?;
+                }
+            }
+            let row = self.partition_row(found.latest_epoch);
+            txn = txn.put(RowKey::Partition(id, *number).key(), row.encode());
+            topic.partition_count = topic.partition_count.saturating_add(1);
+        }
+        if topic.partition_count > before {
+            txn = txn.put(RowKey::Topic(id).key(), topic.encode());
+        }
+        Ok(txn)
+    }
+
+    fn partition_row(&self, latest_epoch: Option<LeaderEpoch>) -> PartitionRow {
+        let node = self.data.identity.node_id;
+        PartitionRow {
+            replicas: vec![node],
+            isr: vec![node],
+            leader: Some(node),
+            // The opening that follows counts one up, to above all that is in the log.
+            leader_epoch: latest_epoch.unwrap_or(LeaderEpoch::new(0)),
+            partition_epoch: PartitionEpoch::new(0),
+            at_opening: self.rows.openings(),
         }
     }
-    if !topics.is_empty() {
-        let (count, dir) = (topics.len(), data.dir.display());
-        tracing::warn!(dir, topics = count, "taken over from Kafka: topics have default settings");
-    }
-    Ok(first)
 }
 
-/// Lets producer ids and leader epochs go on above all that Kafka gave since we last had the directory.
-pub(crate) fn go_on_above<D: Dir>(
-    store: &dyn MetadataStore,
-    rows: &Rows,
-    data: &DataDir<D>,
-) -> Result<(), OpenError> {
-    let topics = look_at_all(data)?;
-    if let Some(next) = first_id(&topics).filter(|next| Some(*next) > rows.next_producer_id()) {
-        let txn = Txn::new().put(RowKey::ProducerIds.key(), ProducerIdsRow { next }.encode());
-        commit(store, data, &txn)?;
-    }
-    for (name, found) in &topics {
-        if let Some(topic) = rows.topic(name) {
-            commit(store, data, &lead_above(rows, topic, found))?;
-        }
-    }
-    Ok(())
-}
-
-/// Raises the leader epochs that are below what the logs have.
-fn lead_above(rows: &Rows, topic: &Topic, found: &BTreeMap<i32, Found>) -> Txn {
-    let mut txn = Txn::new();
-    for (number, partition) in &topic.partitions {
-        let latest = found.get(number).and_then(|found| found.latest_epoch);
-        if let Some(latest) = latest.filter(|latest| *latest > rows.leader_epoch(partition)) {
-            let row = PartitionRow {
-                replicas: partition.replicas.clone(),
-                isr: partition.isr.clone(),
-                leader: partition.leader,
-                // As in `adopt_topic`.
-                leader_epoch: latest,
-                partition_epoch: rows.partition_epoch(partition),
-                at_opening: rows.openings(),
-            };
-            txn = txn.put(RowKey::Partition(topic.id, *number).key(), row.encode());
-        }
-    }
-    txn
-}
-
-fn commit<D: Dir>(
-    store: &dyn MetadataStore,
-    data: &DataDir<D>,
-    txn: &Txn,
-) -> Result<(), OpenError> {
-    let failed = |error| metadata(data, error);
-    committed(store.commit(txn).map_err(failed)?).map_err(failed)
-}
-
-/// What is in all partitions that are there.
-fn look_at_all<D: Dir>(
-    data: &DataDir<D>,
-) -> Result<BTreeMap<&TopicName, BTreeMap<i32, Found>>, LogError> {
-    let mut topics: BTreeMap<&TopicName, BTreeMap<i32, Found>> = BTreeMap::new();
-    for name in &data.partitions {
-        let TopicPartition { topic, partition } = name;
-        let found = look(&data.partition(name)?, topic)?;
-        topics.entry(topic).or_default().insert(*partition, found);
-    }
-    Ok(topics)
+/// Whether the topic was deleted, and another one made by its name.
+fn is_another(topic: &Topic, found: &Partitions) -> bool {
+    found.values().all(|found| found.topic_id.is_some_and(|id| id != topic.id))
 }
 
 /// The first producer id that nobody can have been given, if any was.
-fn first_id(topics: &BTreeMap<&TopicName, BTreeMap<i32, Found>>) -> Option<ProducerId> {
+fn first_id(topics: &BTreeMap<&TopicName, Partitions>) -> Option<ProducerId> {
     let ids = topics.values().flat_map(BTreeMap::values).filter_map(|found| found.largest_id);
     ids.max().map(above)
 }
@@ -145,52 +229,6 @@ fn above(largest: ProducerId) -> ProducerId {
     let len = i64::from(BLOCK_LEN);
     let blocks = (largest.get() / len).saturating_add(1).saturating_add(BLOCKS_AHEAD);
     ProducerId::new(blocks.saturating_mul(len))
-}
-
-fn adopt_topic<E: Env>(
-    store: &dyn MetadataStore,
-    data: &DataDir<E::Dir>,
-    env: &E,
-    name: &TopicName,
-    partitions: &BTreeMap<i32, Found>,
-) -> Result<(), OpenError> {
-    let foreign =
-        |why| OpenError::Foreign { dir: data.dir.display(), name: format!("topic {name}"), why };
-    if !(0..).zip(partitions.keys()).all(|(expected, found)| expected == *found) {
-        return Err(foreign(
-            "lacks some of its partitions: they are on other brokers of its cluster",
-        ));
-    }
-    let mut ids = partitions.values().filter_map(|found| found.topic_id);
-    let id = ids.next().unwrap_or_else(|| random_id(|| env.random()));
-    if ids.any(|other| other != id) {
-        return Err(foreign(
-            "has partitions with different topic ids: some are of an older topic of its name",
-        ));
-    }
-    let node = data.identity.node_id;
-    let count = i32::try_from(partitions.len()).unwrap_or(i32::MAX);
-    let topic = TopicRow { name: name.clone(), partition_count: count, replication_factor: 1 };
-    let mut txn = Txn::new()
-        .put(RowKey::Topic(id).key(), topic.encode())
-        .put(RowKey::TopicName(name.clone()).key(), TopicNameRow { id }.encode());
-    for (number, found) in partitions {
-        if found.topic_id.is_none() {
-            let at = TopicPartition { topic: name.clone(), partition: *number };
-            partition_metadata::write(&data.partition(&at)?, id)?;
-        }
-        let row = PartitionRow {
-            replicas: vec![node],
-            isr: vec![node],
-            leader: Some(node),
-            // The opening that follows counts one up, to above all that is in the log.
-            leader_epoch: found.latest_epoch.unwrap_or(LeaderEpoch::new(0)),
-            partition_epoch: PartitionEpoch::new(0),
-            at_opening: 0,
-        };
-        txn = txn.put(RowKey::Partition(id, *number).key(), row.encode());
-    }
-    commit(store, data, &txn)
 }
 
 /// Reads what the rows need out of one partition's directory, and changes nothing.

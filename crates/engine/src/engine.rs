@@ -17,7 +17,7 @@ use crate::{
     Env, GroupSettings, Image, Metrics, OpenError, Options, PartitionError, PartitionHandle,
     ProducerIdError, Settings, System, Topic, TopicError,
     admin::Admin,
-    adopt,
+    adopt::Takeover,
     config::Overrides,
     data_dir::{DataDir, LastHolder},
     features,
@@ -304,10 +304,11 @@ fn found<E: Env>(
     let failed = |error| metadata(data, error);
     let rows = Rows::read(store).map_err(failed)?;
     let cluster_id = data.identity.cluster_id.clone();
+    let takeover = Takeover { store, rows: &rows, data, env };
     match rows.cluster() {
         Some(cluster) if cluster.row.cluster_id == cluster_id => {
             return match data.last_holder {
-                LastHolder::Kafka => adopt::go_on_above(store, &rows, data),
+                LastHolder::Kafka => takeover.catch_up(),
                 LastHolder::Ours | LastHolder::Unknown => Ok(()),
             };
         }
@@ -323,7 +324,7 @@ fn found<E: Env>(
         }
         None => {}
     }
-    let first_id = adopt::adopt(store, &rows, data, env)?;
+    let first_id = takeover.adopt()?;
     let txn =
         changes::found_cluster(&ClusterRow { cluster_id }, &features::first_levels(), first_id);
     committed(store.commit(&txn).map_err(failed)?).map_err(failed)

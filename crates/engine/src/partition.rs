@@ -639,11 +639,7 @@ impl<E: Env> Inner<E> {
 }
 
 impl<E: Env> Opened<E> {
-    fn new(
-        log: Partition<E::Dir>,
-        config: &LogConfig,
-        node: hanbeon_records::NodeId,
-    ) -> Self {
+    fn new(log: Partition<E::Dir>, config: &LogConfig, node: hanbeon_records::NodeId) -> Self {
         let leader_epoch = log.leader_epoch();
         let bounds = LogBounds {
             start: log.log_start_offset(),

@@ -53,8 +53,12 @@ fn copy(from: &Path, to: &Path) {
 }
 
 fn count<E: Env>(engine: &Engine<E>, number: i32) -> usize {
+    count_of(engine, "idem", number)
+}
+
+fn count_of<E: Env>(engine: &Engine<E>, topic: &str, number: i32) -> usize {
     let mut consumer = engine.consumer();
-    consumer.assign("idem", number).unwrap();
+    consumer.assign(topic, number).unwrap();
     let mut records = 0;
     loop {
         match consumer.poll().unwrap().len() {
@@ -232,6 +236,68 @@ fn l1_leader_epochs_go_on_above_those_that_kafka_led_in_between() {
         assert_eq!(support::values(&fetched.unwrap().records), ["theirs", "ours"]);
         let led = engine.partition("t", 0).unwrap().leader_epoch();
         assert!(led > LeaderEpoch::new(10), "{led}: an epoch has one leader");
+    }
+}
+
+/// A partition with one record, as Kafka makes it.
+fn partition_of(home: &Path, name: &str, topic_id: &str) {
+    let dir = home.join(name);
+    fs::create_dir(&dir).unwrap();
+    fs::write(dir.join("partition.metadata"), format!("version: 0\ntopic_id: {topic_id}")).unwrap();
+    let log = log_of(None, Codec::None, b"k", b"v");
+    fs::write(dir.join("00000000000000000000.log"), log).unwrap();
+}
+
+const ONE_ID: &str = "1HzfqvfWSICkuWvbNCFg3Q";
+const OTHER_ID: &str = "MkU3OEVBNTcwNTJENDM2Qg";
+
+#[test]
+fn what_kafka_made_in_between_is_taken_over_too() {
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    kafkas_directory(home);
+    let engine = open_then(home);
+    let id = engine.topic("idem").unwrap().id().to_string();
+    engine.shutdown().unwrap();
+    drop(engine);
+    partition_of(home, "b-0", ONE_ID);
+    partition_of(home, "idem-2", &id);
+    fs::write(home.join(".kafka_cleanshutdown"), KAFKAS_MARKER).unwrap();
+    let engine = open_then(home);
+    assert_eq!([0, 1, 2].map(|number| count(&engine, number)), [37, 44, 1]);
+    let made = engine.topic("b").unwrap();
+    assert_eq!((made.id().to_string(), count_of(&engine, "b", 0)), (ONE_ID.to_owned(), 1));
+    assert!(engine.partition("b", 0).unwrap().leader_epoch() > LeaderEpoch::new(0));
+    engine.shutdown().unwrap();
+    drop(engine);
+    // Deleted, and made again by the same name.
+    fs::remove_dir_all(home.join("b-0")).unwrap();
+    partition_of(home, "b-0", OTHER_ID);
+    partition_of(home, "b-1", OTHER_ID);
+    fs::write(home.join(".kafka_cleanshutdown"), KAFKAS_MARKER).unwrap();
+    let engine = open_then(home);
+    assert_eq!(engine.topic("b").unwrap().id().to_string(), OTHER_ID);
+    assert_eq!([0, 1].map(|number| count_of(&engine, "b", number)), [1, 1]);
+    assert!(engine.partition_by_id(made.id(), 0).is_err());
+}
+
+#[test]
+fn what_kafka_made_in_between_is_put_aside_by_nobody() {
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    kafkas_directory(home);
+    let engine = open_then(home);
+    let id = engine.topic("idem").unwrap().id().to_string();
+    engine.shutdown().unwrap();
+    drop(engine);
+    for (name, id) in [("b-1", ONE_ID), ("idem-3", id.as_str()), ("idem-2", ONE_ID)] {
+        partition_of(home, name, id);
+        fs::write(home.join(".kafka_cleanshutdown"), KAFKAS_MARKER).unwrap();
+        let dir = FsDir::create(home, ReadMode::Map).unwrap();
+        let refused = Engine::open_in(Manual::new(NOW, 1), dir, Options::embedded()).unwrap_err();
+        assert!(matches!(refused, OpenError::Foreign { .. }), "{name}: {refused}");
+        assert!(home.join(name).join("00000000000000000000.log").exists());
+        fs::remove_dir_all(home.join(name)).unwrap();
     }
 }
 
