@@ -6,18 +6,18 @@
 
 use std::collections::BTreeMap;
 
-use hanbeon_idempotence::{FirstWrite, Settings, Verification, read_snapshot};
+use hanbeon_idempotence::{FirstWrite, Settings, Verification};
 use hanbeon_log::{
     Action, Dir, EntryKind, FileName, LeaderEpochs, LogError, LogFile, SegmentFile,
-    SegmentFileName, checkpoint, partition_metadata,
+    SegmentFileName, partition_metadata, snapshot_file,
 };
 use hanbeon_meta::{
     Image as Rows, MetadataStore, PartitionRow, ProducerIdsRow, Row, RowKey, Topic, TopicNameRow,
     TopicRow, Txn, changes,
 };
 use hanbeon_records::{
-    BatchRef, HEADER_LEN, LeaderEpoch, Millis, PartitionEpoch, ProducerId, TopicId, TopicName,
-    TopicPartition,
+    BatchRef, HEADER_LEN, LeaderEpoch, Millis, Offset, PartitionEpoch, ProducerId, TopicId,
+    TopicName, TopicPartition,
 };
 use hanbeon_txn::{TxnKey, TxnValue, decode_key};
 
@@ -241,11 +241,13 @@ fn look<D: Dir>(dir: &D, topic: &TopicName) -> Result<Found, LogError> {
         let EntryKind::File { .. } = entry.kind else {
             continue;
         };
-        match SegmentFileName::parse(entry.name.as_str()).map(|name| name.kind) {
-            Some(SegmentFile::Log) => walk(dir, &entry.name, records, &mut found)?,
-            Some(SegmentFile::Snapshot) => snapshot(dir, &entry.name, &mut found)?,
-            Some(_) | None => {}
+        let kind = SegmentFileName::parse(entry.name.as_str()).map(|name| name.kind);
+        if kind == Some(SegmentFile::Log) {
+            walk(dir, &entry.name, records, &mut found)?;
         }
+    }
+    for offset in snapshot_file::list(dir)? {
+        snapshot(dir, offset, &mut found)?;
     }
     if let Some(epoch) = epoch_file(dir)? {
         found.latest_epoch = found.latest_epoch.max(Some(epoch));
@@ -322,18 +324,15 @@ fn in_values(batch: BatchRef<'_>) -> Option<ProducerId> {
 }
 
 /// Ids that are in a snapshot may have no batch left. A damaged snapshot is rebuilt from batches, which were looked at.
-fn snapshot<D: Dir>(dir: &D, name: &FileName, found: &mut Found) -> Result<(), LogError> {
+fn snapshot<D: Dir>(dir: &D, offset: Offset, found: &mut Found) -> Result<(), LogError> {
     let settings = Settings {
         expiration_ms: i64::MAX,
         verification: Verification::Off,
         first_write: FirstWrite::AnySequence,
         hash_seed: 0,
     };
-    let Some(bytes) = checkpoint::read_small(dir, name)? else {
-        return Ok(());
-    };
-    if let Ok(states) = read_snapshot(&bytes, settings, Millis::new(0)) {
-        let largest = states.producers().map(|producer| producer.producer_id).max();
+    if let Ok(loaded) = snapshot_file::read(dir, offset, settings, Millis::new(0))? {
+        let largest = loaded.states.producers().map(|producer| producer.producer_id).max();
         found.largest_id = found.largest_id.max(largest);
     }
     Ok(())

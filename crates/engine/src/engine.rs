@@ -158,6 +158,7 @@ impl<E: Env> Engine<E> {
             admin: Mutex::new(admin),
             ground,
         });
+        shared.ground.data.take_clean_marker()?;
         let engine = Self(Arc::new(Owner { shared, helpers: Mutex::new(Vec::new()) }));
         start_helpers(&engine.0, options.helpers)?;
         Ok(engine)

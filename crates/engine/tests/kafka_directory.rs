@@ -197,6 +197,42 @@ fn p8_ids_go_on_above_those_that_kafka_gave_in_between() {
     assert!(engine.init_producer_id().unwrap().id < ProducerId::new(95_000));
 }
 
+/// P8: an opening that is refused has seen ids and handed out none; whoever comes next must see them too.
+#[test]
+fn p8_ids_go_on_above_kafkas_though_an_opening_was_refused_in_between() {
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    let engine = open_then(home);
+    engine.ensure_topic("t", 1).unwrap();
+    engine.shutdown().unwrap();
+    drop(engine);
+    fs::write(home.join(".kafka_cleanshutdown"), KAFKAS_MARKER).unwrap();
+    let log = log_of(Some(ProducerId::new(90_000)), Codec::None, b"k", b"v");
+    fs::write(home.join("t-0/00000000000000000000.log"), log).unwrap();
+    // The last one is seen only when rows are made.
+    for refused in ["photos", "b-1"] {
+        fs::create_dir(home.join(refused)).unwrap();
+        let dir = FsDir::create(home, ReadMode::Map).unwrap();
+        let error = Engine::open_in(Manual::new(NOW, 1), dir, Options::embedded()).unwrap_err();
+        assert!(matches!(error, OpenError::Foreign { .. }), "{error}");
+        fs::remove_dir(home.join(refused)).unwrap();
+    }
+    let engine = open_then(home);
+    let fresh = engine.init_producer_id().unwrap().id;
+    assert!(fresh > ProducerId::new(92_000), "{fresh}");
+    assert!(!home.join(".kafka_cleanshutdown").exists(), "a crash from here on is one");
+}
+
+/// That of half a million producers has more than 16 MiB. Whether it is sound is asked when it is read.
+#[test]
+fn a_snapshot_of_any_size_that_a_log_takes_keeps_no_directory_from_being_taken_over() {
+    let home = tempfile::tempdir().unwrap();
+    partition_of(home.path(), "t-0", ONE_ID);
+    let file = home.path().join("t-0/00000000000000000001.snapshot");
+    fs::File::create(file).unwrap().set_len(17 << 20).unwrap();
+    assert_eq!(count_of(&open_then(home.path()), "t", 0), 1);
+}
+
 /// What Kafka leaves when it stops in order, once it has served.
 const KAFKAS_MARKER: &str = r#"{"version":0,"brokerEpoch":7}"#;
 
