@@ -179,7 +179,7 @@ impl<D: Dir> DataDir<D> {
     ) -> Result<(), LogError> {
         let mut files = self.checkpoints.lock();
         let now = now(&files);
-        files.write_positions(&self.dir, now)
+        self.poison.by_sync(files.write_positions(&self.dir, now))
     }
 
     /// Writes high watermarks in the same way.
@@ -189,7 +189,7 @@ impl<D: Dir> DataDir<D> {
     ) -> Result<(), LogError> {
         let mut files = self.checkpoints.lock();
         let now = now(&files);
-        files.write_high_watermarks(&self.dir, now)
+        self.poison.by_sync(files.write_high_watermarks(&self.dir, now))
     }
 
     /// See [`CheckpointFiles::lower_recovery_point`].
@@ -198,12 +198,14 @@ impl<D: Dir> DataDir<D> {
         partition: &TopicPartition,
         to: Offset,
     ) -> Result<(), LogError> {
-        self.checkpoints.lock().lower_recovery_point(&self.dir, partition, to)
+        let lowered = self.checkpoints.lock().lower_recovery_point(&self.dir, partition, to);
+        self.poison.by_sync(lowered)
     }
 
     /// See [`CheckpointFiles::forget`].
     pub(crate) fn forget(&self, partitions: &[TopicPartition]) -> Result<(), LogError> {
-        self.checkpoints.lock().forget(&self.dir, partitions)
+        let forgotten = self.checkpoints.lock().forget(&self.dir, partitions);
+        self.poison.by_sync(forgotten)
     }
 
     /// Says that everything was closed in order. The last thing that is written.
@@ -279,7 +281,9 @@ impl<D: Dir> DataDir<D> {
 
     /// Makes creations and renames of partition directories durable.
     pub(crate) fn sync(&self) -> Result<(), LogError> {
-        self.dir.sync().map_err(|error| LogError::io(Action::SyncDir, self.dir.display(), error))
+        let synced = self.dir.sync();
+        let failed = |error| LogError::io(Action::SyncDir, self.dir.display(), error);
+        self.poison.by_sync(synced.map_err(failed))
     }
 
     fn file(&self, text: &str) -> Result<FileName, LogError> {

@@ -280,10 +280,10 @@ impl<D: Dir> Partition<D> {
     /// # Errors
     /// [`LogError::Corrupt`] where something is wrong that is not the unflushed end of the log; [`LogError::ForeignTopic`] and
     /// [`LogError::MissingTopicId`] where the directory is another topic's; else what the storage reports. In the first three nothing is
-    /// changed.
+    /// changed. A sync that failed sets [`OpenPartition::poison`], so that this log is not opened again as if nothing was lost.
     pub fn open(dir: D, options: OpenPartition) -> Result<(Self, OpenReport), LogError> {
         let mut report = OpenReport::default();
-        let found = recover(&dir, &options, &mut report)?;
+        let found = options.poison.by_sync(recover(&dir, &options, &mut report))?;
         Ok((Self(Arc::new(Inner::new(dir, options, found))), report))
     }
 
