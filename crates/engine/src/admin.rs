@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use hanbeon_log::{LogConfig, LogSettings};
+use hanbeon_log::{Dir as _, LogConfig, LogSettings};
 use hanbeon_meta::{
     ConfigScope, Image as Rows, MetadataStore, StoreError, Txn, TxnResult, Watch, Watched,
 };
@@ -53,6 +53,9 @@ impl<E: Env> Admin<E> {
         txn: &Txn,
         refused: impl FnOnce() -> TopicError,
     ) -> Result<(), TopicError> {
+        let data = &self.ground.data;
+        let stopped = data.poison.check(data.dir.display());
+        stopped.map_err(|error| TopicError::Storage { source: Arc::new(error) })?;
         match self.store.commit(txn).map_err(failed)? {
             TxnResult::Committed(_) => self.take_changes().map_err(failed),
             TxnResult::Refused(_) => {

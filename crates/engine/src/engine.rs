@@ -109,7 +109,8 @@ impl<E: Env> Engine<E> {
         let node = options.node()?;
         let page_cache = env.page_cache(&dir);
         let data = DataDir::open(dir, node, page_cache, || env.random())?;
-        let store = LoggedStore::open(data.dir.clone(), LoggedSettings::STANDARD)
+        let (dir, poison) = (data.dir.clone(), data.poison.clone());
+        let store = LoggedStore::open_beside(dir, LoggedSettings::STANDARD, poison)
             .map_err(|error| metadata(&data, error))?;
         let store: Arc<dyn MetadataStore> = Arc::new(store);
         found(&*store, &data, &env)?;
