@@ -45,9 +45,10 @@ pub(crate) struct Inner<E: Env> {
     pub(crate) parking: Parking,
     config: Mutex<LogConfig>,
     opened: OnceLock<Opened<E>>,
-    /// Why the log could not be opened; it stays offline until somebody tries again.
+    /// Held while the log is opened.
+    opening: Mutex<()>,
+    /// Why the log could not be opened; it stays offline until somebody tries again. Never locked for long.
     failed: Mutex<Option<LogError>>,
-    offline: AtomicBool,
     life: AtomicU8,
 }
 
@@ -165,8 +166,8 @@ impl<E: Env> PartitionHandle<E> {
             parking: Parking::default(),
             config: Mutex::new(new.config),
             opened: OnceLock::new(),
+            opening: Mutex::new(()),
             failed: Mutex::new(None),
-            offline: AtomicBool::new(false),
             life: AtomicU8::new(LIVE),
         }))
     }
@@ -205,7 +206,7 @@ impl<E: Env> PartitionHandle<E> {
     /// Whether the log could not be opened, so that every call says so.
     #[must_use]
     pub fn is_offline(&self) -> bool {
-        self.0.offline.load(Ordering::Acquire)
+        self.0.failed.lock().is_some()
     }
 
     /// Opens an offline log once more: what kept it closed may be mended.
@@ -213,10 +214,7 @@ impl<E: Env> PartitionHandle<E> {
     /// # Errors
     /// As [`PartitionHandle::open`].
     pub fn reopen(&self) -> Result<(), PartitionError> {
-        if self.is_offline() {
-            self.0.failed.lock().take();
-            self.0.offline.store(false, Ordering::Release);
-        }
+        self.0.failed.lock().take();
         self.open()
     }
 
@@ -453,20 +451,19 @@ impl<E: Env> PartitionHandle<E> {
             return Ok(opened);
         }
         // One opens, the others wait for it.
-        let mut failed = inner.failed.lock();
+        let opening = inner.opening.lock();
         self.check_life()?;
         if let Some(opened) = inner.opened.get() {
             return Ok(opened);
         }
-        if let Some(error) = &*failed {
-            return Err(PartitionError::Log(error.clone()));
+        if let Some(error) = inner.failed.lock().clone() {
+            return Err(PartitionError::Log(error));
         }
         let recovered = inner.recover().map(|opened| self.publish(opened));
         if let Err(error) = &recovered {
-            *failed = Some(error.clone());
-            inner.offline.store(true, Ordering::Release);
+            *inner.failed.lock() = Some(error.clone());
         }
-        drop(failed);
+        drop(opening);
         // Whoever ended it meanwhile waits for that lock, and closes what was opened.
         self.check_life()?;
         recovered.map_err(PartitionError::Log)
@@ -561,7 +558,7 @@ impl<E: Env> PartitionHandle<E> {
         self.0.life.store(life, Ordering::Release); // pairs with the load in `check_life`
         self.0.parking.close();
         // An opening that is under way goes on to its end, and none begins behind it.
-        drop(self.0.failed.lock());
+        drop(self.0.opening.lock());
     }
 }
 
