@@ -133,6 +133,7 @@ impl<E: Env> Engine<E> {
         });
         let admin = Admin::new(Arc::clone(&ground), store, options.settings)
             .map_err(|error| metadata(&ground.data, error))?;
+        admin.check_static_settings()?;
         clear_leftovers(&admin)?;
         let upkeep = Upkeep::new(&admin.settings(), ground.env.now());
         let shared = Arc::new(Shared {
