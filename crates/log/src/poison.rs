@@ -46,10 +46,12 @@ impl Poison {
     /// # Errors
     /// Those of `result`.
     pub fn by_sync<T>(&self, result: Result<T, LogError>) -> Result<T, LogError> {
-        result.map_err(|error| match error {
-            LogError::Io { action: Action::Sync | Action::SyncDir, .. } => self.set(error),
-            error => error,
-        })
+        match result {
+            Err(error @ LogError::Io { action: Action::Sync | Action::SyncDir, .. }) => {
+                Err(self.set(error))
+            }
+            result => result,
+        }
     }
 
     /// Whether something failed.
