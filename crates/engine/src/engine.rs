@@ -77,7 +77,7 @@ impl Engine<System> {
     /// Opens, or makes, a data directory with [`Options::embedded`]: nothing is acknowledged before it survives a power cut.
     ///
     /// # Errors
-    /// Another engine has it open, it is damaged, or the storage fails.
+    /// Another engine has it open, it is damaged, settings do not go together, or the storage fails.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
         Self::open_with(path, Options::embedded())
     }
