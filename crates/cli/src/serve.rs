@@ -81,7 +81,8 @@ impl ServeError {
             | Self::Protocol { .. }
             | Self::One { .. }
             | Self::Node { .. }
-            | Self::Config(_) => 2,
+            | Self::Config(_)
+            | Self::Open(OpenError::Config(_)) => 2,
             Self::Open(_) | Self::Broker(_) | Self::Runtime(_) => 1,
         }
     }
@@ -90,6 +91,9 @@ impl ServeError {
 /// What the settings come to.
 struct Plan {
     data_dir: PathBuf,
+    /// `log.dirs`, and `log.dir`, which counts where the other is not given.
+    log_dirs: Option<PathBuf>,
+    log_dir: Option<PathBuf>,
     listen: SocketAddr,
     advertised: Option<Endpoint>,
     metrics: Option<SocketAddr>,
@@ -118,6 +122,8 @@ impl Serve {
     fn plan(&self) -> Result<Plan, ServeError> {
         let mut plan = Plan {
             data_dir: PathBuf::from(DATA_DIR),
+            log_dirs: None,
+            log_dir: None,
             listen: address("--listen", LISTEN)?,
             advertised: None,
             metrics: None,
@@ -127,7 +133,8 @@ impl Serve {
         for (key, value) in self.settings()? {
             plan = plan.with(&key, value)?;
         }
-        if let Some(dir) = &self.data_dir {
+        let said = self.data_dir.as_ref().or(plan.log_dirs.as_ref()).or(plan.log_dir.as_ref());
+        if let Some(dir) = said {
             plan.data_dir.clone_from(dir);
         }
         if let Some(text) = &self.listen {
@@ -169,8 +176,8 @@ impl Plan {
         // Known keys only, whoever reads them.
         registry::broker_key(key)?;
         match key {
-            "log.dirs" => self.data_dir = one("log.dirs", value)?.into(),
-            "log.dir" => self.data_dir = one("log.dir", value)?.into(),
+            "log.dirs" => self.log_dirs = Some(one("log.dirs", value)?.into()),
+            "log.dir" => self.log_dir = Some(one("log.dir", value)?.into()),
             "listeners" => self.listen = listener("listeners", &one("listeners", value)?)?,
             "advertised.listeners" => {
                 let text = one("advertised.listeners", value)?;
@@ -241,7 +248,7 @@ fn endpoint(key: &'static str, text: &str) -> Result<Endpoint, ServeError> {
 }
 
 fn serve(plan: Plan) -> Result<(), ServeError> {
-    let Plan { data_dir, listen, advertised, metrics, filtered_clients, options } = plan;
+    let Plan { data_dir, listen, advertised, metrics, filtered_clients, options, .. } = plan;
     if !listen.ip().is_loopback() {
         tracing::warn!(
             %listen,
@@ -300,4 +307,45 @@ async fn stop_signal() {
         tracing::warn!("stopped at once; the next start recovers");
         std::process::exit(1);
     });
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    fn told(data_dir: Option<&str>, set: &[&str]) -> Plan {
+        let serve = Serve {
+            data_dir: data_dir.map(PathBuf::from),
+            listen: None,
+            config: None,
+            set: set.iter().map(|text| (*text).to_owned()).collect(),
+        };
+        serve.plan().unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    #[test]
+    fn log_dir_counts_where_log_dirs_is_not_given() {
+        let dir = |data_dir, set: &[&str]| told(data_dir, set).data_dir.display().to_string();
+        assert_eq!(dir(None, &[]), DATA_DIR);
+        assert_eq!(dir(None, &["log.dir=/a"]), "/a");
+        for set in [["log.dir=/a", "log.dirs=/b"], ["log.dirs=/b", "log.dir=/a"]] {
+            assert_eq!(dir(None, &set), "/b", "in either order");
+            assert_eq!(dir(Some("/c"), &set), "/c");
+        }
+    }
+
+    #[test]
+    fn settings_that_do_not_go_together_are_wrong_usage() {
+        let home = tempfile::tempdir().unwrap();
+        let mut plan = told(
+            home.path().to_str(),
+            &["log.cleaner.min.compaction.lag.ms=10", "log.cleaner.max.compaction.lag.ms=9"],
+        );
+        // Taken, so that one that opened would not listen for ever.
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        plan.listen = taken.local_addr().unwrap();
+        assert_eq!(serve(plan).unwrap_err().status(), 2);
+    }
 }

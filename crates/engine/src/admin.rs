@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use hanbeon_log::{LogConfig, LogSettings};
+use hanbeon_log::{Dir as _, LogConfig, LogSettings};
 use hanbeon_meta::{
     ConfigScope, Image as Rows, MetadataStore, StoreError, Txn, TxnResult, Watch, Watched,
 };
@@ -53,6 +53,9 @@ impl<E: Env> Admin<E> {
         txn: &Txn,
         refused: impl FnOnce() -> TopicError,
     ) -> Result<(), TopicError> {
+        let data = &self.ground.data;
+        let stopped = data.poison.check(data.dir.display());
+        stopped.map_err(|error| TopicError::Storage { source: Arc::new(error) })?;
         match self.store.commit(txn).map_err(failed)? {
             TxnResult::Committed(_) => self.take_changes().map_err(failed),
             TxnResult::Refused(_) => {
@@ -97,6 +100,27 @@ impl<E: Env> Admin<E> {
         config::log_config(&self.layers, overrides, &self.settings())
     }
 
+    /// Refuses static settings that do not go together, by themselves or with what a topic inherits them into. Where the stored settings do
+    /// not without them either, an operator could not help it before the directory is open: [`Admin::topic`] has the answer to that.
+    pub(crate) fn check_static_settings(&self) -> Result<(), ConfigError> {
+        let stored =
+            Arc::new(BrokerLayers { fixed: Overrides::new(), ..BrokerLayers::clone(&self.layers) });
+        let topics = self.rows.topics().map(|row| (Some(&row.name), self.overrides(row)));
+        for (topic, overrides) in std::iter::once((None, Overrides::new())).chain(topics) {
+            let Err(error) = self.log_config(&overrides) else { continue };
+            if config::log_config(&stored, &overrides, &Settings(Arc::clone(&stored))).is_ok() {
+                tracing::error!(?topic, %error, "static settings do not go together");
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn overrides(&self, row: &hanbeon_meta::Topic) -> Overrides {
+        let scope = ConfigScope::Topic(row.name.clone());
+        known(self.rows.configs(&scope), registry::topic_key)
+    }
+
     /// The version of the topics as they are in the rows. It rises with each change, also over restarts.
     pub(crate) fn version(&self) -> i64 {
         i64::try_from(self.rows.revision().get()).unwrap_or(i64::MAX)
@@ -115,8 +139,7 @@ impl<E: Env> Admin<E> {
 
     /// A topic as its rows have it; partitions that `before` has stay the same.
     pub(crate) fn topic(&self, row: &hanbeon_meta::Topic, before: Option<&Topic<E>>) -> Topic<E> {
-        let scope = ConfigScope::Topic(row.name.clone());
-        let overrides = known(self.rows.configs(&scope), registry::topic_key);
+        let overrides = self.overrides(row);
         let config = self.log_config(&overrides).unwrap_or_else(|error| {
             // Checked before it was written, by this release. What a later one allows must not make data less safe here.
             tracing::error!(topic = %row.name, %error, "settings that do not go together: defaults and sync are used");

@@ -4,27 +4,27 @@
 //! in the logs, and producer ids begin above every one that was ever used in them or given to a transactional id. Settings of topics lie in Kafka's metadata
 //! log, which is left alone: the defaults count, with a warning.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
-use hanbeon_idempotence::{FirstWrite, Settings, Verification, read_snapshot};
+use hanbeon_idempotence::{FirstWrite, Settings, Verification};
 use hanbeon_log::{
     Action, Dir, EntryKind, FileName, LeaderEpochs, LogError, LogFile, SegmentFile,
-    SegmentFileName, checkpoint, partition_metadata,
+    SegmentFileName, partition_metadata, snapshot_file,
 };
 use hanbeon_meta::{
-    Image as Rows, MetadataStore, PartitionRow, ProducerIdsRow, Row, RowKey, StoreError,
-    TopicNameRow, TopicRow, Txn,
+    Image as Rows, MetadataStore, PartitionRow, ProducerIdsRow, Row, RowKey, Topic, TopicNameRow,
+    TopicRow, Txn, changes,
 };
 use hanbeon_records::{
-    BatchRef, HEADER_LEN, LeaderEpoch, Millis, PartitionEpoch, ProducerId, TopicId, TopicName,
-    TopicPartition,
+    BatchRef, HEADER_LEN, LeaderEpoch, Millis, Offset, PartitionEpoch, ProducerId, TopicId,
+    TopicName, TopicPartition,
 };
 use hanbeon_txn::{TxnKey, TxnValue, decode_key};
 
 use crate::{
     Env, OpenError,
     data_dir::{DataDir, open_for_reading},
-    engine::committed,
+    engine::{committed, metadata},
     meta_properties::random_id,
     producer_ids::BLOCK_LEN,
     state_log::with_records,
@@ -51,55 +51,177 @@ struct Found {
     largest_id: Option<ProducerId>,
 }
 
-/// Makes rows for all partitions that are there, and returns the first producer id to hand out.
-pub(crate) fn adopt<E: Env>(
-    store: &dyn MetadataStore,
-    rows: &Rows,
-    data: &DataDir<E::Dir>,
-    env: &E,
-) -> Result<ProducerId, OpenError> {
-    let mut topics: BTreeMap<&TopicName, BTreeMap<i32, Found>> = BTreeMap::new();
-    for name in &data.partitions {
-        let TopicPartition { topic, partition } = name;
-        let found = look(&data.partition(name)?, topic)?;
-        topics.entry(topic).or_default().insert(*partition, found);
-    }
-    let ids = topics.values().flat_map(BTreeMap::values).filter_map(|found| found.largest_id);
-    let first = match ids.max() {
-        Some(largest) => above(largest),
-        None => ProducerId::new(0),
-    };
-    for (name, partitions) in &topics {
-        if rows.topic(name).is_none() {
-            adopt_topic(store, data, env, name, partitions)?;
-        }
-    }
-    if !topics.is_empty() {
-        let (count, dir) = (topics.len(), data.dir.display());
-        tracing::warn!(dir, topics = count, "taken over from Kafka: topics have default settings");
-    }
-    Ok(first)
+/// The partitions of a topic that are there, by number.
+type Partitions = BTreeMap<i32, Found>;
+
+/// A directory that Kafka wrote, and the rows that are to say so.
+pub(crate) struct Takeover<'a, E: Env> {
+    pub(crate) store: &'a dyn MetadataStore,
+    pub(crate) rows: &'a Rows,
+    pub(crate) data: &'a DataDir<E::Dir>,
+    pub(crate) env: &'a E,
 }
 
-/// Lets producer ids go on above all that Kafka gave since we last had the directory.
-pub(crate) fn go_on_above<D: Dir>(
-    store: &dyn MetadataStore,
-    rows: &Rows,
-    data: &DataDir<D>,
-) -> Result<(), OpenError> {
-    let mut largest = None;
-    for name in &data.partitions {
-        largest = largest.max(look(&data.partition(name)?, &name.topic)?.largest_id);
+impl<E: Env> Takeover<'_, E> {
+    /// Makes rows for all partitions that are there, and returns the first producer id to hand out.
+    pub(crate) fn adopt(&self) -> Result<ProducerId, OpenError> {
+        let topics = self.look_at_all()?;
+        for (name, found) in &topics {
+            if self.rows.topic(name).is_none() {
+                self.commit(&self.new_topic(name, found)?)?;
+            }
+        }
+        if !topics.is_empty() {
+            let (count, dir) = (topics.len(), self.data.dir.display());
+            tracing::warn!(
+                dir,
+                topics = count,
+                "taken over from Kafka: topics have default settings"
+            );
+        }
+        Ok(first_id(&topics).unwrap_or(ProducerId::new(0)))
     }
-    let Some(next) = largest.map(above).filter(|next| Some(*next) > rows.next_producer_id()) else {
-        return Ok(());
-    };
-    let txn = Txn::new().put(RowKey::ProducerIds.key(), ProducerIdsRow { next }.encode());
-    let failed = |error: StoreError| OpenError::Metadata {
-        dir: data.dir.display(),
-        source: Arc::new(error),
-    };
-    committed(store.commit(&txn).map_err(failed)?).map_err(failed)
+
+    /// Takes in what Kafka did since we last had the directory: producer ids and leader epochs go on above all that it gave, and what it
+    /// made gets rows. What it deleted keeps its rows, and is offline.
+    pub(crate) fn catch_up(&self) -> Result<(), OpenError> {
+        let topics = self.look_at_all()?;
+        let next = first_id(&topics).filter(|next| Some(*next) > self.rows.next_producer_id());
+        if let Some(next) = next {
+            let row = ProducerIdsRow { next }.encode();
+            self.commit(&Txn::new().put(RowKey::ProducerIds.key(), row))?;
+        }
+        for (name, found) in &topics {
+            let known = self.rows.topic(name);
+            if let Some(topic) = known.filter(|topic| !is_another(topic, found)) {
+                self.commit(&self.grown_topic(topic, found)?)?;
+                continue;
+            }
+            tracing::warn!(topic = %name, "taken over from Kafka, with default settings");
+            let new = self.new_topic(name, found)?;
+            if let Some(deleted) = known {
+                self.commit(&changes::delete_topic(deleted))?;
+            }
+            self.commit(&new)?;
+        }
+        Ok(())
+    }
+
+    fn commit(&self, txn: &Txn) -> Result<(), OpenError> {
+        let failed = |error| metadata(self.data, error);
+        committed(self.store.commit(txn).map_err(failed)?).map_err(failed)
+    }
+
+    fn look_at_all(&self) -> Result<BTreeMap<&TopicName, Partitions>, LogError> {
+        let mut topics: BTreeMap<&TopicName, Partitions> = BTreeMap::new();
+        for name in &self.data.partitions {
+            let TopicPartition { topic, partition } = name;
+            let found = look(&self.data.partition(name)?, topic)?;
+            topics.entry(topic).or_default().insert(*partition, found);
+        }
+        Ok(topics)
+    }
+
+    /// The rows of a topic that has none.
+    fn new_topic(&self, name: &TopicName, found: &Partitions) -> Result<Txn, OpenError> {
+        let id = found.values().find_map(|found| found.topic_id);
+        let id = id.unwrap_or_else(|| random_id(|| self.env.random()));
+        let txn =
+            Txn::new().put(RowKey::TopicName(name.clone()).key(), TopicNameRow { id }.encode());
+        let topic = TopicRow { name: name.clone(), partition_count: 0, replication_factor: 1 };
+        self.add(txn, (id, topic), found.iter())
+    }
+
+    /// The rows of partitions that a topic has got, and those of the others where Kafka has led them in a later epoch.
+    fn grown_topic(&self, topic: &Topic, found: &Partitions) -> Result<Txn, OpenError> {
+        let mut txn = Txn::new();
+        for (number, partition) in &topic.partitions {
+            let latest = found.get(number).and_then(|found| found.latest_epoch);
+            if let Some(latest) = latest.filter(|at| *at > self.rows.leader_epoch(partition)) {
+                let row = PartitionRow {
+                    replicas: partition.replicas.clone(),
+                    isr: partition.isr.clone(),
+                    leader: partition.leader,
+                    partition_epoch: self.rows.partition_epoch(partition),
+                    ..self.partition_row(Some(latest))
+                };
+                txn = txn.put(RowKey::Partition(topic.id, *number).key(), row.encode());
+            }
+        }
+        let new = found.iter().filter(|(number, _)| !topic.partitions.contains_key(number));
+        let row = TopicRow {
+            name: topic.name.clone(),
+            partition_count: topic.partition_count,
+            replication_factor: topic.replication_factor,
+        };
+        self.add(txn, (topic.id, row), new)
+    }
+
+    /// Adds partitions, numbered on from those that the topic has.
+    fn add<'a>(
+        &self,
+        mut txn: Txn,
+        (id, mut topic): (TopicId, TopicRow),
+        new: impl Iterator<Item = (&'a i32, &'a Found)>,
+    ) -> Result<Txn, OpenError> {
+        let name = topic.name.clone();
+        let foreign = |why| OpenError::Foreign {
+            dir: self.data.dir.display(),
+            name: format!("topic {name}"),
+            why,
+        };
+        let before = topic.partition_count;
+        for (number, found) in new {
+            if *number != topic.partition_count {
+                return Err(foreign(
+                    "lacks some of its partitions: they are on other brokers of its cluster",
+                ));
+            }
+            match found.topic_id {
+                Some(other) if other != id => {
+                    return Err(foreign(
+                        "has partitions with different topic ids: some are of an older topic of its name",
+                    ));
+                }
+                Some(_) => {}
+                None => {
+                    let at = TopicPartition { topic: name.clone(), partition: *number };
+                    partition_metadata::write(&self.data.partition(&at)?, id)?;
+                }
+            }
+            let row = self.partition_row(found.latest_epoch);
+            txn = txn.put(RowKey::Partition(id, *number).key(), row.encode());
+            topic.partition_count = topic.partition_count.saturating_add(1);
+        }
+        if topic.partition_count > before {
+            txn = txn.put(RowKey::Topic(id).key(), topic.encode());
+        }
+        Ok(txn)
+    }
+
+    fn partition_row(&self, latest_epoch: Option<LeaderEpoch>) -> PartitionRow {
+        let node = self.data.identity.node_id;
+        PartitionRow {
+            replicas: vec![node],
+            isr: vec![node],
+            leader: Some(node),
+            // The opening that follows counts one up, to above all that is in the log.
+            leader_epoch: latest_epoch.unwrap_or(LeaderEpoch::new(0)),
+            partition_epoch: PartitionEpoch::new(0),
+            at_opening: self.rows.openings(),
+        }
+    }
+}
+
+/// Whether the topic was deleted, and another one made by its name.
+fn is_another(topic: &Topic, found: &Partitions) -> bool {
+    found.values().all(|found| found.topic_id.is_some_and(|id| id != topic.id))
+}
+
+/// The first producer id that nobody can have been given, if any was.
+fn first_id(topics: &BTreeMap<&TopicName, Partitions>) -> Option<ProducerId> {
+    let ids = topics.values().flat_map(BTreeMap::values).filter_map(|found| found.largest_id);
+    ids.max().map(above)
 }
 
 /// The first block that no broker can have held.
@@ -107,56 +229,6 @@ fn above(largest: ProducerId) -> ProducerId {
     let len = i64::from(BLOCK_LEN);
     let blocks = (largest.get() / len).saturating_add(1).saturating_add(BLOCKS_AHEAD);
     ProducerId::new(blocks.saturating_mul(len))
-}
-
-fn adopt_topic<E: Env>(
-    store: &dyn MetadataStore,
-    data: &DataDir<E::Dir>,
-    env: &E,
-    name: &TopicName,
-    partitions: &BTreeMap<i32, Found>,
-) -> Result<(), OpenError> {
-    let foreign =
-        |why| OpenError::Foreign { dir: data.dir.display(), name: format!("topic {name}"), why };
-    if !(0..).zip(partitions.keys()).all(|(expected, found)| expected == *found) {
-        return Err(foreign(
-            "lacks some of its partitions: they are on other brokers of its cluster",
-        ));
-    }
-    let mut ids = partitions.values().filter_map(|found| found.topic_id);
-    let id = ids.next().unwrap_or_else(|| random_id(|| env.random()));
-    if ids.any(|other| other != id) {
-        return Err(foreign(
-            "has partitions with different topic ids: some are of an older topic of its name",
-        ));
-    }
-    let node = data.identity.node_id;
-    let count = i32::try_from(partitions.len()).unwrap_or(i32::MAX);
-    let topic = TopicRow { name: name.clone(), partition_count: count, replication_factor: 1 };
-    let mut txn = Txn::new()
-        .put(RowKey::Topic(id).key(), topic.encode())
-        .put(RowKey::TopicName(name.clone()).key(), TopicNameRow { id }.encode());
-    for (number, found) in partitions {
-        if found.topic_id.is_none() {
-            let at = TopicPartition { topic: name.clone(), partition: *number };
-            partition_metadata::write(&data.partition(&at)?, id)?;
-        }
-        let row = PartitionRow {
-            replicas: vec![node],
-            isr: vec![node],
-            leader: Some(node),
-            // The opening that follows counts one up, to above all that is in the log.
-            leader_epoch: found.latest_epoch.unwrap_or(LeaderEpoch::new(0)),
-            partition_epoch: PartitionEpoch::new(0),
-            at_opening: 0,
-        };
-        txn = txn.put(RowKey::Partition(id, *number).key(), row.encode());
-    }
-    let failed = |error: StoreError| OpenError::Metadata {
-        dir: data.dir.display(),
-        source: Arc::new(error),
-    };
-    committed(store.commit(&txn).map_err(failed)?).map_err(failed)
 }
 
 /// Reads what the rows need out of one partition's directory, and changes nothing.
@@ -169,11 +241,13 @@ fn look<D: Dir>(dir: &D, topic: &TopicName) -> Result<Found, LogError> {
         let EntryKind::File { .. } = entry.kind else {
             continue;
         };
-        match SegmentFileName::parse(entry.name.as_str()).map(|name| name.kind) {
-            Some(SegmentFile::Log) => walk(dir, &entry.name, records, &mut found)?,
-            Some(SegmentFile::Snapshot) => snapshot(dir, &entry.name, &mut found)?,
-            Some(_) | None => {}
+        let kind = SegmentFileName::parse(entry.name.as_str()).map(|name| name.kind);
+        if kind == Some(SegmentFile::Log) {
+            walk(dir, &entry.name, records, &mut found)?;
         }
+    }
+    for offset in snapshot_file::list(dir)? {
+        snapshot(dir, offset, &mut found)?;
     }
     if let Some(epoch) = epoch_file(dir)? {
         found.latest_epoch = found.latest_epoch.max(Some(epoch));
@@ -250,18 +324,15 @@ fn in_values(batch: BatchRef<'_>) -> Option<ProducerId> {
 }
 
 /// Ids that are in a snapshot may have no batch left. A damaged snapshot is rebuilt from batches, which were looked at.
-fn snapshot<D: Dir>(dir: &D, name: &FileName, found: &mut Found) -> Result<(), LogError> {
+fn snapshot<D: Dir>(dir: &D, offset: Offset, found: &mut Found) -> Result<(), LogError> {
     let settings = Settings {
         expiration_ms: i64::MAX,
         verification: Verification::Off,
         first_write: FirstWrite::AnySequence,
         hash_seed: 0,
     };
-    let Some(bytes) = checkpoint::read_small(dir, name)? else {
-        return Ok(());
-    };
-    if let Ok(states) = read_snapshot(&bytes, settings, Millis::new(0)) {
-        let largest = states.producers().map(|producer| producer.producer_id).max();
+    if let Ok(loaded) = snapshot_file::read(dir, offset, settings, Millis::new(0))? {
+        let largest = loaded.states.producers().map(|producer| producer.producer_id).max();
         found.largest_id = found.largest_id.max(largest);
     }
     Ok(())

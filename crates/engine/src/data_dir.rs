@@ -3,7 +3,7 @@
 //! ```text
 //!   .lock                              held while open
 //!   meta.properties                    cluster.id, node.id, directory.id
-//!   .kafka_cleanshutdown               read and removed first, written last
+//!   .kafka_cleanshutdown               removed before any log is touched, written last
 //!   recovery-point-offset-checkpoint   log-start-offset-checkpoint   replication-offset-checkpoint
 //!   hanbeon.boot                       what has kept the pages of all that is in here (ours; see `page_cache`)
 //!   hanbeon.meta                       topics, settings, producer ids, openings (ours; Kafka ignores it)
@@ -100,12 +100,11 @@ impl<D: Dir> DataDir<D> {
         let at = Place(&dir);
         let lock = at.lock()?;
         let identity = at.identity(node, random)?;
-        // Gone before anything is touched, so that a crash from here on is seen as one. Opening the metadata, which comes before
-        // any partition is opened, syncs the directory.
         let last_holder = at.last_holder()?;
-        let last_stop = match at.take_clean_marker()? {
-            LastStop::Unclean if at.kept_pages(page_cache.as_ref()) => LastStop::Killed,
-            last_stop @ (LastStop::Clean | LastStop::Killed | LastStop::Unclean) => last_stop,
+        let last_stop = match last_holder {
+            LastHolder::Ours | LastHolder::Kafka => LastStop::Clean,
+            LastHolder::Unknown if at.kept_pages(page_cache.as_ref()) => LastStop::Killed,
+            LastHolder::Unknown => LastStop::Unclean,
         };
         // Before anything is written that a kill could leave in the cache. Where pages were lost it must wait: a partition that nobody
         // has checked since would be taken for a kept one by the opening after the next kill.
@@ -130,6 +129,18 @@ impl<D: Dir> DataDir<D> {
             lock: Mutex::new(Some(lock)),
             dir,
         })
+    }
+
+    /// Takes the clean-shutdown marker away: before any log is touched, so that a crash from here on is seen as one, and behind all that
+    /// may refuse the directory, so that an opening which fails leaves what the marker says to the next.
+    pub(crate) fn take_clean_marker(&self) -> Result<(), OpenError> {
+        let at = Place(&self.dir);
+        match self.dir.remove(&at.name(CLEAN_MARKER)?) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(at.failed("remove the clean-shutdown marker")(error))
+            }
+            Ok(()) | Err(_) => self.dir.sync().map_err(at.failed("sync it")),
+        }
     }
 
     /// Everything in the directory was checked in this boot, or is on the disk.
@@ -168,7 +179,7 @@ impl<D: Dir> DataDir<D> {
     ) -> Result<(), LogError> {
         let mut files = self.checkpoints.lock();
         let now = now(&files);
-        files.write_positions(&self.dir, now)
+        self.poison.by_sync(files.write_positions(&self.dir, now))
     }
 
     /// Writes high watermarks in the same way.
@@ -178,7 +189,7 @@ impl<D: Dir> DataDir<D> {
     ) -> Result<(), LogError> {
         let mut files = self.checkpoints.lock();
         let now = now(&files);
-        files.write_high_watermarks(&self.dir, now)
+        self.poison.by_sync(files.write_high_watermarks(&self.dir, now))
     }
 
     /// See [`CheckpointFiles::lower_recovery_point`].
@@ -187,12 +198,14 @@ impl<D: Dir> DataDir<D> {
         partition: &TopicPartition,
         to: Offset,
     ) -> Result<(), LogError> {
-        self.checkpoints.lock().lower_recovery_point(&self.dir, partition, to)
+        let lowered = self.checkpoints.lock().lower_recovery_point(&self.dir, partition, to);
+        self.poison.by_sync(lowered)
     }
 
     /// See [`CheckpointFiles::forget`].
     pub(crate) fn forget(&self, partitions: &[TopicPartition]) -> Result<(), LogError> {
-        self.checkpoints.lock().forget(&self.dir, partitions)
+        let forgotten = self.checkpoints.lock().forget(&self.dir, partitions);
+        self.poison.by_sync(forgotten)
     }
 
     /// Says that everything was closed in order. The last thing that is written.
@@ -268,7 +281,9 @@ impl<D: Dir> DataDir<D> {
 
     /// Makes creations and renames of partition directories durable.
     pub(crate) fn sync(&self) -> Result<(), LogError> {
-        self.dir.sync().map_err(|error| LogError::io(Action::SyncDir, self.dir.display(), error))
+        let synced = self.dir.sync();
+        let failed = |error| LogError::io(Action::SyncDir, self.dir.display(), error);
+        self.poison.by_sync(synced.map_err(failed))
     }
 
     fn file(&self, text: &str) -> Result<FileName, LogError> {
@@ -344,14 +359,6 @@ impl<D: Dir> Place<'_, D> {
         };
         identity.write(self.0, &file)?;
         Ok(identity)
-    }
-
-    fn take_clean_marker(&self) -> Result<LastStop, OpenError> {
-        match self.0.remove(&self.name(CLEAN_MARKER)?) {
-            Ok(()) => Ok(LastStop::Clean),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(LastStop::Unclean),
-            Err(error) => Err(self.failed("remove the clean-shutdown marker")(error)),
-        }
     }
 
     /// Told by the text of the clean-shutdown marker: Kafka writes the epoch of its broker into it, which is not -1 once it has served.
@@ -509,15 +516,21 @@ mod tests {
         assert_eq!(first.last_stop, LastStop::Unclean);
         first.write_clean_marker().unwrap();
         first.release();
-        let second = open(&dir).unwrap();
-        assert_eq!(second.last_stop, LastStop::Clean);
-        second.release();
+        for _ in 0..2 {
+            let refused = open(&dir).unwrap();
+            assert_eq!(refused.last_stop, LastStop::Clean, "the last one has touched nothing");
+            refused.release();
+        }
+        let opened = open(&dir).unwrap();
+        opened.take_clean_marker().unwrap();
+        opened.release();
         assert_eq!(open(&dir).unwrap().last_stop, LastStop::Unclean);
     }
 
-    /// How the next opening in `boot` takes the last stop.
+    /// How the next opening in `boot` takes the last stop, when it goes through.
     fn stop_in<D: Dir>(dir: &D, boot: Option<&str>) -> (LastStop, DataDir<D>) {
         let opened = open_in(dir, boot.map(|boot| PageCache::new(boot, 1, 2))).unwrap();
+        opened.take_clean_marker().unwrap();
         (opened.last_stop, opened)
     }
 

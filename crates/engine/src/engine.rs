@@ -17,7 +17,7 @@ use crate::{
     Env, Image, Metrics, OpenError, Options, PartitionError, PartitionHandle, ProducerIdError,
     Settings, System, Topic, TopicError,
     admin::Admin,
-    adopt,
+    adopt::Takeover,
     data_dir::{DataDir, LastHolder},
     features,
     ground::{DueSyncs, Ground, Helpers},
@@ -74,7 +74,7 @@ impl Engine<System> {
     /// Opens, or makes, a data directory with [`Options::embedded`]: nothing is acknowledged before it survives a power cut.
     ///
     /// # Errors
-    /// Another engine has it open, it is damaged, or the storage fails.
+    /// Another engine has it open, it is damaged, settings do not go together, or the storage fails.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
         Self::open_with(path, Options::embedded())
     }
@@ -106,7 +106,8 @@ impl<E: Env> Engine<E> {
         let node = options.node()?;
         let page_cache = env.page_cache(&dir);
         let data = DataDir::open(dir, node, page_cache, || env.random())?;
-        let store = LoggedStore::open(data.dir.clone(), LoggedSettings::STANDARD)
+        let (dir, poison) = (data.dir.clone(), data.poison.clone());
+        let store = LoggedStore::open_beside(dir, LoggedSettings::STANDARD, poison)
             .map_err(|error| metadata(&data, error))?;
         let store: Arc<dyn MetadataStore> = Arc::new(store);
         found(&*store, &data, &env)?;
@@ -129,6 +130,7 @@ impl<E: Env> Engine<E> {
         });
         let admin = Admin::new(Arc::clone(&ground), store, options.settings)
             .map_err(|error| metadata(&ground.data, error))?;
+        admin.check_static_settings()?;
         clear_leftovers(&admin)?;
         let upkeep = Upkeep::new(&admin.settings(), ground.env.now());
         let settings = Arc::new(RwLock::new(admin.settings()));
@@ -155,6 +157,7 @@ impl<E: Env> Engine<E> {
             admin: Mutex::new(admin),
             ground,
         });
+        shared.ground.data.take_clean_marker()?;
         let engine = Self(Arc::new(Owner { shared, helpers: Mutex::new(Vec::new()) }));
         start_helpers(&engine.0, options.helpers)?;
         Ok(engine)
@@ -301,10 +304,11 @@ fn found<E: Env>(
     let failed = |error| metadata(data, error);
     let rows = Rows::read(store).map_err(failed)?;
     let cluster_id = data.identity.cluster_id.clone();
+    let takeover = Takeover { store, rows: &rows, data, env };
     match rows.cluster() {
         Some(cluster) if cluster.row.cluster_id == cluster_id => {
             return match data.last_holder {
-                LastHolder::Kafka => adopt::go_on_above(store, &rows, data),
+                LastHolder::Kafka => takeover.catch_up(),
                 LastHolder::Ours | LastHolder::Unknown => Ok(()),
             };
         }
@@ -320,7 +324,7 @@ fn found<E: Env>(
         }
         None => {}
     }
-    let first_id = adopt::adopt(store, &rows, data, env)?;
+    let first_id = takeover.adopt()?;
     let txn =
         changes::found_cluster(&ClusterRow { cluster_id }, &features::first_levels(), first_id);
     committed(store.commit(&txn).map_err(failed)?).map_err(failed)

@@ -62,7 +62,8 @@ impl<E: Env> Engine<E> {
     /// and then; nothing that was acknowledged depends on it.
     ///
     /// # Errors
-    /// A checkpoint could not be written, or a sync failed: the data directory takes no writes until it is opened again.
+    /// A checkpoint could not be written, or a sync failed: after a sync that failed the data directory takes no writes until it is opened
+    /// again.
     pub fn maintain(&self, now: Millis) -> Result<u64, LogError> {
         self.shared().maintain(now)
     }

@@ -39,14 +39,16 @@ pub(crate) struct Inner<E: Env> {
     pub(crate) ground: Arc<Ground<E>>,
     pub(crate) name: TopicPartition,
     pub(crate) topic_id: TopicId,
-    pub(crate) leader_epoch: LeaderEpoch,
+    /// The epoch that the rows give it. A log that has a later one is led in one above that.
+    leader_epoch: LeaderEpoch,
     pub(crate) metrics: Arc<TopicMetrics>,
     pub(crate) parking: Parking,
     config: Mutex<LogConfig>,
     opened: OnceLock<Opened<E>>,
-    /// Why the log could not be opened; it stays offline until somebody tries again.
+    /// Held while the log is opened.
+    opening: Mutex<()>,
+    /// Why the log could not be opened; it stays offline until somebody tries again. Never locked for long.
     failed: Mutex<Option<LogError>>,
-    offline: AtomicBool,
     life: AtomicU8,
 }
 
@@ -58,6 +60,7 @@ const SHUT: u8 = 2;
 /// A partition whose log is open.
 pub(crate) struct Opened<E: Env> {
     pub(crate) log: Partition<E::Dir>,
+    leader_epoch: LeaderEpoch,
     leader: Mutex<Leader>,
     /// Everything below is known to be durable.
     durable: AtomicI64,
@@ -163,8 +166,8 @@ impl<E: Env> PartitionHandle<E> {
             parking: Parking::default(),
             config: Mutex::new(new.config),
             opened: OnceLock::new(),
+            opening: Mutex::new(()),
             failed: Mutex::new(None),
-            offline: AtomicBool::new(false),
             life: AtomicU8::new(LIVE),
         }))
     }
@@ -187,10 +190,11 @@ impl<E: Env> PartitionHandle<E> {
         self.0.name.partition
     }
 
-    /// The epoch this node leads the partition in. Does not open the log.
+    /// The epoch this node leads the partition in. Does not open the log; opening it raises the epoch where somebody else has written
+    /// in a later one.
     #[must_use]
     pub fn leader_epoch(&self) -> LeaderEpoch {
-        self.0.leader_epoch
+        self.if_open().map_or(self.0.leader_epoch, |opened| opened.leader_epoch)
     }
 
     /// Whether the log is open already, so that no call has to recover it first.
@@ -202,7 +206,7 @@ impl<E: Env> PartitionHandle<E> {
     /// Whether the log could not be opened, so that every call says so.
     #[must_use]
     pub fn is_offline(&self) -> bool {
-        self.0.offline.load(Ordering::Acquire)
+        self.0.failed.lock().is_some()
     }
 
     /// Opens an offline log once more: what kept it closed may be mended.
@@ -210,10 +214,7 @@ impl<E: Env> PartitionHandle<E> {
     /// # Errors
     /// As [`PartitionHandle::open`].
     pub fn reopen(&self) -> Result<(), PartitionError> {
-        if self.is_offline() {
-            self.0.failed.lock().take();
-            self.0.offline.store(false, Ordering::Release);
-        }
+        self.0.failed.lock().take();
         self.open()
     }
 
@@ -450,20 +451,19 @@ impl<E: Env> PartitionHandle<E> {
             return Ok(opened);
         }
         // One opens, the others wait for it.
-        let mut failed = inner.failed.lock();
+        let opening = inner.opening.lock();
         self.check_life()?;
         if let Some(opened) = inner.opened.get() {
             return Ok(opened);
         }
-        if let Some(error) = &*failed {
-            return Err(PartitionError::Log(error.clone()));
+        if let Some(error) = inner.failed.lock().clone() {
+            return Err(PartitionError::Log(error));
         }
         let recovered = inner.recover().map(|opened| self.publish(opened));
         if let Err(error) = &recovered {
-            *failed = Some(error.clone());
-            inner.offline.store(true, Ordering::Release);
+            *inner.failed.lock() = Some(error.clone());
         }
-        drop(failed);
+        drop(opening);
         // Whoever ended it meanwhile waits for that lock, and closes what was opened.
         self.check_life()?;
         recovered.map_err(PartitionError::Log)
@@ -558,7 +558,7 @@ impl<E: Env> PartitionHandle<E> {
         self.0.life.store(life, Ordering::Release); // pairs with the load in `check_life`
         self.0.parking.close();
         // An opening that is under way goes on to its end, and none begins behind it.
-        drop(self.0.failed.lock());
+        drop(self.0.opening.lock());
     }
 }
 
@@ -611,7 +611,7 @@ impl<E: Env> Inner<E> {
         }
         ground.data.lower_recovery_point(&self.name, log.recovery_point())?;
         ground.metrics.partitions_opened.add(1);
-        let opened = Opened::new(log, &config, self.leader_epoch, ground.data.identity.node_id);
+        let opened = Opened::new(log, &config, ground.data.identity.node_id);
         let end = opened.log.log_end_offset();
         // What a killed process wrote is in the page cache and may not be on the disk.
         let unsynced = opened.log.recovery_point() < end;
@@ -636,19 +636,16 @@ impl<E: Env> Inner<E> {
 }
 
 impl<E: Env> Opened<E> {
-    fn new(
-        log: Partition<E::Dir>,
-        config: &LogConfig,
-        epoch: LeaderEpoch,
-        node: hanbeon_records::NodeId,
-    ) -> Self {
+    fn new(log: Partition<E::Dir>, config: &LogConfig, node: hanbeon_records::NodeId) -> Self {
+        let leader_epoch = log.leader_epoch();
         let bounds = LogBounds {
             start: log.log_start_offset(),
             end: log.log_end_offset(),
             high_watermark: log.high_watermark(),
         };
         Self {
-            leader: Mutex::new(Leader::alone(node, epoch, bounds)),
+            leader_epoch,
+            leader: Mutex::new(Leader::alone(node, leader_epoch, bounds)),
             durable: AtomicI64::new(0),
             flush_messages: AtomicI64::new(config.flush_messages),
             flush_ms: AtomicI64::new(config.flush_ms),

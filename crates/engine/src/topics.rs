@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use hanbeon_log::{LogError, partition_metadata};
+use hanbeon_log::{Dir as _, LogError, partition_metadata};
 use hanbeon_meta::{NewTopic as NewRows, changes};
 use hanbeon_records::{NodeId, TopicId, TopicName, TopicPartition};
 
@@ -357,6 +357,8 @@ fn make_directories<E: Env>(
     // A store that failed may hold the rows of a creation that it did not answer, and these are its directories.
     admin.store.revision().map_err(failed)?;
     let data = &admin.ground.data;
+    let storage = |error| TopicError::Storage { source: Arc::new(error) };
+    data.poison.check(data.dir.display()).map_err(storage)?;
     let at = |partition| TopicPartition { topic: topic.clone(), partition };
     let mut cleared = numbers.start..numbers.start;
     let mut make = || -> Result<(), LogError> {
@@ -370,7 +372,7 @@ fn make_directories<E: Env>(
         }
         data.sync()
     };
-    make().map_err(|error| {
+    data.poison.by_sync(make()).map_err(|error| {
         for number in cleared {
             // What cannot be removed now has no row, and is cleared at the next opening.
             if let Err(left) =
@@ -379,6 +381,6 @@ fn make_directories<E: Env>(
                 tracing::warn!(%topic, number, error = %left, "half a topic is left");
             }
         }
-        TopicError::Storage { source: Arc::new(error) }
+        storage(error)
     })
 }

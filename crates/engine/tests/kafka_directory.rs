@@ -5,7 +5,7 @@ mod support;
 
 use std::{fs, path::Path};
 
-use hanbeon::{Acks, Engine, Env, Manual, Mode, NewTopic, OpenError, Options};
+use hanbeon::{Acks, Engine, Env, FetchSpec, Manual, Mode, NewTopic, OpenError, Options};
 use hanbeon_log::{FsDir, ReadMode};
 use hanbeon_records::{
     BatchBuilder, BatchKind, BatchSettings, Codec, CompressionLevel, LeaderEpoch, Millis,
@@ -53,8 +53,12 @@ fn copy(from: &Path, to: &Path) {
 }
 
 fn count<E: Env>(engine: &Engine<E>, number: i32) -> usize {
+    count_of(engine, "idem", number)
+}
+
+fn count_of<E: Env>(engine: &Engine<E>, topic: &str, number: i32) -> usize {
     let mut consumer = engine.consumer();
-    consumer.assign("idem", number).unwrap();
+    consumer.assign(topic, number).unwrap();
     let mut records = 0;
     loop {
         match consumer.poll().unwrap().len() {
@@ -105,6 +109,16 @@ fn names_ids_records_and_producers_are_kafkas() {
 
 /// One batch as Kafka would have written it, at the start of a log.
 fn log_of(producer: Option<ProducerId>, codec: Codec, key: &[u8], value: &[u8]) -> Vec<u8> {
+    log_in_epoch(0, producer, codec, (key, value))
+}
+
+/// The same by a leader that has been elected so often before.
+fn log_in_epoch(
+    epoch: i32,
+    producer: Option<ProducerId>,
+    codec: Codec,
+    (key, value): (&[u8], &[u8]),
+) -> Vec<u8> {
     let mut bytes = Vec::new();
     let settings = BatchSettings {
         codec,
@@ -117,7 +131,7 @@ fn log_of(producer: Option<ProducerId>, codec: Codec, key: &[u8], value: &[u8]) 
         }),
         kind: BatchKind::Plain,
         base_offset: Offset::ZERO,
-        leader_epoch: LeaderEpoch::new(0),
+        leader_epoch: LeaderEpoch::new(epoch),
     };
     let mut builder = BatchBuilder::new(&mut bytes, settings);
     let record = NewRecord { timestamp: NOW, key: Some(key), value: Some(value), headers: &[] };
@@ -181,6 +195,146 @@ fn p8_ids_go_on_above_those_that_kafka_gave_in_between() {
     // And not further each time that one of us closes it.
     let engine = open_then(home.path());
     assert!(engine.init_producer_id().unwrap().id < ProducerId::new(95_000));
+}
+
+/// P8: an opening that is refused has seen ids and handed out none; whoever comes next must see them too.
+#[test]
+fn p8_ids_go_on_above_kafkas_though_an_opening_was_refused_in_between() {
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    let engine = open_then(home);
+    engine.ensure_topic("t", 1).unwrap();
+    engine.shutdown().unwrap();
+    drop(engine);
+    fs::write(home.join(".kafka_cleanshutdown"), KAFKAS_MARKER).unwrap();
+    let log = log_of(Some(ProducerId::new(90_000)), Codec::None, b"k", b"v");
+    fs::write(home.join("t-0/00000000000000000000.log"), log).unwrap();
+    // The last one is seen only when rows are made.
+    for refused in ["photos", "b-1"] {
+        fs::create_dir(home.join(refused)).unwrap();
+        let dir = FsDir::create(home, ReadMode::Map).unwrap();
+        let error = Engine::open_in(Manual::new(NOW, 1), dir, Options::embedded()).unwrap_err();
+        assert!(matches!(error, OpenError::Foreign { .. }), "{error}");
+        fs::remove_dir(home.join(refused)).unwrap();
+    }
+    let engine = open_then(home);
+    let fresh = engine.init_producer_id().unwrap().id;
+    assert!(fresh > ProducerId::new(92_000), "{fresh}");
+    assert!(!home.join(".kafka_cleanshutdown").exists(), "a crash from here on is one");
+}
+
+/// That of half a million producers has more than 16 MiB. Whether it is sound is asked when it is read.
+#[test]
+fn a_snapshot_of_any_size_that_a_log_takes_keeps_no_directory_from_being_taken_over() {
+    let home = tempfile::tempdir().unwrap();
+    partition_of(home.path(), "t-0", ONE_ID);
+    let file = home.path().join("t-0/00000000000000000001.snapshot");
+    fs::File::create(file).unwrap().set_len(17 << 20).unwrap();
+    assert_eq!(count_of(&open_then(home.path()), "t", 0), 1);
+}
+
+/// What Kafka leaves when it stops in order, once it has served.
+const KAFKAS_MARKER: &str = r#"{"version":0,"brokerEpoch":7}"#;
+
+/// L1: batches of an earlier epoch behind those of a later one would be taken for damage, and cut after the next power cut.
+#[test]
+fn l1_leader_epochs_go_on_above_those_that_kafka_led_in_between() {
+    for stop in [Some(KAFKAS_MARKER), None] {
+        let home = tempfile::tempdir().unwrap();
+        let marker = home.path().join(".kafka_cleanshutdown");
+        let engine = open_then(home.path());
+        engine.ensure_topic("t", 1).unwrap();
+        engine.shutdown().unwrap();
+        drop(engine);
+        let (Ok(()) | Err(_)) = fs::remove_file(&marker);
+        let log = log_in_epoch(9, None, Codec::None, (b"k", b"theirs"));
+        fs::write(home.path().join("t-0/00000000000000000000.log"), log).unwrap();
+        if let Some(stop) = stop {
+            fs::write(&marker, stop).unwrap();
+        }
+        let engine = open_then(home.path());
+        let partition = engine.partition("t", 0).unwrap();
+        if stop.is_some() {
+            assert_eq!(partition.leader_epoch(), LeaderEpoch::new(10), "clients are told before");
+        }
+        let producer = engine.init_producer_id().unwrap();
+        let ours = idempotent_at(NOW.get(), producer, 0, &["ours"]);
+        partition.produce(ours, Acks::All).wait().unwrap();
+        assert_eq!(partition.leader_epoch(), LeaderEpoch::new(10));
+        engine.shutdown().unwrap();
+        drop(engine);
+        // The power goes, and all of the log is read.
+        for file in [".kafka_cleanshutdown", "recovery-point-offset-checkpoint", "hanbeon.boot"] {
+            let (Ok(()) | Err(_)) = fs::remove_file(home.path().join(file));
+        }
+        let engine = open_then(home.path());
+        let fetched = engine.partition("t", 0).unwrap().fetch(&FetchSpec::from(Offset::ZERO));
+        assert_eq!(support::values(&fetched.unwrap().records), ["theirs", "ours"]);
+        let led = engine.partition("t", 0).unwrap().leader_epoch();
+        assert!(led > LeaderEpoch::new(10), "{led}: an epoch has one leader");
+    }
+}
+
+/// A partition with one record, as Kafka makes it.
+fn partition_of(home: &Path, name: &str, topic_id: &str) {
+    let dir = home.join(name);
+    fs::create_dir(&dir).unwrap();
+    fs::write(dir.join("partition.metadata"), format!("version: 0\ntopic_id: {topic_id}")).unwrap();
+    let log = log_of(None, Codec::None, b"k", b"v");
+    fs::write(dir.join("00000000000000000000.log"), log).unwrap();
+}
+
+const ONE_ID: &str = "1HzfqvfWSICkuWvbNCFg3Q";
+const OTHER_ID: &str = "MkU3OEVBNTcwNTJENDM2Qg";
+
+#[test]
+fn what_kafka_made_in_between_is_taken_over_too() {
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    kafkas_directory(home);
+    let engine = open_then(home);
+    let id = engine.topic("idem").unwrap().id().to_string();
+    engine.shutdown().unwrap();
+    drop(engine);
+    partition_of(home, "b-0", ONE_ID);
+    partition_of(home, "idem-2", &id);
+    fs::write(home.join(".kafka_cleanshutdown"), KAFKAS_MARKER).unwrap();
+    let engine = open_then(home);
+    assert_eq!([0, 1, 2].map(|number| count(&engine, number)), [37, 44, 1]);
+    let made = engine.topic("b").unwrap();
+    assert_eq!((made.id().to_string(), count_of(&engine, "b", 0)), (ONE_ID.to_owned(), 1));
+    assert!(engine.partition("b", 0).unwrap().leader_epoch() > LeaderEpoch::new(0));
+    engine.shutdown().unwrap();
+    drop(engine);
+    // Deleted, and made again by the same name.
+    fs::remove_dir_all(home.join("b-0")).unwrap();
+    partition_of(home, "b-0", OTHER_ID);
+    partition_of(home, "b-1", OTHER_ID);
+    fs::write(home.join(".kafka_cleanshutdown"), KAFKAS_MARKER).unwrap();
+    let engine = open_then(home);
+    assert_eq!(engine.topic("b").unwrap().id().to_string(), OTHER_ID);
+    assert_eq!([0, 1].map(|number| count_of(&engine, "b", number)), [1, 1]);
+    assert!(engine.partition_by_id(made.id(), 0).is_err());
+}
+
+#[test]
+fn what_kafka_made_in_between_is_put_aside_by_nobody() {
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    kafkas_directory(home);
+    let engine = open_then(home);
+    let id = engine.topic("idem").unwrap().id().to_string();
+    engine.shutdown().unwrap();
+    drop(engine);
+    for (name, id) in [("b-1", ONE_ID), ("idem-3", id.as_str()), ("idem-2", ONE_ID)] {
+        partition_of(home, name, id);
+        fs::write(home.join(".kafka_cleanshutdown"), KAFKAS_MARKER).unwrap();
+        let dir = FsDir::create(home, ReadMode::Map).unwrap();
+        let refused = Engine::open_in(Manual::new(NOW, 1), dir, Options::embedded()).unwrap_err();
+        assert!(matches!(refused, OpenError::Foreign { .. }), "{name}: {refused}");
+        assert!(home.join(name).join("00000000000000000000.log").exists());
+        fs::remove_dir_all(home.join(name)).unwrap();
+    }
 }
 
 #[test]

@@ -164,6 +164,74 @@ fn a_failed_sync_poisons_the_directory_until_it_is_opened_again() {
     assert_eq!(retried.placed, Placed::Duplicate);
 }
 
+/// A batch that is written and not synced, and half of the next one.
+fn killed_in_a_write() -> (CrashDir, ProducerIdentity) {
+    let disk = CrashDir::new();
+    let engine = open(&disk, 1).unwrap();
+    engine.ensure_topic("t", 1).unwrap();
+    let partition = engine.partition("t", 0).unwrap();
+    let producer = engine.init_producer_id().unwrap();
+    // Nobody waits for it, so nobody syncs it.
+    drop(partition.produce(idempotent_at(NOW.get(), producer, 0, &["x"]), Acks::All));
+    disk.inject(Fault { kind: FaultKind::Kill { bytes: 40 }, after: 0, lasting: Lasting::Sticky });
+    assert!(
+        partition.produce(idempotent_at(NOW.get(), producer, 1, &["y"]), Acks::All).wait().is_err()
+    );
+    std::mem::forget(engine);
+    (disk.killed(), producer)
+}
+
+/// L9: the system tells once that it could not write, and the next sync says that all is well.
+#[test]
+fn l9_a_sync_that_fails_inside_an_opening_stops_the_directory() {
+    let (killed, producer) = killed_in_a_write();
+    for after in 0.. {
+        let disk = killed.killed();
+        let engine = open(&disk, 1).unwrap();
+        let partition = engine.partition("t", 0).unwrap();
+        disk.inject(Fault { kind: FaultKind::Sync, after, lasting: Lasting::Once });
+        let opened = partition.open();
+        if disk.fired() == 0 {
+            opened.unwrap();
+            assert!(after > 1, "the cut and the rest of the log are synced");
+            return;
+        }
+        assert!(opened.is_err(), "sync {after}");
+        assert!(engine.storage_failure().is_some(), "sync {after}");
+        assert!(partition.reopen().is_err(), "sync {after}: as if nothing was lost");
+        let retry = idempotent_at(NOW.get(), producer, 0, &["x"]);
+        assert!(partition.produce(retry, Acks::All).wait().is_err(), "sync {after}");
+        assert!(engine.create_topic(&NewTopic::new("u", 1), Mode::Apply).is_err(), "sync {after}");
+        std::mem::forget(engine);
+    }
+}
+
+/// L9: so in the files that all partitions share.
+#[test]
+fn l9_a_sync_that_fails_in_a_checkpoint_stops_the_directory() {
+    let mut stopped = 0;
+    for after in 0.. {
+        let disk = CrashDir::new();
+        let engine = open(&disk, 1).unwrap();
+        engine.ensure_topic("t", 1).unwrap();
+        let producer = engine.init_producer_id().unwrap();
+        let partition = engine.partition("t", 0).unwrap();
+        let batch = |sequence| idempotent_at(NOW.get(), producer, sequence, &["x"]);
+        partition.produce(batch(0), Acks::All).wait().unwrap();
+        disk.inject(Fault { kind: FaultKind::Sync, after, lasting: Lasting::Once });
+        let maintained = engine.maintain(NOW.saturating_add(3_600_000));
+        if disk.fired() == 0 {
+            maintained.unwrap();
+            break;
+        }
+        stopped += 1;
+        assert!(maintained.is_err(), "sync {after}");
+        assert!(partition.produce(batch(1), Acks::All).wait().is_err(), "sync {after}");
+        std::mem::forget(engine);
+    }
+    assert!(stopped > 1, "there were {stopped} syncs");
+}
+
 #[test]
 fn readers_of_a_sync_topic_see_nothing_that_a_power_cut_can_take_back() {
     let disk = CrashDir::new();

@@ -4,10 +4,16 @@
 mod support;
 
 use hanbeon::{
-    Acks, BrokerScope, ConfigChange, ConfigOp, ConfigSource, Engine, ErrorCode, FetchSpec,
-    INTERNAL_TOPICS, Isolation, Mode, NewTopic, Options, PartitionError, TopicError, TopicRef,
+    Acks, BrokerScope, ConfigChange, ConfigError, ConfigOp, ConfigSource, Engine, ErrorCode,
+    FetchSpec, INTERNAL_TOPICS, Isolation, Mode, NewTopic, OpenError, Options, PartitionError,
+    TopicError, TopicRef,
 };
-use hanbeon_records::{NodeId, Offset, TopicId};
+use hanbeon_log::{FsDir, ReadMode};
+use hanbeon_meta::{
+    ConfigScope, Configs, LoggedSettings, LoggedStore, MetadataStore as _, Row as _, RowKey, Txn,
+    TxnResult,
+};
+use hanbeon_records::{NodeId, Offset, TopicId, TopicName};
 use support::batch;
 
 fn open() -> (tempfile::TempDir, Engine) {
@@ -49,6 +55,38 @@ fn creating_with_bad_input_is_refused_with_kafkas_codes() {
         assert_eq!(check(&NewTopic::new(internal, 1)), ErrorCode::TopicAlreadyExists);
     }
     assert!(engine.image().is_empty(), "checking changes nothing");
+}
+
+#[test]
+fn static_settings_that_do_not_go_together_are_refused_and_not_replaced_by_defaults() {
+    let (home, engine) = open();
+    let lagging = NewTopic::new("t", 1).config("min.compaction.lag.ms", "100");
+    engine.create_topic(&lagging, Mode::Apply).unwrap();
+    engine.shutdown().unwrap();
+    drop(engine);
+    let with = |keys: &[(&str, &str)]| {
+        let options = keys
+            .iter()
+            .fold(Options::broker(), |options, (key, value)| options.set(key, *value).unwrap());
+        Engine::open_with(home.path(), options)
+    };
+    let (min, max) = ("log.cleaner.min.compaction.lag.ms", "log.cleaner.max.compaction.lag.ms");
+    for refused in [&[(min, "10"), (max, "9")] as &[_], &[(max, "99")]] {
+        let error = with(refused).unwrap_err();
+        assert!(matches!(error, OpenError::Config(ConfigError::Conflict { .. })), "{error}");
+    }
+    with(&[(max, "101")]).unwrap().shutdown().unwrap();
+    // What only stored settings bring about can be mended once the directory is open.
+    let dir = FsDir::create(home.path(), ReadMode::Map).unwrap();
+    let store = LoggedStore::open(dir, LoggedSettings::STANDARD).unwrap();
+    let lags = [("min.compaction.lag.ms", "100"), ("max.compaction.lag.ms", "9")];
+    let lags = Configs(lags.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
+    let scope = ConfigScope::Topic(TopicName::new("t").unwrap());
+    let txn = Txn::new().put(RowKey::Configs(scope).key(), lags.encode());
+    assert!(matches!(store.commit(&txn).unwrap(), TxnResult::Committed(_)));
+    drop(store);
+    let engine = with(&[]).unwrap();
+    engine.alter_topic_config("t", &[set("max.compaction.lag.ms", "100")], Mode::Apply).unwrap();
 }
 
 #[test]

@@ -190,6 +190,35 @@ fn a_creation_whose_outcome_is_unknown_is_not_written_over() {
     assert!(there > 0, "one of them had stored the row");
 }
 
+/// L9: whether the topic is gone is not known when its deletion fails, so nothing more is acknowledged in it.
+#[test]
+fn l9_nothing_is_acknowledged_in_a_topic_whose_deletion_has_an_unknown_outcome() {
+    let producer = ProducerIdentity { id: ProducerId::new(5), epoch: ProducerEpoch::new(0) };
+    let batch = |sequence| idempotent_at(NOW.get(), producer, sequence, &["x"]);
+    let mut gone = 0;
+    for kind in [FaultKind::Error, FaultKind::Sync] {
+        for after in 0.. {
+            let disk = CrashDir::new();
+            let (_, engine) = open(&disk);
+            create(&engine);
+            produce(&engine, 1);
+            disk.inject(Fault { kind, after, lasting: Lasting::Once });
+            let deleted = engine.delete_topic(TopicRef::Name("t"));
+            if disk.fired() == 0 {
+                break;
+            }
+            let more = engine.partition("t", 0).map(|t| t.produce(batch(1), Acks::All).wait());
+            std::mem::forget(engine);
+            let (_, engine) = open(&disk.killed());
+            if deleted.is_err() && engine.topic("t").is_none() {
+                gone += 1;
+                assert!(!matches!(more, Ok(Ok(_))), "operation {after} failed, {kind:?}");
+            }
+        }
+    }
+    assert!(gone > 0, "one of them had stored that it is gone");
+}
+
 #[test]
 fn a_name_that_stands_nowhere_costs_no_write() {
     let disk = CrashDir::new();

@@ -123,7 +123,7 @@ pub fn write_offsets<D: Dir>(
 /// Writes `name.tmp`, syncs it, renames it, syncs the directory.
 ///
 /// # Errors
-/// What the storage reports. After one a sync may be lost for good, so the caller must take the directory for poisoned.
+/// What the storage reports. A sync that failed is lost for good, so the caller must take the directory for poisoned then.
 pub fn write_atomically<D: Dir>(dir: &D, name: &FileName, bytes: &[u8]) -> Result<(), LogError> {
     let aside = FileName::new(format!("{name}.tmp"))
         .map_err(|error| LogError::io(Action::Open, path(dir, name), error))?;

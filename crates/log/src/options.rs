@@ -36,7 +36,8 @@ pub struct OpenPartition {
     pub log_start: Option<Offset>,
     /// First offset not known to be replicated (`replication-offset-checkpoint`); without it, the log's start.
     pub high_watermark: Option<Offset>,
-    /// The epoch in which this node leads from now on; stamped into every batch.
+    /// The epoch in which this node leads from now on; stamped into every batch. Where the log has a later one it is the one above
+    /// that: see [`crate::Partition::leader_epoch`].
     pub leader_epoch: LeaderEpoch,
     /// The topic's id, to be found in or written to `partition.metadata`; `None` adopts a directory whatever it says.
     pub topic_id: Option<TopicId>,

@@ -194,13 +194,14 @@ impl<D: Dir> Inner<D> {
         let visible = Arc::new(Visible::new(dir, found.segments, opened, options.poison));
         let mut states = found.states;
         states.high_watermark_advanced(opened.high_watermark);
+        let leader_epoch = found.epochs.led_in(options.leader_epoch);
         let log = PartitionLog {
             visible: Arc::clone(&visible),
             config: Arc::clone(&config),
             active: found.active,
             states,
             epochs: found.epochs,
-            leader_epoch: options.leader_epoch,
+            leader_epoch,
             snapshots: found.snapshots,
             behind: found.behind,
             jitter_seed: options.jitter_seed,
@@ -279,10 +280,10 @@ impl<D: Dir> Partition<D> {
     /// # Errors
     /// [`LogError::Corrupt`] where something is wrong that is not the unflushed end of the log; [`LogError::ForeignTopic`] and
     /// [`LogError::MissingTopicId`] where the directory is another topic's; else what the storage reports. In the first three nothing is
-    /// changed.
+    /// changed. A sync that failed sets [`OpenPartition::poison`], so that this log is not opened again as if nothing was lost.
     pub fn open(dir: D, options: OpenPartition) -> Result<(Self, OpenReport), LogError> {
         let mut report = OpenReport::default();
-        let found = recover(&dir, &options, &mut report)?;
+        let found = options.poison.by_sync(recover(&dir, &options, &mut report))?;
         Ok((Self(Arc::new(Inner::new(dir, options, found))), report))
     }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::{
-    LogError,
+    Action, LogError,
     sync::{Arc, AtomicBool, Mutex, Ordering},
 };
 
@@ -38,6 +38,20 @@ impl Poison {
         self.0.set.store(true, Ordering::Release); // pairs with the load in `is_set`
         drop(first);
         error
+    }
+
+    /// Sets it where `result` is a sync that failed: the system may have dropped what it could not write, and tells that once. Whatever else
+    /// failed may be mended and tried again.
+    ///
+    /// # Errors
+    /// Those of `result`.
+    pub fn by_sync<T>(&self, result: Result<T, LogError>) -> Result<T, LogError> {
+        match result {
+            Err(error @ LogError::Io { action: Action::Sync | Action::SyncDir, .. }) => {
+                Err(self.set(error))
+            }
+            result => result,
+        }
     }
 
     /// Whether something failed.

@@ -14,7 +14,7 @@
 use std::io::{self, IoSlice};
 
 use bytes::Bytes;
-use hanbeon_log::{Dir, FileName, LogFile, Open};
+use hanbeon_log::{Action, Dir, FileName, LogError, LogFile, Open, Poison};
 
 use crate::{
     Change, Commit, Damage, Embedded, Entry, Journal, Key, Limits, Range, Revision, SessionId,
@@ -63,6 +63,8 @@ pub struct LogJournal<D: Dir> {
     end: u64,
     /// The file is rewritten once it is longer than this: twice what the last rewriting left.
     rewrite_beyond: u64,
+    /// Of the directory.
+    poison: Poison,
 }
 
 /// The shapes on disk.
@@ -91,13 +93,30 @@ impl<D: Dir> LoggedStore<D> {
     /// What the storage reports; [`StoreError::Corrupt`] for damage that no interrupted write explains;
     /// [`StoreError::NewerFormat`].
     pub fn open(dir: D, settings: LoggedSettings) -> Result<Self, StoreError> {
-        let (journal, found) = LogJournal::open(dir, settings)?;
+        Self::open_beside(dir, settings, Poison::new())
+    }
+
+    /// The same in a directory that holds more than the store: what fails behind the opening, and leaves it unknown which rows there are, sets
+    /// `poison`. A topic whose deletion failed may be gone, and what is written to it with it.
+    ///
+    /// # Errors
+    /// As [`LoggedStore::open`].
+    pub fn open_beside(
+        dir: D,
+        settings: LoggedSettings,
+        poison: Poison,
+    ) -> Result<Self, StoreError> {
+        let (journal, found) = LogJournal::open(dir, settings, poison)?;
         Self::over(journal, found)
     }
 }
 
 impl<D: Dir> LogJournal<D> {
-    fn open(dir: D, settings: LoggedSettings) -> Result<(Self, Snapshot), StoreError> {
+    fn open(
+        dir: D,
+        settings: LoggedSettings,
+        poison: Poison,
+    ) -> Result<(Self, Snapshot), StoreError> {
         let at = Place(&dir);
         match dir.remove(&at.name(ASIDE_NAME)?) {
             Ok(()) => {}
@@ -105,20 +124,28 @@ impl<D: Dir> LogJournal<D> {
             Err(error) => return Err(at.failed(ASIDE_NAME, error)),
         }
         match dir.open(&at.name(FILE_NAME)?, Open::Write) {
-            Ok(file) => Self::recover(dir, file, settings),
+            Ok(file) => Self::recover(dir, file, settings, poison),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let snapshot = Snapshot::default();
                 let (file, end) = write_aside(&dir, &snapshot)?;
                 publish(&dir)?;
-                Ok((Self::at(dir, file, settings, end), snapshot))
+                Ok((Self::at(dir, (file, end), settings, poison), snapshot))
             }
             Err(error) => Err(at.failed(FILE_NAME, error)),
         }
     }
 
-    fn at(dir: D, file: D::File, settings: LoggedSettings, end: u64) -> Self {
+    fn at(dir: D, (file, end): (D::File, u64), settings: LoggedSettings, poison: Poison) -> Self {
         let rewrite_beyond = settings.rewrite_bytes_min.max(end.saturating_mul(2));
-        Self { dir, file, settings, end, rewrite_beyond }
+        Self { dir, file, settings, end, rewrite_beyond, poison }
+    }
+
+    fn in_doubt(&self, error: StoreError) -> StoreError {
+        if let StoreError::Io { file, source } = &error {
+            let source = io::Error::new(source.kind(), source.to_string());
+            drop(self.poison.set(LogError::io(Action::Sync, file, source)));
+        }
+        error
     }
 
     /// Reads the file and writes it anew, even when nothing is wrong with it.
@@ -129,6 +156,7 @@ impl<D: Dir> LogJournal<D> {
         dir: D,
         file: D::File,
         settings: LoggedSettings,
+        poison: Poison,
     ) -> Result<(Self, Snapshot), StoreError> {
         let at = Place(&dir);
         let failed = |error| at.failed(FILE_NAME, error);
@@ -162,7 +190,7 @@ impl<D: Dir> LogJournal<D> {
             }
             Err(error) => return Err(error),
         };
-        Ok((Self::at(dir, file, settings, end), snapshot))
+        Ok((Self::at(dir, (file, end), settings, poison), snapshot))
     }
 }
 
@@ -177,8 +205,13 @@ impl<D: Dir> Journal for LogJournal<D> {
         let mut bytes = Vec::new();
         seal(self.end, shape, &mut bytes);
         let failed = |error| Place(&self.dir).failed(FILE_NAME, error);
-        self.file.write_at(&[IoSlice::new(&bytes)], self.end).map_err(failed)?;
-        self.file.sync().map_err(failed)?;
+        match self.file.write_at(&[IoSlice::new(&bytes)], self.end) {
+            Ok(()) => {}
+            // A part of the record at most: the next opening cuts it.
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => return Err(failed(error)),
+            Err(error) => return Err(self.in_doubt(failed(error))),
+        }
+        self.file.sync().map_err(|error| self.in_doubt(failed(error)))?;
         self.end = self.end.saturating_add(len_u64(&bytes));
         Ok(())
     }
@@ -189,7 +222,7 @@ impl<D: Dir> Journal for LogJournal<D> {
         }
         match write_aside(&self.dir, &snapshot()) {
             Ok((file, end)) => {
-                publish(&self.dir)?;
+                publish(&self.dir).map_err(|error| self.in_doubt(error))?;
                 // Nothing goes to the new file before its name is durable: the old one would come back without it.
                 self.file = file;
                 self.end = end;
@@ -199,7 +232,7 @@ impl<D: Dir> Journal for LogJournal<D> {
             Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::StorageFull => {
                 self.rewrite_beyond = self.end.saturating_mul(2);
             }
-            Err(error) => return Err(error),
+            Err(error) => return Err(self.in_doubt(error)),
         }
         Ok(())
     }

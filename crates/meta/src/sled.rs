@@ -4,8 +4,8 @@
 //! cache nor the file's metadata, so a power cut may take back what `flush` acknowledged. So this back end opens sled's `db`
 //! file itself and syncs it after each flush: syncing works on the file, whoever has it open.
 //!
-//! Each transaction is one atomic batch with its revision. Transactions are kept small enough that sled never moves a
-//! value to a file of its own, which nobody would sync.
+//! Each transaction is one atomic batch with its revision. Segments are large and values small enough that sled never moves a page to a
+//! file of its own: that one nobody syncs, and it is removed before the page that replaces it is on the medium.
 //!
 //! For hosts that have a sled database anyway. sled is hardly maintained; the store to prefer is [`crate::LoggedStore`].
 
@@ -26,7 +26,8 @@ const VERSION: u16 = 1;
 /// Under which key the revision lies; entries have a prefix, so nothing can collide.
 const REVISION: &[u8] = b"revision";
 const ENTRY: &[u8] = b"e/";
-/// sled's segments have 512 KiB, and what is larger becomes a file of its own.
+/// The largest that sled takes. A page that is larger than a quarter of it becomes a file of its own, and 16 values or a few more share one.
+const SEGMENT_BYTES: usize = 16 << 20;
 const LIMITS: Limits = Limits {
     compares_max: 16_384,
     writes_max: 16_384,
@@ -61,7 +62,8 @@ impl SledStore {
         let name = path.display().to_string();
         let failed = |source| StoreError::Io { file: name.clone(), source };
         // Flushed after each transaction; a flusher of sled's own would only add a thread.
-        let db = sled::Config::default().path(path).flush_every_ms(None).open();
+        let config = sled::Config::default().path(path).segment_size(SEGMENT_BYTES);
+        let db = config.flush_every_ms(None).open();
         let db = db.map_err(|error| failed(error.into()))?;
         let data = File::open(path.join("db")).map_err(failed)?;
         let journal = SledJournal { db, data, name: name.clone() };

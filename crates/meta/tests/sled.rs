@@ -39,6 +39,20 @@ fn the_sled_store_keeps_it() {
     contract::check(&mut Sled { roots: Vec::new() });
 }
 
+#[test]
+fn l1_no_page_becomes_a_file_that_nobody_syncs() {
+    let root = tempfile::tempdir().unwrap();
+    for bytes in [10 << 10, 127 << 10] {
+        let store = SledStore::open(root.path()).unwrap();
+        let value = Bytes::from(vec![7; bytes]);
+        for number in 0..40 {
+            let txn = Txn::new().put(Key::new(&format!("k{number:02}")), value.clone());
+            assert!(matches!(store.commit(&txn).unwrap(), TxnResult::Committed(_)));
+        }
+    }
+    assert_eq!(fs::read_dir(root.path().join("blobs")).unwrap().count(), 0);
+}
+
 const CHILD: &str = "HANBEON_SLED_SYNC_CHILD";
 const COMMITS: usize = 5;
 

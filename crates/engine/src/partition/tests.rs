@@ -136,6 +136,22 @@ fn a_shutdown_during_an_opening_closes_what_is_opened() {
     assert_eq!(again.unwrap().shared().ground.data.last_stop, LastStop::Clean, "all was closed");
 }
 
+/// One that is neither stays so: nobody opens it, and nobody is told that it is closed.
+#[test]
+fn a_partition_that_several_open_again_at_once_is_open_or_offline() {
+    let (engine, partition, _) = unopened();
+    let name = hanbeon_log::FileName::new("t-0").unwrap();
+    hanbeon_log::Dir::remove(&engine.0.shared.ground.data.dir, &name).unwrap();
+    partition.open().unwrap_err();
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            let again = || (0..50_000).for_each(|_| drop(partition.reopen().unwrap_err()));
+            thread::Builder::new().spawn_scoped(scope, again).unwrap();
+        }
+    });
+    assert!(partition.is_offline());
+}
+
 /// Looks, when it is woken, whether anybody could change metadata.
 struct Looks {
     engine: Engine<Hooked>,

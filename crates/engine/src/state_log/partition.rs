@@ -35,7 +35,8 @@ impl<E: Env> PartitionHandle<E> {
 
 impl<E: Env> StateLog for PartitionStateLog<E> {
     fn epoch(&self) -> Result<CoordinatorEpoch, ProduceError> {
-        // KIP-98: the leader epoch of the coordinator's partition.
+        // KIP-98: the leader epoch of the coordinator's partition, which is known once its log is open.
+        self.0.opened()?;
         Ok(CoordinatorEpoch::new(self.0.leader_epoch().get()))
     }
 

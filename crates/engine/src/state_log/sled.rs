@@ -27,8 +27,11 @@ use crate::ProduceError;
 
 /// The version of the values.
 const VERSION: u16 = 1;
-/// Bytes of one value. What is larger than sled's segments would become a file that nobody syncs.
+/// Bytes of one value; of a record half of that.
 const VALUE_BYTES_MAX: usize = 256 << 10;
+/// The largest that sled takes. A page that is larger than a quarter of it becomes a file of its own, and 16 records or a few more share one.
+/// That file nobody syncs, and it is removed before the page that replaces it is on the medium.
+const SEGMENT_BYTES: usize = 16 << 20;
 const RECORD: u8 = b'r';
 const PRODUCER: u8 = b'p';
 const OPENINGS: &[u8] = b"openings";
@@ -91,7 +94,8 @@ impl SledStateLogs {
         let failed =
             |source: io::Error| SledError::Io { name: name.clone(), source: Arc::new(source) };
         // Flushed when somebody waits; a flusher of sled's own would only add a thread.
-        let db = sled::Config::default().path(path).flush_every_ms(None).open();
+        let config = sled::Config::default().path(path).segment_size(SEGMENT_BYTES);
+        let db = config.flush_every_ms(None).open();
         let db = db.map_err(|error| failed(error.into()))?;
         let data = File::open(path.join("db")).map_err(failed)?;
         // The names of its files, and its own, have to last as well.
@@ -368,6 +372,8 @@ impl fmt::Debug for SledStateLog {
 #[cfg(all(test, target_os = "linux"))]
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
+    use std::fs;
+
     use hanbeon_records::TopicName;
 
     use super::*;
@@ -389,6 +395,23 @@ mod tests {
             std::task::Poll::Ready(result) => result,
             std::task::Poll::Pending => panic!("who polls it syncs"),
         }
+    }
+
+    #[test]
+    fn l1_no_page_becomes_a_file_that_nobody_syncs() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("db");
+        for bytes in [10 << 10, 127 << 10] {
+            let logs = SledStateLogs::open(&path, 1).unwrap();
+            let log = open(&logs, 0);
+            let value = vec![7; bytes];
+            for key in 0..40_u8 {
+                let record = StateRecord { key: &[key], value: Some(&value) };
+                let written = log.append(Millis::new(1), &[record], None).unwrap();
+                durable(&*log, written.end).unwrap();
+            }
+        }
+        assert_eq!(fs::read_dir(path.join("blobs")).unwrap().count(), 0);
     }
 
     #[test]
