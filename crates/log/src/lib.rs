@@ -123,6 +123,8 @@ mod names;
 #[cfg(not(hanbeon_loom))]
 mod new_names;
 #[cfg(not(hanbeon_loom))]
+mod offsets;
+#[cfg(not(hanbeon_loom))]
 mod options;
 #[cfg(not(hanbeon_loom))]
 mod partition;

@@ -13,13 +13,14 @@ use crate::{
     AbortedTxn, AppendError, Completion, Dir, EpochEnd, EpochEntry, Group, Joined, LogConfig,
     LogError, OpenPartition, OpenReport, ReadError, Scratch, Slot, SyncGroup, Validated,
     append::{Done, Item, What},
+    offsets::Opened,
     one_batch,
     partition_log::{Life, PartitionLog},
     recovery::{Recovered, recover},
-    sync::{Arc, AtomicU64, Mutex, RwLock},
+    sync::{Arc, Mutex, RwLock},
     unread::{Checked, Reading},
     validate,
-    visible::{Opened, Visible},
+    visible::Visible,
 };
 
 /// How far a read may go.
@@ -167,9 +168,8 @@ pub(crate) struct Inner<D: Dir> {
     pub(crate) visible: Arc<Visible<D>>,
     pub(crate) log: Mutex<PartitionLog<D>>,
     group: Group<Item, Done>,
+    /// Counts as [`Offsets::written`](crate::offsets::Offsets::written) does.
     pub(crate) sync: SyncGroup<LogError>,
-    /// By how much offsets that count for `sync` are above those of the log: a cut must not lead it back.
-    pub(crate) shift: AtomicU64,
     /// Held by what takes long and must not meet its like: moving the recovery point, cutting, closing.
     pub(crate) upkeep: Mutex<()>,
     pub(crate) reading: Mutex<Reading>,
@@ -189,9 +189,14 @@ impl<D: Dir> Inner<D> {
             log_end,
             high_watermark: high_watermark.max(log_start).min(log_end),
             recovery_point: found.recovery_point,
-            unsynced_bytes: found.unsynced_bytes,
         };
-        let visible = Arc::new(Visible::new(dir, found.segments, opened, options.poison));
+        let visible = Arc::new(Visible::new(
+            dir,
+            found.segments,
+            opened,
+            found.unsynced_bytes,
+            options.poison,
+        ));
         let mut states = found.states;
         states.high_watermark_advanced(opened.high_watermark);
         let log = PartitionLog {
@@ -213,7 +218,6 @@ impl<D: Dir> Inner<D> {
             log: Mutex::new(log),
             group: Group::new(),
             sync: SyncGroup::new(synced),
-            shift: AtomicU64::new(0),
             upkeep: Mutex::new(()),
             reading: Mutex::new(Reading::of(found.unread)),
             config: RwLock::new(config),
@@ -376,38 +380,38 @@ impl<D: Dir> Partition<D> {
     /// Smallest offset that can be read.
     #[must_use]
     pub fn log_start_offset(&self) -> Offset {
-        self.0.visible.log_start()
+        self.0.visible.offsets.log_start()
     }
 
     /// The offset the next batch gets.
     #[must_use]
     pub fn log_end_offset(&self) -> Offset {
-        self.0.visible.log_end()
+        self.0.visible.offsets.log_end()
     }
 
     /// Everything below is replicated.
     #[must_use]
     pub fn high_watermark(&self) -> Offset {
-        self.0.visible.high_watermark()
+        self.0.visible.offsets.high_watermark()
     }
 
     /// Everything below is replicated and decided.
     #[must_use]
     pub fn last_stable_offset(&self) -> Offset {
-        self.0.visible.bounds().last_stable
+        self.0.visible.offsets.bounds().last_stable
     }
 
     /// Everything below is durable, with its indexes and a producer snapshot: a restart checks from here on.
     #[must_use]
     pub fn recovery_point(&self) -> Offset {
-        self.0.visible.recovery_point()
+        self.0.visible.offsets.recovery_point()
     }
 
     /// Tells that everything below is replicated. Never goes back, never beyond the log's end; cheap when no transaction waits for it.
     pub fn advance_high_watermark(&self, high_watermark: Offset) {
-        if self.0.visible.raise_high_watermark(high_watermark) {
+        if self.0.visible.offsets.raise_high_watermark(high_watermark) {
             let mut log = self.0.log.lock();
-            log.states.high_watermark_advanced(self.0.visible.high_watermark());
+            log.states.high_watermark_advanced(self.0.visible.offsets.high_watermark());
             log.publish_stability();
         }
     }
@@ -459,7 +463,8 @@ impl<D: Dir> Partition<D> {
         self.0.truncate_to(offset)
     }
 
-    /// Where an epoch ends, for a follower that looks for the point from which its log differs.
+    /// Where an epoch ends, for a follower or a consumer that looks for the point from which its log differs. That of
+    /// [`Partition::leader_epoch`] ends with the log, also before a batch was written in it.
     #[must_use]
     pub fn end_offset_for_epoch(&self, epoch: LeaderEpoch) -> EpochEnd {
         let log = self.0.log.lock();
