@@ -273,7 +273,7 @@ impl<D: Dir> PartitionLog<D> {
         }
         let (mut states, from) = found.unwrap_or_else(|| (ProducerStates::new(settings), first));
         states.advance_end(from);
-        states.inherit_verifications(self.states.clone());
+        states.inherit_verifications(&self.states);
         let start = floor(segments, from).unwrap_or(0);
         for segment in segments.iter().skip(start) {
             let end = segment.end();
@@ -288,6 +288,7 @@ impl<D: Dir> PartitionLog<D> {
                 }
             }
         }
+        states.inherit_append_times(&self.states);
         states.advance_end(to);
         Ok(states)
     }
