@@ -299,6 +299,13 @@ fn a_producer_without_a_sequence_is_refused() {
     assert_eq!(claim.base_sequence.get(), 9);
 }
 
+/// Kafka refuses it before the log is asked: such a request is of no transactional id.
+#[test]
+fn a_transaction_of_nobody_is_refused() {
+    let error = values(&["a"]).with(|b| b.bits = 0x10).refused(&defaults());
+    assert_eq!(answer(&error), (ErrorCode::InvalidRecord, true));
+}
+
 #[test]
 fn size_limits_as_kafka_431() {
     let config = config(|s| s.max_message_bytes = 200);
