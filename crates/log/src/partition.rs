@@ -1,20 +1,19 @@
 //! One partition's log as threads share it.
 
-use std::fmt;
+use std::{cell::Cell, fmt};
 
 use bytes::Bytes;
 use hanbeon_idempotence::{
     Claim, MarkerClaim, OpenTxn, Origin, ProducerView, VerificationGuard, VerificationNeed,
     VerificationRequest,
 };
-use hanbeon_records::{Codec, LeaderEpoch, MARKER_LEN, Millis, Offset};
+use hanbeon_records::{LeaderEpoch, MARKER_LEN, Millis, Offset};
 
 use crate::{
     AbortedTxn, AppendError, Completion, Dir, EpochEnd, EpochEntry, Group, Joined, LogConfig,
     LogError, OpenPartition, OpenReport, ReadError, Scratch, Slot, SyncGroup, Validated,
     append::{Done, Item, What},
     offsets::Opened,
-    one_batch,
     partition_log::{Life, PartitionLog},
     recovery::{Recovered, recover},
     sync::{Arc, Mutex, RwLock},
@@ -174,8 +173,19 @@ pub(crate) struct Inner<D: Dir> {
     pub(crate) upkeep: Mutex<()>,
     pub(crate) reading: Mutex<Reading>,
     config: RwLock<Arc<LogConfig>>,
-    /// Buffers for batches that must be decompressed to be checked.
-    scratch: Mutex<Vec<Scratch>>,
+}
+
+thread_local! {
+    /// Buffers for batches that must be decompressed to be checked: a thread checks one at a time, of whichever partition. What a
+    /// partition kept of its own would count ten thousand times.
+    static SCRATCH: Cell<Scratch> = const { Cell::new(Scratch::new()) };
+}
+
+fn check(records: &Bytes, config: &LogConfig, now: Millis) -> Result<Validated, AppendError> {
+    let mut scratch = SCRATCH.take();
+    let validated = validate(records, config, now, &mut scratch);
+    SCRATCH.set(scratch);
+    validated
 }
 
 impl<D: Dir> Inner<D> {
@@ -221,29 +231,12 @@ impl<D: Dir> Inner<D> {
             upkeep: Mutex::new(()),
             reading: Mutex::new(Reading::of(found.unread)),
             config: RwLock::new(config),
-            scratch: Mutex::new(Vec::new()),
         }
-    }
-
-    fn validate(
-        &self,
-        records: &Bytes,
-        config: &LogConfig,
-        now: Millis,
-    ) -> Result<Validated, AppendError> {
-        let compressed = one_batch(records)?.attributes().codec() != Ok(Codec::None);
-        if !compressed {
-            return validate(records, config, now, &mut Scratch::new());
-        }
-        let mut scratch = self.scratch.lock().pop().unwrap_or_default();
-        let validated = validate(records, config, now, &mut scratch);
-        self.scratch.lock().push(scratch);
-        validated
     }
 
     fn item(&self, records: &Bytes, source: Source, now: Millis) -> Result<Item, AppendError> {
         let config = Arc::clone(&self.config.read());
-        let batch = self.validate(records, &config, now)?;
+        let batch = check(records, &config, now)?;
         let Source { origin, guard } = source;
         let claim = batch.claim().map(|claim| Claim { origin, guard, ..claim });
         Ok(Item::new(What::Data { batch, claim }, now))
