@@ -418,7 +418,7 @@ fn take<E: Env>(
         let own = |slice: &[u8]| bytes.slice_ref(slice);
         let mut headers = Vec::with_capacity(record.headers.len());
         for header in record.headers {
-            headers.push((header.key.to_owned(), header.value.map(own)));
+            headers.push((header.name().into_owned(), header.value.map(own)));
         }
         into.push(Received {
             topic: handle.topic().clone(),
