@@ -20,9 +20,6 @@ use crate::{
     System, aborted::Aborted, client_settings::Checksums, produce::block_on_until,
 };
 
-/// Bytes that one batch may become when it is decompressed.
-const DECOMPRESSED_BYTES_MAX: usize = 256 << 20;
-
 /// A record as a reader gets it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Received {
@@ -400,7 +397,7 @@ fn take<E: Env>(
         (batch.records().map_err(|error| unreadable(error.code()))?, whole)
     } else {
         let mut plain = Vec::new();
-        decompress(codec, batch.payload(), OutputLimit::new(DECOMPRESSED_BYTES_MAX), &mut plain)
+        decompress(codec, batch.payload(), OutputLimit::STORED, &mut plain)
             .map_err(|error| unreadable(error.code()))?;
         unpacked = Bytes::from(plain);
         (Records::new(batch.record_count(), &unpacked), &unpacked)
