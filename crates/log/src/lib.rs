@@ -181,7 +181,7 @@ pub use index::{
     TxnIndexView,
 };
 pub use io::{Dir, Entry, EntryKind, FileName, LogFile, Open};
-pub use leader_epochs::{EpochEnd, EpochEntry, EpochsChanged, LeaderEpochs};
+pub use leader_epochs::{EpochEnd, EpochEntry, EpochsChanged, LeaderEpochs, Led};
 pub use mem::{MemDir, MemFile, MemLock};
 pub use names::{DirStage, FileStage, PartitionDirName, SegmentFile, SegmentFileName};
 #[cfg(not(hanbeon_loom))]

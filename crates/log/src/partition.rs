@@ -432,9 +432,7 @@ impl<D: Dir> Partition<D> {
         query: TimeQuery,
         isolation: Isolation,
     ) -> Result<Option<FoundOffset>, ReadError> {
-        self.0
-            .visible
-            .find_offset(query, isolation, |offset| self.0.log.lock().epochs.epoch_for(offset))
+        self.0.visible.find_offset(query, isolation, |offset| self.0.log.lock().epoch_for(offset))
     }
 
     /// Lets go of everything below `before`, which is at most the high watermark. Returns the log's start.
@@ -461,7 +459,7 @@ impl<D: Dir> Partition<D> {
     #[must_use]
     pub fn end_offset_for_epoch(&self, epoch: LeaderEpoch) -> EpochEnd {
         let log = self.0.log.lock();
-        log.epochs.end_offset_for(epoch, log.active.end.offset)
+        log.epochs.end_offset_for(epoch, log.led())
     }
 
     /// The epoch stamped into batches.

@@ -6,7 +6,7 @@ use hanbeon_idempotence::ProducerStates;
 use hanbeon_records::{LeaderEpoch, Millis, Offset};
 
 use crate::{
-    Action, Dir, EpochsChanged, LeaderEpochs, LogConfig, LogError, LogFile,
+    Action, Dir, EpochsChanged, LeaderEpochs, Led, LogConfig, LogError, LogFile,
     active::{Active, IndexFiles},
     offsets::Stability,
     segments::Based,
@@ -137,6 +137,16 @@ impl<D: Dir> PartitionLog<D> {
         self.poisoned(written)?;
         self.epochs = epochs;
         Ok(())
+    }
+
+    /// Who leads, and to where.
+    pub(crate) fn led(&self) -> Led {
+        Led { epoch: self.leader_epoch, log_end: self.active.end.offset }
+    }
+
+    /// The epoch of the leader that wrote `offset`, or writes it next.
+    pub(crate) fn epoch_for(&self, offset: Offset) -> Option<LeaderEpoch> {
+        self.epochs.epoch_for(offset, self.led())
     }
 
     /// Tells readers what the producer states say.
