@@ -414,7 +414,15 @@ impl<E: Env> PartitionHandle<E> {
         Ok(self.opened()?.log.size_bytes())
     }
 
-    /// Its segments, oldest first.
+    /// How many segments it has. Looks into no file.
+    ///
+    /// # Errors
+    /// The partition is offline or closed.
+    pub fn segment_count(&self) -> Result<usize, PartitionError> {
+        Ok(self.opened()?.log.segment_count())
+    }
+
+    /// Its segments, oldest first. Looks into each for its largest time.
     ///
     /// # Errors
     /// The partition is offline or closed.

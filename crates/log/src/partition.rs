@@ -16,6 +16,7 @@ use crate::{
     offsets::Opened,
     partition_log::{Life, PartitionLog},
     recovery::{Recovered, recover},
+    segments::Based,
     sync::{Arc, Mutex, RwLock},
     unread::{Checked, Reading},
     validate,
@@ -519,10 +520,31 @@ impl<D: Dir> Partition<D> {
         self.0.segments_now().iter().map(|segment| segment.end().bytes).sum()
     }
 
-    /// All segments, oldest first.
+    /// All segments, oldest first. Looks into each for its largest time.
     #[must_use]
     pub fn segments(&self) -> Vec<SegmentView> {
         self.0.segments_now().iter().map(|segment| segment.describe()).collect()
+    }
+
+    /// Where the first segment begins, which may be below the log's start. Looks into no file, as the next one.
+    #[must_use]
+    pub fn first_base_offset(&self) -> Offset {
+        let segments = self.0.segments_now();
+        segments.first().map_or(Offset::ZERO, |segment| segment.base_offset())
+    }
+
+    /// Bytes of the `.log` files of segments that begin above `offset`.
+    #[must_use]
+    pub fn size_bytes_above(&self, offset: Offset) -> u64 {
+        let segments = self.0.segments_now();
+        let above = segments.iter().filter(|segment| segment.base_offset() > offset);
+        above.map(|segment| segment.end().bytes).sum()
+    }
+
+    /// How many segments there are.
+    #[must_use]
+    pub fn segment_count(&self) -> usize {
+        self.0.segments_now().len()
     }
 
     /// The topic's settings in use.
