@@ -299,7 +299,7 @@ fn a_producer_without_a_sequence_is_refused() {
     assert_eq!(claim.base_sequence.get(), 9);
 }
 
-/// Kafka refuses it before the log is asked: such a request is of no transactional id.
+/// Kafka takes it in a request of any transactional id, and shows it to readers of committed data at once (`tests/probe`).
 #[test]
 fn a_transaction_of_nobody_is_refused() {
     let error = values(&["a"]).with(|b| b.bits = 0x10).refused(&defaults());
