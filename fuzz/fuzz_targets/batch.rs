@@ -3,10 +3,14 @@
 
 use hanbeon_fuzz::within_room;
 use hanbeon_records::{
-    BatchBuilder, BatchKind, BatchRef, BatchSettings, Codec, CompressionLevel, NewRecord,
+    BatchBuilder, BatchKind, BatchRef, BatchSettings, Codec, CompressionLevel, Header, NewRecord,
     ProducerStamp, Record, stamp, stamp_times,
 };
 use libfuzzer_sys::fuzz_target;
+
+fn named<'a>(header: Header<'a>) -> Option<(&'a str, Option<&'a [u8]>)> {
+    Some((str::from_utf8(header.key).ok()?, header.value))
+}
 
 /// Writes `records` with the header of `batch`. `None` where a builder writes another form than a forger may.
 fn rebuild(batch: &BatchRef<'_>, records: &[Record<'_>]) -> Option<Vec<u8>> {
@@ -33,7 +37,9 @@ fn rebuild(batch: &BatchRef<'_>, records: &[Record<'_>]) -> Option<Vec<u8>> {
         },
     );
     for record in records {
-        let headers: Vec<_> = record.headers.map(|header| (header.key, header.value)).collect();
+        // What is no name of ours is read and not written.
+        let headers: Option<Vec<_>> = record.headers.map(named).collect();
+        let headers = headers?;
         builder
             .push(NewRecord {
                 timestamp: batch.base_timestamp().saturating_add(record.timestamp_delta),

@@ -155,7 +155,7 @@ impl<E: Env> Counted<E> {
             ("kafka_log_log_logendoffset", "End of the log", |p| offset(p.log_end_offset())),
             ("kafka_log_log_size", "Bytes of batches on disk", |p| p.size_bytes().ok()),
             ("kafka_log_log_numlogsegments", "Segments", |p| {
-                p.segments().ok().and_then(|all| u64::try_from(all.len()).ok())
+                p.segment_count().ok().and_then(|count| u64::try_from(count).ok())
             }),
             (
                 "kafka_cluster_partition_laststableoffsetlag",

@@ -20,9 +20,6 @@ use crate::{
     System, aborted::Aborted, client_settings::Checksums, produce::block_on_until,
 };
 
-/// Bytes that one batch may become when it is decompressed.
-const DECOMPRESSED_BYTES_MAX: usize = 256 << 20;
-
 /// A record as a reader gets it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Received {
@@ -124,12 +121,10 @@ impl<E: Env> Consumer<E> {
     ) -> Result<(), ClientError> {
         let isolation = self.settings.isolation;
         let assigned = self.find(topic, partition)?;
+        // Before the lookup: what comes meanwhile may be what is looked for.
+        let end = end(&assigned.handle, isolation)?;
         let found = assigned.handle.list_offsets(TimeQuery::At(time), isolation, None)?;
-        let offset = match found {
-            Some(found) => found.offset,
-            None => end(&assigned.handle, isolation)?,
-        };
-        assigned.position = Some(offset);
+        assigned.position = Some(found.map_or(end, |found| found.offset));
         Ok(())
     }
 
@@ -297,12 +292,31 @@ fn start<E: Env>(
     Ok(position)
 }
 
+/// Reads until there is something, or nothing more is there: a fetch can be full of what is not for this reader.
 fn read<E: Env>(
     assigned: &mut Assigned<E>,
     settings: &ConsumerSettings,
     room: usize,
     into: &mut Vec<Received>,
 ) -> Result<(), ClientError> {
+    let before = into.len();
+    loop {
+        let from = start(assigned, settings.isolation, settings.reset)?;
+        let end = read_once(assigned, settings, room, into)?;
+        let moved = assigned.position.filter(|position| *position > from && *position < end);
+        if into.len() > before || moved.is_none() {
+            return Ok(());
+        }
+    }
+}
+
+/// Reads what one fetch brings; the end that this reader sees.
+fn read_once<E: Env>(
+    assigned: &mut Assigned<E>,
+    settings: &ConsumerSettings,
+    room: usize,
+    into: &mut Vec<Received>,
+) -> Result<Offset, ClientError> {
     let spec = |from| FetchSpec {
         isolation: settings.isolation,
         max_bytes: settings.max_partition_fetch_bytes,
@@ -321,6 +335,10 @@ fn read<E: Env>(
         fetched => fetched?,
     };
     let mut position = assigned.position.unwrap_or(position);
+    let end = match settings.isolation {
+        Isolation::Committed => fetched.last_stable_offset,
+        Isolation::Uncommitted | Isolation::LogEnd => fetched.high_watermark,
+    };
     let mut aborted = Aborted::new(fetched.aborted.unwrap_or_default());
     let mut left = room;
     let mut rest: &[u8] = &fetched.records;
@@ -362,7 +380,7 @@ fn read<E: Env>(
         };
     }
     assigned.position = Some(position);
-    Ok(())
+    Ok(end)
 }
 
 /// Whether all of a batch was taken.
@@ -400,7 +418,7 @@ fn take<E: Env>(
         (batch.records().map_err(|error| unreadable(error.code()))?, whole)
     } else {
         let mut plain = Vec::new();
-        decompress(codec, batch.payload(), OutputLimit::new(DECOMPRESSED_BYTES_MAX), &mut plain)
+        decompress(codec, batch.payload(), OutputLimit::STORED, &mut plain)
             .map_err(|error| unreadable(error.code()))?;
         unpacked = Bytes::from(plain);
         (Records::new(batch.record_count(), &unpacked), &unpacked)
@@ -418,7 +436,7 @@ fn take<E: Env>(
         let own = |slice: &[u8]| bytes.slice_ref(slice);
         let mut headers = Vec::with_capacity(record.headers.len());
         for header in record.headers {
-            headers.push((header.key.to_owned(), header.value.map(own)));
+            headers.push((header.name().into_owned(), header.value.map(own)));
         }
         into.push(Received {
             topic: handle.topic().clone(),

@@ -63,6 +63,7 @@ mod configs;
 mod consumer;
 mod coordinators;
 mod data_dir;
+mod dirty;
 mod engine;
 mod env;
 mod error;

@@ -302,7 +302,7 @@ impl<E: Env> Shared<E> {
             now.high_watermarks.insert(name.clone(), log.high_watermark());
             let start = log.log_start_offset();
             // As Kafka: only where the log does not begin with its first segment.
-            if log.segments().first().is_some_and(|segment| start > segment.base_offset) {
+            if start > log.first_base_offset() {
                 now.log_starts.insert(name.clone(), start);
             }
         }

@@ -24,6 +24,7 @@ use crate::{
     AbortedData, Env, PartitionError, System,
     aborted::leave_out,
     data_dir::LastStop,
+    dirty::DirtySince,
     ground::{Ground, Helpers},
     metrics::TopicMetrics,
     waiters::{End, Ends, Parking},
@@ -66,8 +67,8 @@ pub(crate) struct Opened<E: Env> {
     durable: AtomicI64,
     flush_messages: AtomicI64,
     flush_ms: AtomicI64,
-    /// When the oldest unsynced batch was written, or [`Millis::NONE`]; kept where somebody will ask.
-    dirty_since: AtomicI64,
+    /// Kept where somebody will ask.
+    dirty_since: DirtySince,
     /// Whether a helper is asked to sync it.
     asked: AtomicBool,
 }
@@ -414,7 +415,15 @@ impl<E: Env> PartitionHandle<E> {
         Ok(self.opened()?.log.size_bytes())
     }
 
-    /// Its segments, oldest first.
+    /// How many segments it has. Looks into no file.
+    ///
+    /// # Errors
+    /// The partition is offline or closed.
+    pub fn segment_count(&self) -> Result<usize, PartitionError> {
+        Ok(self.opened()?.log.segment_count())
+    }
+
+    /// Its segments, oldest first. Looks into each for its largest time.
     ///
     /// # Errors
     /// The partition is offline or closed.
@@ -649,7 +658,7 @@ impl<E: Env> Opened<E> {
             durable: AtomicI64::new(0),
             flush_messages: AtomicI64::new(config.flush_messages),
             flush_ms: AtomicI64::new(config.flush_ms),
-            dirty_since: AtomicI64::new(Millis::NONE.get()),
+            dirty_since: DirtySince::never(),
             asked: AtomicBool::new(false),
             log,
         }
@@ -715,16 +724,12 @@ impl<E: Env> Opened<E> {
 
     /// Notes when the oldest unsynced batch was written.
     pub(crate) fn mark_dirty(&self, now: Millis) {
-        // Relaxed: a moment more or less does not matter to an interval.
-        if self.dirty_since.load(Ordering::Relaxed) == Millis::NONE.get() {
-            self.dirty_since.store(now.get(), Ordering::Relaxed);
-        }
+        self.dirty_since.mark(now);
     }
 
     /// When the oldest unsynced batch was written, where the topic has an interval or syncs each.
     pub(crate) fn dirty_since(&self) -> Option<Millis> {
-        let since = Millis::new(self.dirty_since.load(Ordering::Relaxed));
-        (since != Millis::NONE).then_some(since)
+        self.dirty_since.get()
     }
 
     /// Looks at some of the checksums that the opening left out.
@@ -754,9 +759,7 @@ impl<E: Env> Opened<E> {
     /// Everything below `end` is durable.
     pub(crate) fn synced(&self, partition: &PartitionHandle<E>, end: Offset, now: Millis) {
         self.durable.fetch_max(end.get(), Ordering::AcqRel);
-        if self.log.log_end_offset() <= end {
-            self.dirty_since.store(Millis::NONE.get(), Ordering::Relaxed);
-        }
+        self.dirty_since.synced(|| self.log.log_end_offset() <= end);
         if self.durability() == Durability::Sync {
             self.raise(&partition.0.parking, now, end);
         }

@@ -3,7 +3,8 @@
 //! One open transaction stops every `read_committed` reader of its partitions, for all producers. Kafka tells that something is late; here it
 //! is told what, since when, and who.
 
-use hanbeon_log::{FirstBatch, Isolation, LogError};
+use bytes::Bytes;
+use hanbeon_log::{FirstBatch, Isolation};
 use hanbeon_records::{BatchRef, Millis, Offset, ProducerEpoch, ProducerId, TopicPartition};
 use hanbeon_txn::{ListFilter, TransactionalId};
 
@@ -20,11 +21,12 @@ pub struct Pin {
     pub producer_epoch: ProducerEpoch,
     /// The name of that producer; `None` when the coordinator knows none with this id and epoch: nobody will end it (KIP-664).
     pub transactional_id: Option<TransactionalId>,
-    /// Where the transaction begins on this partition: the last stable offset.
+    /// Where the transaction begins on this partition, or what is left of it: the last stable offset.
     pub first_offset: Offset,
-    /// When it began, by its first batch.
+    /// When it began, by the coordinator's clock. Where the coordinator knows none, by what its first batch says of its time: a producer may
+    /// write records of long ago.
     pub since: Millis,
-    /// When its last batch was written.
+    /// The time in its last batch, by the producer's own account.
     pub last_write: Millis,
     /// Offsets that readers of committed data do not get to see.
     pub offsets_behind: i64,
@@ -42,15 +44,7 @@ impl<E: Env> Engine<E> {
 
 impl<E: Env> Shared<E> {
     pub(crate) fn pins(&self) -> Vec<Pin> {
-        let mut pins: Vec<Pin> = Vec::new();
-        for partition in self.partitions() {
-            match pin(&partition) {
-                Ok(found) => pins.extend(found),
-                Err(error) => {
-                    tracing::debug!(?partition, %error, "its open transaction does not read");
-                }
-            }
-        }
+        let mut pins: Vec<Pin> = self.partitions().iter().filter_map(pin).collect();
         self.name_producers(&mut pins);
         pins.sort_by(|a, b| (a.since, &a.partition).cmp(&(b.since, &b.partition)));
         pins
@@ -72,6 +66,7 @@ impl<E: Env> Shared<E> {
                     let its = txn.partitions.contains(&pin.partition) && (0..=1).contains(&ahead);
                     if its {
                         pin.transactional_id = Some(txn.id.clone());
+                        pin.since = if txn.start == Millis::NONE { pin.since } else { txn.start };
                     }
                 }
             }
@@ -80,30 +75,31 @@ impl<E: Env> Shared<E> {
     }
 }
 
-fn pin<E: Env>(partition: &PartitionHandle<E>) -> Result<Option<Pin>, LogError> {
-    let Some(opened) = partition.if_open() else { return Ok(None) };
-    let (stable, end) = (opened.log.last_stable_offset(), opened.log.high_watermark());
+fn pin<E: Env>(partition: &PartitionHandle<E>) -> Option<Pin> {
+    let log = &partition.if_open()?.log;
+    let (stable, end) = (log.last_stable_offset(), log.high_watermark());
     if stable >= end {
-        return Ok(None);
+        return None;
     }
-    let Some(oldest) = opened.log.oldest_open_transaction() else { return Ok(None) };
-    let read =
-        opened.log.read(oldest.first_offset, Isolation::Uncommitted, usize::MAX, FirstBatch::Whole);
-    let Ok(read) = read else { return Ok(None) };
-    let since = BatchRef::parse(&read.records)
+    let oldest = log.oldest_open_transaction()?;
+    // It may have begun below what was deleted.
+    let first_offset = oldest.first_offset.max(log.log_start_offset());
+    let read = log.read(first_offset, Isolation::Uncommitted, usize::MAX, FirstBatch::Whole);
+    // Deleted a moment ago, or not readable: it holds readers back all the same.
+    let records = read.map_or_else(|_| Bytes::new(), |read| read.records);
+    let since = BatchRef::parse(&records)
         .map_or(oldest.last_timestamp, |(batch, _)| batch.base_timestamp());
     // What was read ends with its segment; later ones are behind as a whole.
-    let later = opened.log.segments().into_iter().filter(|s| s.base_offset > oldest.first_offset);
-    let here = u64::try_from(read.records.len()).unwrap_or(u64::MAX);
-    Ok(Some(Pin {
+    let (here, later) = (records.len(), log.size_bytes_above(first_offset));
+    Some(Pin {
         partition: partition.0.name.clone(),
         producer_id: oldest.producer_id,
         producer_epoch: oldest.producer_epoch,
         transactional_id: None,
-        first_offset: oldest.first_offset,
+        first_offset,
         since,
         last_write: oldest.last_timestamp,
         offsets_behind: end.since(stable),
-        bytes_behind: later.fold(here, |sum, segment| sum.saturating_add(segment.bytes)),
-    }))
+        bytes_behind: later.saturating_add(u64::try_from(here).unwrap_or(u64::MAX)),
+    })
 }

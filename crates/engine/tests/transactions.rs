@@ -193,18 +193,46 @@ fn t5_who_holds_readers_back_is_told_with_name_age_and_size() {
     assert_eq!(pin.producer_id, producer.id);
     assert_eq!(pin.bytes_behind, engine.partition("t", 1).unwrap().size_bytes().unwrap());
     assert!(pin.since >= begun.saturating_add(-1000) && pin.since <= engine.now());
+    let (whole, first) = (pin.bytes_behind, pin.first_offset);
+    assert_eq!(first, Offset::ZERO);
 
+    // Deleting into it leaves the rest of it undecided.
     let partition = engine.partition("t", 1).unwrap();
-    let lag = partition.lag(Offset::ZERO, Isolation::Committed).unwrap();
-    assert_eq!((lag.records, lag.offsets, lag.undecided), (0, 0, 3));
+    assert_eq!(partition.delete_records(Some(Offset::new(1))).unwrap(), Offset::new(1));
+    let pins = engine.pins();
+    assert_eq!(pins.len(), 1, "it holds readers back all the same");
+    assert_eq!((pins[0].first_offset, pins[0].offsets_behind), (Offset::new(1), 2));
+    assert_eq!((pins[0].transactional_id.as_ref(), pins[0].bytes_behind), (Some(&id), whole));
+
+    let lag = partition.lag(Offset::new(1), Isolation::Committed).unwrap();
+    assert_eq!((lag.records, lag.offsets, lag.undecided), (0, 0, 2));
     wait(transactions.end(end(&id, producer, Outcome::Abort))).unwrap();
     assert!(engine.pins().is_empty());
-    let lag = partition.lag(Offset::ZERO, Isolation::Committed).unwrap();
-    assert_eq!((lag.records, lag.offsets), (1, 4), "two aborted, one marker");
+    let lag = partition.lag(Offset::new(1), Isolation::Committed).unwrap();
+    assert_eq!((lag.records, lag.offsets), (1, 3), "one aborted, one marker");
     let lag = partition.lag(Offset::new(1), Isolation::Uncommitted).unwrap();
     assert_eq!((lag.records, lag.offsets), (2, 3));
     let lag = partition.lag(Offset::new(3), Isolation::Committed).unwrap();
     assert_eq!((lag.records, lag.offsets), (0, 1), "all read: nothing but a marker is left");
+}
+
+/// A back-fill of a year ago is as young as it is: what a producer says of its records tells nobody to abort it.
+#[test]
+fn t5_the_age_of_a_transaction_is_not_that_of_its_records() {
+    let (_home, engine) = open();
+    let transactions = engine.transactions();
+    let id = TransactionalId::new("back-fill").unwrap();
+    let producer = wait(transactions.init_producer_id(init(&id))).unwrap();
+    let begun = engine.now();
+    let year_ago = begun.saturating_add(-365 * 86_400_000).get();
+    let handle = engine.partition("t", 0).unwrap();
+    let batch = support::in_transaction_at(year_ago, producer, 0, &["a"]);
+    let added = transactions.produce(&id, Enrol::Add, vec![(handle, batch)], Acks::All).begun();
+    wait(added).into_iter().next().unwrap().wait().unwrap();
+    let pins = engine.pins();
+    assert_eq!(pins.len(), 1);
+    assert_eq!(pins[0].transactional_id.as_ref(), Some(&id));
+    assert!(pins[0].since >= begun && pins[0].since <= engine.now(), "{:?}", pins[0].since);
 }
 
 #[test]

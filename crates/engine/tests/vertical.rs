@@ -7,7 +7,7 @@ use hanbeon::{
     Acks, Engine, Env, FetchSpec, FirstBatch, Isolation, Mode, NewTopic, Options, PartitionHandle,
     Placed, TimeQuery,
 };
-use hanbeon_records::{Millis, Offset};
+use hanbeon_records::{LeaderEpoch, Millis, Offset};
 use support::{batch, idempotent};
 
 fn values<E: Env>(partition: &PartitionHandle<E>) -> Vec<String> {
@@ -136,4 +136,51 @@ fn batches_that_come_together_are_answered_as_if_each_had_come_alone() {
     assert_eq!(together[..2], [written(0), written(1)]);
     assert!(together[2].is_err() && together[4].is_err());
     assert_eq!((together[3], together[5]), (Ok((1, Placed::Duplicate)), written(2)));
+}
+
+/// KIP-320: a consumer asks where the epoch ends that it was told. The answer for one in which nothing was written yet is no "unknown".
+#[test]
+fn g1_an_epoch_without_records_ends_where_the_log_does() {
+    let home = tempfile::tempdir().unwrap();
+    let opened = || {
+        let engine = Engine::open(home.path()).unwrap();
+        engine.ensure_topic("t", 1).unwrap();
+        let partition = engine.partition("t", 0).unwrap();
+        (engine, partition)
+    };
+    let end = |partition: &PartitionHandle, epoch| {
+        let end = partition.end_offset_for_epoch(LeaderEpoch::new(epoch), None).unwrap();
+        (end.epoch.get(), end.end_offset.get())
+    };
+    let earliest = |partition: &PartitionHandle| {
+        let found = partition.list_offsets(TimeQuery::Earliest, Isolation::Uncommitted, None);
+        let found = found.unwrap().unwrap();
+        (found.offset.get(), found.leader_epoch.get())
+    };
+    {
+        let (_engine, partition) = opened();
+        assert_eq!(
+            (end(&partition, 0), earliest(&partition)),
+            ((0, 0), (0, 0)),
+            "nothing is there"
+        );
+        partition.produce(batch(&["a", "b"]), Acks::All).wait().unwrap();
+        assert_eq!(end(&partition, 0), (0, 2));
+    }
+    {
+        let (_engine, partition) = opened();
+        assert_eq!(partition.leader_epoch(), LeaderEpoch::new(1));
+        assert_eq!([0, 1, 2].map(|epoch| end(&partition, epoch)), [(0, 2), (1, 2), (-1, -1)]);
+        let spec = FetchSpec {
+            last_fetched_epoch: Some(LeaderEpoch::new(1)),
+            ..FetchSpec::from(Offset::new(2))
+        };
+        assert_eq!(partition.fetch(&spec).unwrap().diverging, None);
+    }
+    let (_engine, partition) = opened();
+    assert_eq!([0, 1, 2].map(|epoch| end(&partition, epoch)), [(0, 2), (0, 2), (2, 2)]);
+    assert_eq!(earliest(&partition), (0, 0));
+    assert_eq!(partition.delete_records(None).unwrap(), Offset::new(2));
+    assert_eq!([0, 1, 2].map(|epoch| end(&partition, epoch)), [(0, 2), (1, 2), (2, 2)]);
+    assert_eq!(earliest(&partition), (2, 2));
 }

@@ -102,12 +102,15 @@ impl Claim {
     /// Reads the claim off a batch's header; `None` when the batch names no producer and so takes no part.
     ///
     /// # Errors
-    /// [`IdempotenceError::MissingSequence`], [`IdempotenceError::NegativeDelta`] and
+    /// [`IdempotenceError::NoProducer`], [`IdempotenceError::MissingSequence`], [`IdempotenceError::NegativeDelta`] and
     /// [`IdempotenceError::ControlBatch`], all `INVALID_RECORD` on the wire.
     pub fn of(batch: &BatchRef<'_>, origin: Origin) -> Result<Option<Self>, IdempotenceError> {
         let producer_id = batch.producer_id();
         if !producer_id.is_some() {
-            return Ok(None);
+            return match BatchKind::of(batch.attributes()) {
+                BatchKind::Plain => Ok(None),
+                BatchKind::Transactional => Err(IdempotenceError::NoProducer),
+            };
         }
         if batch.attributes().is_control() {
             return Err(IdempotenceError::ControlBatch { producer_id });
@@ -119,11 +122,7 @@ impl Claim {
         }
         let base_sequence =
             batch.base_sequence().ok_or(IdempotenceError::MissingSequence { producer_id })?;
-        let kind = if batch.attributes().is_transactional() {
-            BatchKind::Transactional
-        } else {
-            BatchKind::Plain
-        };
+        let kind = BatchKind::of(batch.attributes());
         Ok(Some(Self {
             producer_id,
             producer_epoch: batch.producer_epoch(),

@@ -13,6 +13,9 @@ use hanbeon_records::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum IdempotenceError {
+    /// A batch is part of a transaction and does not say whose: no marker would ever decide it.
+    #[error("a transactional batch names no producer: it has the producer id of its transaction")]
+    NoProducer,
     /// A batch names a producer but carries no sequence.
     #[error(
         "producer {producer_id} sends a batch without a base sequence: a batch with a producer id counts its records from 0"
@@ -175,7 +178,8 @@ impl IdempotenceError {
     #[must_use]
     pub const fn code(&self) -> ErrorCode {
         match self {
-            Self::MissingSequence { .. }
+            Self::NoProducer
+            | Self::MissingSequence { .. }
             | Self::ControlBatch { .. }
             | Self::NegativeDelta { .. } => ErrorCode::InvalidRecord,
             Self::MalformedMarker { .. } => ErrorCode::CorruptMessage,

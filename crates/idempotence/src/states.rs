@@ -313,6 +313,16 @@ impl ProducerStates {
         before - self.table.len()
     }
 
+    /// Takes over when this node appended last for each producer, from the table this one replaces after a truncation, behind the
+    /// replay: the log tells only the producers' own times, by which a back-fill of old data would be forgotten at once.
+    pub fn inherit_append_times(&mut self, old: &Self) {
+        for producer in &old.table {
+            if let Some(heir) = self.find_mut(producer.id()) {
+                heir.touch(heir.last_timestamp(), heir.appended_at().max(producer.appended_at()));
+            }
+        }
+    }
+
     /// How many producers are remembered.
     #[must_use]
     pub fn len(&self) -> usize {

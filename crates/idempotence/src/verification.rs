@@ -121,7 +121,7 @@ impl ProducerStates {
     /// Takes over the open questions of the table this one replaces after a truncation, before the tail is replayed.
     ///
     /// Without it a guard of the old table could equal one of the new.
-    pub fn inherit_verifications(&mut self, old: Self) {
-        self.verifications = old.verifications;
+    pub fn inherit_verifications(&mut self, old: &Self) {
+        self.verifications.clone_from(&old.verifications);
     }
 }

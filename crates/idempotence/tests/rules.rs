@@ -284,7 +284,7 @@ fn guards_survive_a_reload_and_stay_unique() {
     let mut log = verifying();
     let first = log.ask(&request(1, 0, 0));
     let mut rebuilt = verifying();
-    rebuilt.states.inherit_verifications(log.states);
+    rebuilt.states.inherit_verifications(&log.states);
     assert_eq!(rebuilt.ask(&request(1, 0, 0)), first);
     assert_ne!(rebuilt.ask(&request(2, 0, 0)), first);
 }

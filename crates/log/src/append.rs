@@ -272,7 +272,7 @@ impl<D: Dir> PartitionLog<D> {
             base_offset: base,
             last_offset: last,
             log_append_time,
-            log_start_offset: self.visible.log_start(),
+            log_start_offset: self.visible.offsets.log_start(),
             placed: Placed::Duplicate,
             end: last.saturating_add(1),
         }
@@ -319,7 +319,7 @@ impl<D: Dir> PartitionLog<D> {
     }
 
     fn record(&mut self, group: &mut [Slot<Item, Done>], bytes: u64) {
-        let log_start_offset = self.visible.log_start();
+        let log_start_offset = self.visible.offsets.log_start();
         for slot in group {
             let item = slot.item_mut();
             let (now, log_append_time) = (item.now, item.log_append_time());
@@ -362,7 +362,7 @@ impl<D: Dir> PartitionLog<D> {
         self.publish_stability();
         self.active.segment.publish(self.active.end);
         self.visible.wrote(bytes);
-        self.visible.publish(self.active.end.offset);
+        self.visible.offsets.publish(self.active.end.offset);
     }
 }
 

@@ -20,7 +20,7 @@ impl<D: Dir> Visible<D> {
         isolation: Isolation,
         epoch_of: impl Fn(Offset) -> Option<LeaderEpoch>,
     ) -> Result<Option<FoundOffset>, ReadError> {
-        let bounds = self.bounds();
+        let bounds = self.offsets.bounds();
         let bound = bounds.of(isolation);
         let at = |offset: Offset| {
             let leader_epoch = epoch_of(offset).unwrap_or(LeaderEpoch::UNKNOWN);

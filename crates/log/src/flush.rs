@@ -8,38 +8,27 @@ use crate::{
     partition::{Closed, Inner},
     partition_log::{Behind, Life},
     snapshot_file::{self, Persist},
-    sync::{Arc, Ordering},
+    sync::Arc,
     unread::Checked,
 };
 
 impl<D: Dir> Inner<D> {
-    /// The group of those who wait counts in offsets that never go back: a cut shifts them.
-    fn shifted(&self, end: Offset) -> u64 {
-        let shift = self.shift.load(Ordering::Acquire);
-        u64::try_from(end.get()).unwrap_or(0).saturating_add(shift)
-    }
-
-    fn written(&self) -> u64 {
-        self.shifted(self.visible.log_end())
-    }
-
     /// Everything below is durable.
     pub(crate) fn synced(&self) -> Offset {
-        let shift = self.shift.load(Ordering::Acquire);
-        Offset::new(i64::try_from(self.sync.synced().saturating_sub(shift)).unwrap_or(i64::MAX))
+        self.visible.offsets.of_count(self.sync.synced())
     }
 
     pub(crate) fn synced_to(&self, end: Offset) -> Completion<Result<(), LogError>> {
-        self.sync.wait(self.shifted(end.min(self.visible.log_end())))
+        self.sync.wait(self.visible.offsets.count_of(end))
     }
 
     pub(crate) fn sync_to(&self, end: Offset) -> Result<(), LogError> {
-        let end = self.shifted(end.min(self.visible.log_end()));
-        self.sync.sync(end, || self.written(), || self.sync_files())
+        let offsets = &self.visible.offsets;
+        self.sync.sync(offsets.count_of(end), || offsets.written(), || self.sync_files())
     }
 
     pub(crate) fn lead_sync(&self) -> Result<(), LogError> {
-        match self.sync.lead(|| self.written(), || self.sync_files())? {
+        match self.sync.lead(|| self.visible.offsets.written(), || self.sync_files())? {
             Lead::Synced(_) | Lead::Busy => Ok(()),
         }
     }
@@ -75,7 +64,7 @@ impl<D: Dir> Inner<D> {
         let mut log = self.log.lock();
         log.check()?;
         let end = log.active.end.offset;
-        if end == visible.recovery_point() && log.behind.indexes.is_empty() {
+        if end == visible.offsets.recovery_point() && log.behind.indexes.is_empty() {
             return Ok(end);
         }
         let unsynced = visible.unsynced_bytes();
@@ -102,7 +91,7 @@ impl<D: Dir> Inner<D> {
             }
         })();
         done.map_err(|error| visible.poison.set(error))?;
-        visible.raise_recovery_point(end);
+        visible.offsets.raise_recovery_point(end);
         visible.synced(unsynced);
         self.forget_snapshots(end)?;
         Ok(end)
@@ -171,7 +160,7 @@ impl<D: Dir> Inner<D> {
         self.sync_indexes(base, &[]).map_err(|error| self.visible.poison.set(error))?;
         let mut log = self.log.lock();
         // Appends in between are synced by whoever waits for them; what is here now is what the next opening finds.
-        let settled = log.active.end.offset == self.visible.recovery_point();
+        let settled = log.active.end.offset == self.visible.offsets.recovery_point();
         if settled {
             log.life = Life::Closed;
         }
@@ -182,11 +171,11 @@ impl<D: Dir> Inner<D> {
         }
         self.sync_names_of_snapshots()?;
         drop(upkeep);
-        let bounds = self.visible.bounds();
+        let bounds = self.visible.offsets.bounds();
         Ok(Closed {
             log_start_offset: bounds.log_start,
             log_end_offset: bounds.log_end,
-            recovery_point: self.visible.recovery_point(),
+            recovery_point: self.visible.offsets.recovery_point(),
             high_watermark: bounds.high_watermark,
         })
     }

@@ -31,6 +31,15 @@ pub struct EpochEnd {
     pub end_offset: Offset,
 }
 
+/// Who leads a log, and where that ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Led {
+    /// The leader's epoch, whether or not it has written in it.
+    pub epoch: LeaderEpoch,
+    /// The offset the next batch gets.
+    pub log_end: Offset,
+}
+
 impl EpochEnd {
     /// The answer for an epoch nobody here knows: -1 and -1.
     pub const UNDEFINED: Self = Self { epoch: LeaderEpoch::UNKNOWN, end_offset: Offset::new(-1) };
@@ -140,25 +149,40 @@ impl LeaderEpochs {
         EpochsChanged::Yes
     }
 
-    /// Where the records of `epoch` end, in a log that ends at `log_end`. An epoch that was skipped gives the one before
+    /// The epoch of a leader that has not written yet: it begins at the log's end. (Kafka writes the entry when a leader begins; ours
+    /// comes with its first batch, and until then the answers are the same.)
+    fn unwritten(&self, led: Led) -> Option<EpochEntry> {
+        let Led { epoch, log_end: start_offset } = led;
+        let later = epoch.get() >= 0 && self.latest().is_none_or(|last| last.epoch < epoch);
+        later.then_some(EpochEntry { epoch, start_offset })
+    }
+
+    /// Where the records of `epoch` end, in the log of this leader. An epoch that was skipped gives the one before
     /// it; one below all known ends where the first known begins; one above all known is undefined.
     #[must_use]
-    pub fn end_offset_for(&self, epoch: LeaderEpoch, log_end: Offset) -> EpochEnd {
-        let Some(latest) = self.latest().filter(|_| epoch.get() >= 0) else {
+    pub fn end_offset_for(&self, epoch: LeaderEpoch, led: Led) -> EpochEnd {
+        let own = self.unwritten(led);
+        let Some(latest) = own.or_else(|| self.latest()).filter(|_| epoch.get() >= 0) else {
             return EpochEnd::UNDEFINED;
         };
         if epoch == latest.epoch {
-            return EpochEnd { epoch, end_offset: log_end };
+            return EpochEnd { epoch, end_offset: led.log_end };
         }
         let above = self.entries.partition_point(|entry| entry.epoch <= epoch);
-        let Some(next) = self.entries.get(above) else { return EpochEnd::UNDEFINED };
+        let own = own.filter(|own| own.epoch > epoch);
+        let Some(next) = self.entries.get(above).copied().or(own) else {
+            return EpochEnd::UNDEFINED;
+        };
         let floor = above.checked_sub(1).and_then(|place| self.entries.get(place));
         EpochEnd { epoch: floor.map_or(epoch, |entry| entry.epoch), end_offset: next.start_offset }
     }
 
-    /// The epoch of the leader that wrote `offset`, as far as known.
+    /// The epoch of the leader that wrote `offset`, or writes it next, as far as known.
     #[must_use]
-    pub fn epoch_for(&self, offset: Offset) -> Option<LeaderEpoch> {
+    pub fn epoch_for(&self, offset: Offset, led: Led) -> Option<LeaderEpoch> {
+        if let Some(own) = self.unwritten(led).filter(|own| own.start_offset <= offset) {
+            return Some(own.epoch);
+        }
         let behind = self.entries.partition_point(|entry| entry.start_offset <= offset);
         self.entries.get(behind.checked_sub(1)?).map(|entry| entry.epoch)
     }
@@ -231,8 +255,17 @@ mod tests {
         epochs.entries().iter().map(|entry| (entry.epoch.get(), entry.start_offset.get())).collect()
     }
 
+    fn led(epoch: i32) -> Led {
+        Led { epoch: LeaderEpoch::new(epoch), log_end: Offset::new(100) }
+    }
+
+    /// Of a leader that has written, or knows no epoch.
     fn end(epochs: &LeaderEpochs, epoch: i32) -> (i32, i64) {
-        let end = epochs.end_offset_for(LeaderEpoch::new(epoch), Offset::new(100));
+        end_led(epochs, epoch, epochs.latest().map_or(-1, |last| last.epoch.get()))
+    }
+
+    fn end_led(epochs: &LeaderEpochs, epoch: i32, leader: i32) -> (i32, i64) {
+        let end = epochs.end_offset_for(LeaderEpoch::new(epoch), led(leader));
         (end.epoch.get(), end.end_offset.get())
     }
 
@@ -278,10 +311,25 @@ mod tests {
     }
 
     #[test]
+    fn g1_the_epoch_of_a_leader_that_has_not_written_begins_at_the_end() {
+        let led = epochs(&[(2, 6), (4, 9)]);
+        let ends = [-1, 1, 2, 3, 4, 5, 6, 7].map(|epoch| end_led(&led, epoch, 6));
+        let expected = [(-1, -1), (1, 6), (2, 9), (2, 9), (4, 100), (4, 100), (6, 100), (-1, -1)];
+        assert_eq!(ends, expected);
+        let none = [0, 5, 6, 7].map(|epoch| end_led(&LeaderEpochs::new(), epoch, 6));
+        assert_eq!(none, [(0, 100), (5, 100), (6, 100), (-1, -1)]);
+    }
+
+    #[test]
     fn which_epoch_wrote_an_offset() {
         let epochs = epochs(&[(2, 6), (4, 9)]);
-        let epoch = |offset| epochs.epoch_for(Offset::new(offset)).map(LeaderEpoch::get);
-        assert_eq!([epoch(5), epoch(6), epoch(8), epoch(9)], [None, Some(2), Some(2), Some(4)]);
+        let epoch =
+            |offset, by| epochs.epoch_for(Offset::new(offset), led(by)).map(LeaderEpoch::get);
+        assert_eq!(
+            [5, 6, 8, 9, 100].map(|at| epoch(at, 4)),
+            [None, Some(2), Some(2), Some(4), Some(4)]
+        );
+        assert_eq!([99, 100].map(|at| epoch(at, 5)), [Some(4), Some(5)]);
     }
 
     #[test]

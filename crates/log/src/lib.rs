@@ -123,6 +123,8 @@ mod names;
 #[cfg(not(hanbeon_loom))]
 mod new_names;
 #[cfg(not(hanbeon_loom))]
+mod offsets;
+#[cfg(not(hanbeon_loom))]
 mod options;
 #[cfg(not(hanbeon_loom))]
 mod partition;
@@ -179,7 +181,7 @@ pub use index::{
     TxnIndexView,
 };
 pub use io::{Dir, Entry, EntryKind, FileName, LogFile, Open};
-pub use leader_epochs::{EpochEnd, EpochEntry, EpochsChanged, LeaderEpochs};
+pub use leader_epochs::{EpochEnd, EpochEntry, EpochsChanged, LeaderEpochs, Led};
 pub use mem::{MemDir, MemFile, MemLock};
 pub use names::{DirStage, FileStage, PartitionDirName, SegmentFile, SegmentFileName};
 #[cfg(not(hanbeon_loom))]

@@ -1,25 +1,26 @@
 //! One partition's log as threads share it.
 
-use std::fmt;
+use std::{cell::Cell, fmt};
 
 use bytes::Bytes;
 use hanbeon_idempotence::{
     Claim, MarkerClaim, OpenTxn, Origin, ProducerView, VerificationGuard, VerificationNeed,
     VerificationRequest,
 };
-use hanbeon_records::{Codec, LeaderEpoch, MARKER_LEN, Millis, Offset};
+use hanbeon_records::{LeaderEpoch, MARKER_LEN, Millis, Offset};
 
 use crate::{
     AbortedTxn, AppendError, Completion, Dir, EpochEnd, EpochEntry, Group, Joined, LogConfig,
     LogError, OpenPartition, OpenReport, ReadError, Scratch, Slot, SyncGroup, Validated,
     append::{Done, Item, What},
-    one_batch,
+    offsets::Opened,
     partition_log::{Life, PartitionLog},
     recovery::{Recovered, recover},
-    sync::{Arc, AtomicU64, Mutex, RwLock},
+    segments::Based,
+    sync::{Arc, Mutex, RwLock},
     unread::{Checked, Reading},
     validate,
-    visible::{Opened, Visible},
+    visible::Visible,
 };
 
 /// How far a read may go.
@@ -167,15 +168,25 @@ pub(crate) struct Inner<D: Dir> {
     pub(crate) visible: Arc<Visible<D>>,
     pub(crate) log: Mutex<PartitionLog<D>>,
     group: Group<Item, Done>,
+    /// Counts as [`Offsets::written`](crate::offsets::Offsets::written) does.
     pub(crate) sync: SyncGroup<LogError>,
-    /// By how much offsets that count for `sync` are above those of the log: a cut must not lead it back.
-    pub(crate) shift: AtomicU64,
     /// Held by what takes long and must not meet its like: moving the recovery point, cutting, closing.
     pub(crate) upkeep: Mutex<()>,
     pub(crate) reading: Mutex<Reading>,
     config: RwLock<Arc<LogConfig>>,
-    /// Buffers for batches that must be decompressed to be checked.
-    scratch: Mutex<Vec<Scratch>>,
+}
+
+thread_local! {
+    /// Buffers for batches that must be decompressed to be checked: a thread checks one at a time, of whichever partition. What a
+    /// partition kept of its own would count ten thousand times.
+    static SCRATCH: Cell<Scratch> = const { Cell::new(Scratch::new()) };
+}
+
+fn check(records: &Bytes, config: &LogConfig, now: Millis) -> Result<Validated, AppendError> {
+    let mut scratch = SCRATCH.take();
+    let validated = validate(records, config, now, &mut scratch);
+    SCRATCH.set(scratch);
+    validated
 }
 
 impl<D: Dir> Inner<D> {
@@ -189,9 +200,14 @@ impl<D: Dir> Inner<D> {
             log_end,
             high_watermark: high_watermark.max(log_start).min(log_end),
             recovery_point: found.recovery_point,
-            unsynced_bytes: found.unsynced_bytes,
         };
-        let visible = Arc::new(Visible::new(dir, found.segments, opened, options.poison));
+        let visible = Arc::new(Visible::new(
+            dir,
+            found.segments,
+            opened,
+            found.unsynced_bytes,
+            options.poison,
+        ));
         let mut states = found.states;
         states.high_watermark_advanced(opened.high_watermark);
         let leader_epoch = found.epochs.led_in(options.leader_epoch);
@@ -214,33 +230,15 @@ impl<D: Dir> Inner<D> {
             log: Mutex::new(log),
             group: Group::new(),
             sync: SyncGroup::new(synced),
-            shift: AtomicU64::new(0),
             upkeep: Mutex::new(()),
             reading: Mutex::new(Reading::of(found.unread)),
             config: RwLock::new(config),
-            scratch: Mutex::new(Vec::new()),
         }
-    }
-
-    fn validate(
-        &self,
-        records: &Bytes,
-        config: &LogConfig,
-        now: Millis,
-    ) -> Result<Validated, AppendError> {
-        let compressed = one_batch(records)?.attributes().codec() != Ok(Codec::None);
-        if !compressed {
-            return validate(records, config, now, &mut Scratch::new());
-        }
-        let mut scratch = self.scratch.lock().pop().unwrap_or_default();
-        let validated = validate(records, config, now, &mut scratch);
-        self.scratch.lock().push(scratch);
-        validated
     }
 
     fn item(&self, records: &Bytes, source: Source, now: Millis) -> Result<Item, AppendError> {
         let config = Arc::clone(&self.config.read());
-        let batch = self.validate(records, &config, now)?;
+        let batch = check(records, &config, now)?;
         let Source { origin, guard } = source;
         let claim = batch.claim().map(|claim| Claim { origin, guard, ..claim });
         Ok(Item::new(What::Data { batch, claim }, now))
@@ -377,38 +375,38 @@ impl<D: Dir> Partition<D> {
     /// Smallest offset that can be read.
     #[must_use]
     pub fn log_start_offset(&self) -> Offset {
-        self.0.visible.log_start()
+        self.0.visible.offsets.log_start()
     }
 
     /// The offset the next batch gets.
     #[must_use]
     pub fn log_end_offset(&self) -> Offset {
-        self.0.visible.log_end()
+        self.0.visible.offsets.log_end()
     }
 
     /// Everything below is replicated.
     #[must_use]
     pub fn high_watermark(&self) -> Offset {
-        self.0.visible.high_watermark()
+        self.0.visible.offsets.high_watermark()
     }
 
     /// Everything below is replicated and decided.
     #[must_use]
     pub fn last_stable_offset(&self) -> Offset {
-        self.0.visible.bounds().last_stable
+        self.0.visible.offsets.bounds().last_stable
     }
 
     /// Everything below is durable, with its indexes and a producer snapshot: a restart checks from here on.
     #[must_use]
     pub fn recovery_point(&self) -> Offset {
-        self.0.visible.recovery_point()
+        self.0.visible.offsets.recovery_point()
     }
 
     /// Tells that everything below is replicated. Never goes back, never beyond the log's end; cheap when no transaction waits for it.
     pub fn advance_high_watermark(&self, high_watermark: Offset) {
-        if self.0.visible.raise_high_watermark(high_watermark) {
+        if self.0.visible.offsets.raise_high_watermark(high_watermark) {
             let mut log = self.0.log.lock();
-            log.states.high_watermark_advanced(self.0.visible.high_watermark());
+            log.states.high_watermark_advanced(self.0.visible.offsets.high_watermark());
             log.publish_stability();
         }
     }
@@ -436,9 +434,7 @@ impl<D: Dir> Partition<D> {
         query: TimeQuery,
         isolation: Isolation,
     ) -> Result<Option<FoundOffset>, ReadError> {
-        self.0
-            .visible
-            .find_offset(query, isolation, |offset| self.0.log.lock().epochs.epoch_for(offset))
+        self.0.visible.find_offset(query, isolation, |offset| self.0.log.lock().epoch_for(offset))
     }
 
     /// Lets go of everything below `before`, which is at most the high watermark. Returns the log's start.
@@ -460,11 +456,12 @@ impl<D: Dir> Partition<D> {
         self.0.truncate_to(offset)
     }
 
-    /// Where an epoch ends, for a follower that looks for the point from which its log differs.
+    /// Where an epoch ends, for a follower or a consumer that looks for the point from which its log differs. That of
+    /// [`Partition::leader_epoch`] ends with the log, also before a batch was written in it.
     #[must_use]
     pub fn end_offset_for_epoch(&self, epoch: LeaderEpoch) -> EpochEnd {
         let log = self.0.log.lock();
-        log.epochs.end_offset_for(epoch, log.active.end.offset)
+        log.epochs.end_offset_for(epoch, log.led())
     }
 
     /// The epoch stamped into batches.
@@ -524,10 +521,31 @@ impl<D: Dir> Partition<D> {
         self.0.segments_now().iter().map(|segment| segment.end().bytes).sum()
     }
 
-    /// All segments, oldest first.
+    /// All segments, oldest first. Looks into each for its largest time.
     #[must_use]
     pub fn segments(&self) -> Vec<SegmentView> {
         self.0.segments_now().iter().map(|segment| segment.describe()).collect()
+    }
+
+    /// Where the first segment begins, which may be below the log's start. Looks into no file, as the next one.
+    #[must_use]
+    pub fn first_base_offset(&self) -> Offset {
+        let segments = self.0.segments_now();
+        segments.first().map_or(Offset::ZERO, |segment| segment.base_offset())
+    }
+
+    /// Bytes of the `.log` files of segments that begin above `offset`.
+    #[must_use]
+    pub fn size_bytes_above(&self, offset: Offset) -> u64 {
+        let segments = self.0.segments_now();
+        let above = segments.iter().filter(|segment| segment.base_offset() > offset);
+        above.map(|segment| segment.end().bytes).sum()
+    }
+
+    /// How many segments there are.
+    #[must_use]
+    pub fn segment_count(&self) -> usize {
+        self.0.segments_now().len()
     }
 
     /// The topic's settings in use.

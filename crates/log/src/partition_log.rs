@@ -6,8 +6,9 @@ use hanbeon_idempotence::ProducerStates;
 use hanbeon_records::{LeaderEpoch, Millis, Offset};
 
 use crate::{
-    Action, Dir, EpochsChanged, LeaderEpochs, LogConfig, LogError, LogFile,
+    Action, Dir, EpochsChanged, LeaderEpochs, Led, LogConfig, LogError, LogFile,
     active::{Active, IndexFiles},
+    offsets::Stability,
     segments::Based,
     snapshot_file::{self, Persist},
     sync::Arc,
@@ -95,7 +96,7 @@ impl<D: Dir> PartitionLog<D> {
         let name = old.segment.name().to_owned();
         let files = old.seal(&dir)?;
         self.states.advance_end(base);
-        if base <= self.visible.recovery_point() {
+        if base <= self.visible.offsets.recovery_point() {
             // It vouches for all of this already.
             files.sync().map_err(|error| LogError::io(Action::Sync, name, error))?;
             self.write_snapshot(Persist::Now)?;
@@ -138,10 +139,27 @@ impl<D: Dir> PartitionLog<D> {
         Ok(())
     }
 
+    /// Who leads, and to where.
+    pub(crate) fn led(&self) -> Led {
+        Led { epoch: self.leader_epoch, log_end: self.active.end.offset }
+    }
+
+    /// The epoch of the leader that wrote `offset`, or writes it next.
+    pub(crate) fn epoch_for(&self, offset: Offset) -> Option<LeaderEpoch> {
+        self.epochs.epoch_for(offset, self.led())
+    }
+
     /// Tells readers what the producer states say.
     pub(crate) fn publish_stability(&self) {
-        self.visible
-            .set_unstable(self.states.first_unstable_offset(), self.states.has_unreplicated());
+        self.visible.offsets.set_stability(self.stability());
+    }
+
+    /// What the producer states say to readers of committed data.
+    pub(crate) fn stability(&self) -> Stability {
+        Stability {
+            first_unstable: self.states.first_unstable_offset(),
+            waits_for_watermark: self.states.has_unreplicated(),
+        }
     }
 
     /// Base offsets of all segments.

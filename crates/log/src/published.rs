@@ -23,14 +23,9 @@ impl Published {
         self.0.store(end, order);
     }
 
-    /// Takes back what was published, for a cut of the log. The caller answers for readers that looked already.
-    pub fn retreat(&self, end: u64) {
-        self.0.store(end, Ordering::Release);
-    }
-
     /// The end that readers may look up to.
     #[must_use]
     pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Acquire) // pairs with the stores in `advance` and `retreat`
+        self.0.load(Ordering::Acquire) // pairs with the store in `advance`
     }
 }

@@ -4,10 +4,11 @@ use hanbeon_records::Offset;
 
 use crate::{
     AbortedTxn, Action, Collected, Dir, FirstBatch, Isolation, LogError, LogFile, Read, ReadError,
+    offsets::Bounds,
     segment::Segment,
     segments::{Based, floor},
     sync::Arc,
-    visible::{Bounds, Visible},
+    visible::Visible,
     walk::length,
 };
 
@@ -34,7 +35,7 @@ impl<D: Dir> Visible<D> {
         max_bytes: usize,
         first: FirstBatch,
     ) -> Result<Read, ReadError> {
-        let bounds = self.bounds();
+        let bounds = self.offsets.bounds();
         if from < bounds.log_start || from > bounds.log_end {
             let Bounds { log_start: start, log_end: end, .. } = bounds;
             return Err(ReadError::OffsetOutOfRange { start, end, found: from });

@@ -17,7 +17,7 @@ pub(crate) fn with_records(
         return Ok(());
     }
     let mut plain = Vec::new();
-    decompress(codec, batch.payload(), OutputLimit::for_batch(batch.payload().len()), &mut plain)?;
+    decompress(codec, batch.payload(), OutputLimit::STORED, &mut plain)?;
     for record in Records::new(batch.record_count(), &plain) {
         each(&record?);
     }

@@ -15,7 +15,7 @@ use crate::{
     segment::{End, Indexes, Segment},
     segments::{Based, floor},
     snapshot_file,
-    sync::{Arc, Ordering},
+    sync::Arc,
     walk::{Scanner, Walker},
 };
 
@@ -30,7 +30,8 @@ impl<D: Dir> Inner<D> {
         if !log.config.cleanup_policy.deletes() {
             return Err(LogError::NoDeletePolicy);
         }
-        let (start, end) = (self.visible.log_start(), self.visible.high_watermark());
+        let (start, end) =
+            (self.visible.offsets.log_start(), self.visible.offsets.high_watermark());
         let before = if before == Offset::new(-1) { end } else { before };
         if before < Offset::ZERO || before > end {
             return Err(LogError::OffsetOutOfRange { start, end, found: before });
@@ -48,8 +49,7 @@ impl<D: Dir> Inner<D> {
             log.epochs = epochs;
         }
         log.states.log_start_advanced(before);
-        log.publish_stability();
-        let start = self.visible.raise_log_start(before);
+        let start = self.visible.offsets.begin_at(before, log.stability());
         drop(log);
         Ok(start)
     }
@@ -61,14 +61,11 @@ impl<D: Dir> Inner<D> {
         log.check()?;
         let end = log.active.end.offset;
         if to < Offset::ZERO {
-            let start = self.visible.log_start();
+            let start = self.visible.offsets.log_start();
             return Err(LogError::OffsetOutOfRange { start, end, found: to });
         }
         let result = if to >= end { log.cut_epochs(end) } else { log.truncate(to) };
         let result = log.poisoned(result);
-        // Those who wait for offsets above go on counting from where they were.
-        let lost = u64::try_from(end.since(log.active.end.offset)).unwrap_or(0);
-        self.shift.fetch_add(lost, Ordering::AcqRel);
         drop(log);
         drop(upkeep);
         result
@@ -123,10 +120,10 @@ impl<D: Dir> PartitionLog<D> {
         self.cut_epochs(end)?;
         kept.push(Arc::clone(&self.active.segment));
         self.states = self.replayed(&kept, end)?;
-        self.visible.retreat(end);
+        self.visible.offsets.retreat(end);
         self.visible.segments.replace(kept);
-        self.states.log_start_advanced(self.visible.log_start());
-        self.states.high_watermark_advanced(self.visible.high_watermark());
+        self.states.log_start_advanced(self.visible.offsets.log_start());
+        self.states.high_watermark_advanced(self.visible.offsets.high_watermark());
         self.publish_stability();
         Ok(())
     }
@@ -276,7 +273,7 @@ impl<D: Dir> PartitionLog<D> {
         }
         let (mut states, from) = found.unwrap_or_else(|| (ProducerStates::new(settings), first));
         states.advance_end(from);
-        states.inherit_verifications(self.states.clone());
+        states.inherit_verifications(&self.states);
         let start = floor(segments, from).unwrap_or(0);
         for segment in segments.iter().skip(start) {
             let end = segment.end();
@@ -291,6 +288,7 @@ impl<D: Dir> PartitionLog<D> {
                 }
             }
         }
+        states.inherit_append_times(&self.states);
         states.advance_end(to);
         Ok(states)
     }

@@ -82,7 +82,7 @@ impl<D: Dir> Inner<D> {
             check_segment(segment, &mut left, &mut budget, &mut damage);
         }
         // Segments that were deleted meanwhile, or cut, are read by nobody.
-        let end = left.to.min(self.visible.log_end());
+        let end = left.to.min(self.visible.offsets.log_end());
         let start = self.visible.segments.load().first().map_or(end, |first| first.base_offset());
         let done = budget > 0 || left.from >= end || end <= start;
         let mut reading = self.reading.lock();

@@ -11,24 +11,33 @@ use std::{
 };
 
 use bytes::Bytes;
-use fixture::{Batch, NOW, config, options};
-use hanbeon_log::{FsDir, Joined, LogConfig, Partition, Placed, ReadMode};
+use fixture::{Batch, NOW, compressed, config, open, options};
+use hanbeon_log::{FsDir, Joined, LogConfig, MemDir, Partition, Placed, ReadMode};
+use hanbeon_records::Codec;
 
 struct Counting;
 
 thread_local! {
     static TAKEN: Cell<usize> = const { Cell::new(0) };
+    /// Bytes that are taken and not given back.
+    static HELD: Cell<isize> = const { Cell::new(0) };
+}
+
+fn hold(bytes: usize, sign: isize) {
+    HELD.with(|held| held.set(held.get() + sign * isize::try_from(bytes).unwrap_or(0)));
 }
 
 // SAFETY: everything is handed on to the system's allocator unchanged.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         TAKEN.with(|taken| taken.set(taken.get() + 1));
+        hold(layout.size(), 1);
         // SAFETY: the caller keeps the contract of `alloc`.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        hold(layout.size(), -1);
         // SAFETY: the caller keeps the contract of `dealloc`.
         unsafe { System.dealloc(at, layout) }
     }
@@ -101,4 +110,17 @@ fn the_indexes_allocate_only_when_they_double() {
     // About 1,000 entries in one index of two; a `Vec` doubles.
     assert!(written <= 12, "{written} allocations for 2,000 appends");
     assert_eq!(repeated, 0);
+}
+
+#[test]
+fn partitions_keep_no_buffer_each_for_the_large_batch_they_once_had() {
+    const PARTITIONS: isize = 100;
+    let sent = compressed(&Batch::of(4).value_len(900_000).build(), Codec::Zstd);
+    let logs: Vec<_> = (0..PARTITIONS).map(|_| open(&MemDir::new(), &config(|_| ())).0).collect();
+    let before = HELD.with(Cell::get);
+    for log in &logs {
+        assert!(matches!(log.append(sent.clone(), NOW), Joined::Done(Ok(_))));
+    }
+    let each = (HELD.with(Cell::get) - before) / PARTITIONS;
+    assert!(each < 128 << 10, "{each} bytes for each partition");
 }

@@ -44,3 +44,5 @@ twin sync_ack group_sync::l1_two 'L1: acknowledged before a sync that covers it'
 twin sync_failed group_sync::l9 'L9: acknowledged after a failed sync'
 twin roll segments::l7 'L7: a published offset is in no segment of the list'
 twin names new_names::l1 'L1: acknowledged in a file whose name is not durable'
+twin log_start offsets::t6 "T6: undecided records are between the log's start and the last stable offset"
+twin shift offsets::l1 'L1: counted as synced before it was written'

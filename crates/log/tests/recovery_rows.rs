@@ -297,6 +297,20 @@ fn b2_a_log_that_was_cut_to_nothing_takes_batches_again() {
     assert_eq!(offsets(&log, 0, Isolation::LogEnd).len(), 9);
 }
 
+/// A producer of old records, whose batches say nothing about when it was last heard of.
+#[test]
+fn p2_c15_a_cut_forgets_nobody_who_wrote_a_moment_ago() {
+    const DAY_MS: i64 = 86_400_000;
+    let log = open(&MemDir::new(), &small()).0;
+    let back_filled = Batch::of(1).by(7, 0, 0).at(NOW.get() - 2 * DAY_MS);
+    append(&log, &back_filled).unwrap();
+    append(&log, &Batch::of(1).by(8, 0, 0)).unwrap();
+    log.truncate_to(Offset::new(1)).unwrap();
+    assert_eq!(log.expire_producers(Millis::new(NOW.get() + 1000)), 0);
+    assert_eq!(append(&log, &back_filled).unwrap().placed, Placed::Duplicate);
+    assert_eq!(log.expire_producers(Millis::new(NOW.get() + DAY_MS)), 1, "it was silent for a day");
+}
+
 #[test]
 fn b6_each_batch_of_a_large_fetch_gets_its_index_entry() {
     let leader = open(&MemDir::new(), &config(|_| ())).0;

@@ -50,7 +50,7 @@ fn main() -> Result<(), Box<dyn core::error::Error>> {
             String::from_utf8_lossy(record.value.unwrap_or_default())
         );
         for header in record.headers {
-            println!("  {} = {:?}", header.key, header.value);
+            println!("  {} = {:?}", header.name(), header.value);
         }
     }
     Ok(())

@@ -1,5 +1,6 @@
 //! Records of a batch, read in place.
 
+use alloc::{borrow::Cow, string::String};
 use core::{fmt, iter::FusedIterator};
 
 use crate::{
@@ -27,10 +28,18 @@ pub struct Record<'a> {
 /// One header of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header<'a> {
-    /// The name.
-    pub key: &'a str,
+    /// The name as it was written: UTF-8, unless a Kafka broker took other bytes from its client. See [`Header::name`].
+    pub key: &'a [u8],
     /// The value; `None` is null.
     pub value: Option<&'a [u8]>,
+}
+
+impl<'a> Header<'a> {
+    /// The name as text, with U+FFFD for what is not UTF-8, as Kafka shows it to readers.
+    #[must_use]
+    pub fn name(&self) -> Cow<'a, str> {
+        String::from_utf8_lossy(self.key)
+    }
 }
 
 /// The headers of a record: checked when the record was read, decoded when asked for.
@@ -368,11 +377,8 @@ impl<'a> Headers<'a> {
         let mut rest = bytes;
         for _ in 0..left {
             let (key, after) = nullable(rest, index, Field::HeaderKey)?;
-            let Some(key) = key else {
+            if key.is_none() {
                 return Err(out_of_range(index, Field::HeaderKey, -1, after));
-            };
-            if core::str::from_utf8(key).is_err() {
-                return Err(RecordError::HeaderNotUtf8 { index });
             }
             (_, rest) = nullable(after, index, Field::HeaderValue)?;
         }
@@ -393,7 +399,7 @@ impl<'a> Iterator for Headers<'a> {
         let (key, rest) = nullable(self.bytes, 0, Field::HeaderKey).ok()?;
         let (value, rest) = nullable(rest, 0, Field::HeaderValue).ok()?;
         self.bytes = rest;
-        Some(Header { key: core::str::from_utf8(key?).ok()?, value })
+        Some(Header { key: key?, value })
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {

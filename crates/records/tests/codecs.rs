@@ -287,7 +287,7 @@ proptest! {
             prop_assert_eq!(read.value, wrote.2.as_deref());
             let headers: Vec<_> = read.headers.map(|header| (header.key, header.value)).collect();
             let expected: Vec<_> =
-                wrote.3.iter().map(|(name, value)| (name.as_str(), value.as_deref())).collect();
+                wrote.3.iter().map(|(name, value)| (name.as_bytes(), value.as_deref())).collect();
             prop_assert_eq!(headers, expected);
             count += 1;
         }

@@ -70,7 +70,7 @@ fn sequence(sequence: Option<Sequence>) -> i64 {
 fn line(batch: &BatchRef<'_>, record: &Record<'_>) -> Line {
     let headers: Vec<String> = record
         .headers
-        .map(|header| format!("{}={}", hex(header.key.as_bytes()), nullable(header.value)))
+        .map(|header| format!("{}={}", hex(header.key), nullable(header.value)))
         .collect();
     let offset = batch.offset_of(record).get();
     let text = format!(

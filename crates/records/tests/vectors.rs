@@ -89,7 +89,7 @@ fn a_batch_of_data_is_written_and_read_byte_for_byte() {
     let [record] = records.as_slice() else { panic!("one record, found {records:?}") };
     assert_eq!((record.key, record.value), (Some(&b"k"[..]), Some(&b"v"[..])));
     let headers: Vec<_> = record.headers.map(|header| (header.key, header.value)).collect();
-    assert_eq!(headers, [("h", Some(&b"x"[..]))]);
+    assert_eq!(headers, [(&b"h"[..], Some(&b"x"[..]))]);
     assert_eq!((batch.offset_of(record), batch.timestamp_of(record)), (Offset::ZERO, TIME));
     assert_eq!(batch.sequence_of(record), None);
 }

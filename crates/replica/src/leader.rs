@@ -1,6 +1,6 @@
 //! The leader of one partition, with one replica or with many.
 
-use alloc::{vec, vec::Vec};
+use alloc::{collections::BTreeMap, vec, vec::Vec};
 
 use hanbeon_records::{BrokerEpoch, LeaderEpoch, Millis, NodeId, Offset, PartitionEpoch};
 
@@ -111,6 +111,8 @@ pub struct Leader {
     isr: Isr,
     /// The other replicas in the order of the assignment; empty on one broker, which makes the common path short.
     remotes: Vec<Remote>,
+    /// How brokers stand, of replicas or not: one may become a replica later.
+    standings: BTreeMap<NodeId, Standing>,
     proposals: u64,
 }
 
@@ -151,6 +153,7 @@ impl Leader {
             high_watermark: log.high_watermark.clamp(log.start, log.end.max(log.start)),
             isr: Isr::new(registration.isr),
             remotes: Vec::new(),
+            standings: BTreeMap::new(),
             proposals: 0,
         };
         leader.assign(now, &registration.replicas);
@@ -180,10 +183,11 @@ impl Leader {
             Input::Fetched(fetch) => self.fetched(now, fetch, out)?,
             Input::IsrAnswered { number, answer } => self.isr_answered(number, answer, out),
             Input::Registered(registration) => self.registered(now, registration),
+            Input::Broker { node, standing: Standing::Unknown } => {
+                self.standings.remove(&node);
+            }
             Input::Broker { node, standing } => {
-                if let Some(remote) = self.remotes.iter_mut().find(|remote| remote.node == node) {
-                    remote.standing = standing;
-                }
+                self.standings.insert(node, standing);
             }
             Input::Tick => self.propose_smaller_isr(now, out),
         }
@@ -288,9 +292,13 @@ impl Leader {
     pub fn low_watermark(&self) -> Offset {
         self.remotes
             .iter()
-            .filter(|remote| matches!(remote.standing, Standing::Fit(_)))
+            .filter(|remote| matches!(self.standing(remote.node), Standing::Fit(_)))
             .map(|remote| remote.log_start.unwrap_or(Offset::ZERO))
             .fold(self.log_start, Offset::min)
+    }
+
+    fn standing(&self, node: NodeId) -> Standing {
+        self.standings.get(&node).copied().unwrap_or(Standing::Unknown)
     }
 
     fn fetched(
@@ -301,10 +309,11 @@ impl Leader {
     ) -> Result<(), ReplicaError> {
         self.check_epoch(fetch.leader_epoch)?;
         let (node, from, end) = (fetch.follower, fetch.from, self.log_end);
+        let standing = self.standing(node);
         let Some(remote) = self.remotes.iter_mut().find(|remote| remote.node == node) else {
             return Err(ReplicaError::UnknownReplica { node, epoch: fetch.leader_epoch });
         };
-        if let Standing::Fit(current) | Standing::Unfit(current) = remote.standing
+        if let Standing::Fit(current) | Standing::Unfit(current) = standing
             && fetch.broker_epoch != BrokerEpoch::UNKNOWN
             && fetch.broker_epoch < current
         {
@@ -328,7 +337,7 @@ impl Leader {
             && !self.isr.contains(node)
             && self.remotes.iter().any(|remote| {
                 remote.node == node
-                    && remote.eligible()
+                    && remote.eligible(self.standing(node))
                     && remote.end.is_some_and(|end| end >= needed)
                     // Under the minimum the high watermark stands still and any slow follower reaches it, joins, is
                     // dropped, joins ... (KAFKA-19996).
@@ -404,7 +413,8 @@ impl Leader {
         if partition_epoch < self.partition_epoch || leader_epoch < self.leader_epoch {
             return;
         }
-        let newer_term = leader_epoch > self.leader_epoch;
+        let before = self.leader_epoch;
+        let newer_term = leader_epoch > before;
         if newer_term || partition_epoch > self.partition_epoch {
             self.isr = Isr::new(isr);
         }
@@ -414,8 +424,20 @@ impl Leader {
         self.assign(now, &replicas);
         if newer_term {
             self.epoch_start = self.log_end;
-            for remote in &mut self.remotes {
-                remote.reelected(membership(&self.isr, remote.node), self.log_end, now);
+            self.forget_followers(before, now);
+        }
+    }
+
+    /// In a new leader epoch only followers in sync are still where they were, and only when nobody else led since `before`: then they may
+    /// have cut their logs. One out of sync may have been removed and added again with an empty log (KIP-966).
+    fn forget_followers(&mut self, before: LeaderEpoch, now: Millis) {
+        let goes_on = self.leader_epoch.get().checked_sub(before.get()) == Some(1);
+        for remote in &mut self.remotes {
+            let membership = membership(&self.isr, remote.node);
+            if goes_on && membership == Membership::In {
+                remote.leader_goes_on(self.log_end, now);
+            } else {
+                *remote = Remote::new(remote.node, membership, now);
             }
         }
     }
@@ -443,7 +465,12 @@ impl Leader {
             None if self.isr.maximal_contains(remote.node) => Holds::Still,
             Some(at) if self.isr.maximal_contains(remote.node) => Holds::Below(at),
             // It is about to join: running away from it would keep it out for ever. A fenced one holds nothing (KAFKA-15021).
-            Some(at) if remote.eligible() && remote.caught_up(end, lag, now) => Holds::Below(at),
+            Some(at)
+                if remote.eligible(self.standing(remote.node))
+                    && remote.caught_up(end, lag, now) =>
+            {
+                Holds::Below(at)
+            }
             None | Some(_) => Holds::Nothing,
         });
         let raised = high_watermark::raised(self.high_watermark, end, holds)?;

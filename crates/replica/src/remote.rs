@@ -26,7 +26,6 @@ pub(crate) struct Remote {
     /// The last moment at which it had all that the leader had.
     last_caught_up: Millis,
     pub(crate) broker_epoch: BrokerEpoch,
-    pub(crate) standing: Standing,
 }
 
 /// Whether a follower is in the committed in-sync set.
@@ -53,30 +52,14 @@ impl Remote {
             last_fetch: LONG_AGO,
             last_caught_up,
             broker_epoch: BrokerEpoch::UNKNOWN,
-            standing: Standing::Unknown,
         }
     }
 
-    /// The same broker leads on in a newer leader epoch. What is known of a follower outside the in-sync set is forgotten: it
-    /// may have been removed and added again with an empty log meanwhile (KIP-966).
-    pub(crate) const fn reelected(
-        &mut self,
-        membership: Membership,
-        leader_end: Offset,
-        now: Millis,
-    ) {
-        match membership {
-            Membership::In => {
-                self.last_fetch_leader_end = Some(leader_end);
-                self.last_fetch = now;
-                self.last_caught_up = now;
-            }
-            Membership::Out => {
-                let standing = self.standing;
-                *self = Self::new(self.node, membership, now);
-                self.standing = standing;
-            }
-        }
+    /// The same broker leads on in the next leader epoch, and this is a follower in sync.
+    pub(crate) const fn leader_goes_on(&mut self, leader_end: Offset, now: Millis) {
+        self.last_fetch_leader_end = Some(leader_end);
+        self.last_fetch = now;
+        self.last_caught_up = now;
     }
 
     /// Notes a fetch that is not diverging. A busy follower that always trails by one batch stays in: it is judged by when
@@ -97,8 +80,8 @@ impl Remote {
     }
 
     /// Whether the metadata lets it into an in-sync set, and the life that fetched is the registered one (KIP-903).
-    pub(crate) fn eligible(&self) -> bool {
-        match self.standing {
+    pub(crate) fn eligible(&self, standing: Standing) -> bool {
+        match standing {
             Standing::Fit(epoch) => {
                 self.broker_epoch == BrokerEpoch::UNKNOWN || self.broker_epoch == epoch
             }

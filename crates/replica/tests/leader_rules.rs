@@ -505,3 +505,47 @@ fn the_low_watermark_is_the_lowest_log_start_of_brokers_that_are_up() {
     world.stands(3, Standing::Unfit(BrokerEpoch::new(103)));
     assert_eq!(world.leader.low_watermark(), at(5));
 }
+
+/// Somebody else led in epoch 6. What a follower had in epoch 5 it may have cut since, a member of the in-sync set, too.
+#[test]
+fn r3_a_leader_that_missed_an_epoch_forgets_where_followers_were() {
+    let mut world = World::empty(&[1, 2, 3], 1);
+    world.append(12);
+    world.fetch(2, 10);
+    assert_eq!(world.fetch(3, 12), [Output::HighWatermark(at(10))]);
+    let later = |epoch, partition_epoch, isr: &[i32]| {
+        Input::Registered(Registration {
+            leader_epoch: LeaderEpoch::new(epoch),
+            partition_epoch: PartitionEpoch::new(partition_epoch),
+            ..row(isr, 1)
+        })
+    };
+    assert_eq!(world.step(later(7, 11, &[1, 3])), [], "node 3 is counted from its next fetch on");
+    assert_eq!(world.high_watermark(), 10);
+    assert_eq!(world.step(Input::Tick), [], "it has its grace time");
+    let fresh = Fetch { leader_epoch: LeaderEpoch::new(7), ..fetch(3, 11) };
+    assert_eq!(world.step(Input::Fetched(fresh)), [Output::HighWatermark(at(11))]);
+    // Leading on without a gap, it knows that nobody else led.
+    let fresh = Fetch { leader_epoch: LeaderEpoch::new(7), ..fetch(3, 12) };
+    world.step(Input::Fetched(fresh));
+    assert_eq!(world.append(13), []);
+    assert_eq!(world.step(later(8, 12, &[1, 3])), []);
+    assert_eq!(world.high_watermark(), 12);
+}
+
+#[test]
+fn r2_a_replica_that_is_added_later_joins() {
+    let mut world = World::empty(&[1, 2, 3], 1);
+    world.append(10);
+    world.fetch(2, 10);
+    world.fetch(3, 10);
+    // Its broker was there before the replica.
+    world.stands(4, Standing::Fit(BrokerEpoch::new(104)));
+    let grown = Registration {
+        partition_epoch: PartitionEpoch::new(11),
+        replicas: vec![node(1), node(2), node(3), node(4)],
+        ..row(&[1, 2, 3], 1)
+    };
+    world.step(Input::Registered(grown));
+    assert_eq!(members(proposed(&world.fetch(4, 10))), [1, 2, 3, 4]);
+}

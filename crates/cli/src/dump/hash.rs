@@ -51,7 +51,7 @@ pub(super) fn line(stored: &StoredRecord<'_>, into: &mut String) {
         if place > 0 {
             into.push(';');
         }
-        push_hex(into, header.key.as_bytes());
+        push_hex(into, header.key);
         into.push('=');
         push_field(into, header.value);
     }

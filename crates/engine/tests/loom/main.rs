@@ -3,6 +3,8 @@
 #![cfg(hanbeon_loom)]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "../../src/dirty.rs"]
+mod dirty;
 #[path = "../../src/group_consumer/seats.rs"]
 #[allow(dead_code, reason = "the model uses a part of it")]
 mod seats;
@@ -15,12 +17,13 @@ use std::{
     time::Duration,
 };
 
+use dirty::DirtySince;
 use hanbeon_group::Name;
 use hanbeon_log::{
     Published,
     sync::{Arc, AtomicU64, Ordering, thread},
 };
-use hanbeon_records::Offset;
+use hanbeon_records::{Millis, Offset};
 use seats::{MemberKey, Seats};
 use waiters::{End, Ends, Parking};
 
@@ -103,5 +106,31 @@ fn a_change_that_a_member_did_not_hear_of_makes_it_speak_again() {
         assert!(heard == 1 || due, "lost nudge: it heard nothing and is not asked");
         let count = woken.0.load(std::sync::atomic::Ordering::SeqCst);
         assert!(!(waits && due) || count == 1, "lost wake-up: it is due and nobody says so");
+    });
+}
+
+/// A helper syncs while an appender writes: what the sync did not cover is due later on.
+#[test]
+fn l1_what_a_sync_did_not_cover_is_due() {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound.get_or_insert(3);
+    builder.check(|| {
+        let dirty = Arc::new(DirtySince::never());
+        let end = Arc::new(Published::new(1));
+        dirty.mark(Millis::new(5));
+        let appending = {
+            let (dirty, end) = (Arc::clone(&dirty), Arc::clone(&end));
+            thread::spawn(move || {
+                end.advance(2);
+                dirty.mark(Millis::new(7));
+            })
+        };
+        let synced = end.get();
+        dirty.synced(|| end.get() <= synced);
+        appending.join().unwrap();
+        assert!(
+            synced == 2 || dirty.get().is_some(),
+            "lost interval: written, not synced, and never due"
+        );
     });
 }

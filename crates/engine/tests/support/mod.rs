@@ -7,7 +7,12 @@ use hanbeon_records::{BatchRef, crc32c, write_varint};
 
 /// A plain batch of these values.
 pub(crate) fn batch(values: &[&str]) -> Bytes {
-    build(PLAIN, now(), (-1, -1, -1), values)
+    batch_at(now(), values)
+}
+
+/// The same at a time of the test's own.
+pub(crate) fn batch_at(now: i64, values: &[&str]) -> Bytes {
+    build(PLAIN, now, (-1, -1, -1), values)
 }
 
 /// A batch of an idempotent producer.
@@ -27,7 +32,17 @@ pub(crate) fn idempotent_at(
 
 /// A batch inside a transaction.
 pub(crate) fn in_transaction(producer: Producer, sequence: i32, values: &[&str]) -> Bytes {
-    build(TRANSACTIONAL, now(), (producer.id.get(), producer.epoch.get(), sequence), values)
+    in_transaction_at(now(), producer, sequence, values)
+}
+
+/// The same at a time of the test's own.
+pub(crate) fn in_transaction_at(
+    now: i64,
+    producer: Producer,
+    sequence: i32,
+    values: &[&str],
+) -> Bytes {
+    build(TRANSACTIONAL, now, (producer.id.get(), producer.epoch.get(), sequence), values)
 }
 
 fn now() -> i64 {

@@ -86,6 +86,14 @@ struct Asked {
     since: i64,
 }
 
+/// A snapshot: of how many batches, what was forgotten of them, and when they were appended as far as it was known.
+#[derive(Clone, Debug)]
+struct Saved {
+    batches: usize,
+    forgotten: BTreeMap<i64, usize>,
+    at: Vec<i64>,
+}
+
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Oracle {
     pub(crate) log: Vec<Logged>,
@@ -94,7 +102,7 @@ pub(crate) struct Oracle {
     pub(crate) high_watermark: i64,
     /// How many batches of the log are forgotten for a producer.
     forgotten: BTreeMap<i64, usize>,
-    saved: Option<(usize, BTreeMap<i64, usize>)>,
+    saved: Option<Saved>,
     asked: BTreeMap<i64, Asked>,
     tokens: usize,
 }
@@ -271,28 +279,43 @@ impl Oracle {
     }
 
     pub(crate) fn save(&mut self) {
-        self.saved = Some((self.log.len(), self.forgotten.clone()));
+        let at = self.log.iter().map(|batch| batch.at).collect();
+        self.saved = Some(Saved { batches: self.log.len(), forgotten: self.forgotten.clone(), at });
     }
 
     /// Loads what was saved last, or nothing, and replays the batches behind it; returns where they begin.
     pub(crate) fn reload(&mut self) -> usize {
         self.high_watermark = self.end;
-        let (from, forgotten) = self.saved.clone().unwrap_or_default();
+        let none = Saved { batches: 0, forgotten: BTreeMap::new(), at: Vec::new() };
+        let Saved { batches: from, forgotten, at } = self.saved.clone().unwrap_or(none);
         self.forgotten = forgotten;
+        for (batch, at) in self.log.iter_mut().zip(at) {
+            batch.at = at;
+        }
         self.forget_silent(from);
         self.drop_asked(from);
         from
     }
 
-    /// Cuts the last batches off and replays what is left.
+    /// Cuts the last batches off and replays what is left: when that was appended is known of the producers that were known.
     /// Whether what was saved still counts is the answer.
     pub(crate) fn truncate(&mut self, batches: usize) -> bool {
         let keep = self.log.len().saturating_sub(batches);
+        let appended: BTreeMap<i64, i64> = (0..10)
+            .filter_map(|id| {
+                let from = self.forgotten.get(&id).copied().unwrap_or(0);
+                let last = self.log[from..].iter().rfind(|batch| batch.id == id)?;
+                Some((id, last.at))
+            })
+            .collect();
         self.log.truncate(keep);
+        for batch in &mut self.log {
+            batch.at = appended.get(&batch.id).copied().unwrap_or(-1);
+        }
         self.end = self.log.last().map_or(0, |last| last.last + 1);
         self.high_watermark = self.high_watermark.min(self.end);
         self.forgotten.clear();
-        self.saved = self.saved.take().filter(|(at, _)| *at <= keep);
+        self.saved = self.saved.take().filter(|saved| saved.batches <= keep);
         self.drop_asked(0);
         self.saved.is_some()
     }

@@ -27,6 +27,7 @@ pub(crate) enum Plant {
     P6RingDoesNotClose,
     P7ExpiryForgetsOpenTransactions,
     ExpiryForgetsNothing,
+    C15TruncationForgetsAppendTimes,
     StaleMarkersAreTaken,
     OldCoordinatorsAreTaken,
     E9SameEpochEndsTheNextTransaction,
@@ -53,6 +54,7 @@ impl Plant {
         Self::P6RingDoesNotClose,
         Self::P7ExpiryForgetsOpenTransactions,
         Self::ExpiryForgetsNothing,
+        Self::C15TruncationForgetsAppendTimes,
         Self::StaleMarkersAreTaken,
         Self::OldCoordinatorsAreTaken,
         Self::E9SameEpochEndsTheNextTransaction,
@@ -252,7 +254,7 @@ impl Subject {
                     .iter()
                     .any(|p| p.producer_id.get() == id && now.since(p.last_timestamp) >= LIMIT_MS)
             };
-            self.start_over(ProducerStates::new(SETTINGS));
+            drop(self.start_over(ProducerStates::new(SETTINGS)));
             log.iter().filter(|batch| !gone(batch.id)).for_each(|batch| self.replay(batch));
         }
         self.states.expire(now);
@@ -276,7 +278,7 @@ impl Subject {
             }
             None => ProducerStates::new(SETTINGS),
         };
-        self.start_over(states);
+        drop(self.start_over(states));
         let skipped = usize::from(self.has(Plant::P5ReloadSkipsTheTail));
         let replayed = tail.len().saturating_sub(skipped);
         tail[..replayed].iter().for_each(|batch| self.replay(batch));
@@ -284,8 +286,12 @@ impl Subject {
     }
 
     pub(crate) fn truncate(&mut self, kept: &[Logged], high_watermark: i64, keep_saved: bool) {
-        self.start_over(ProducerStates::new(SETTINGS));
-        kept.iter().for_each(|batch| self.replay(batch));
+        let old = self.start_over(ProducerStates::new(SETTINGS));
+        // As a log replays: it does not tell when a batch was appended.
+        kept.iter().for_each(|batch| self.replay(&Logged { at: -1, ..*batch }));
+        if !self.has(Plant::C15TruncationForgetsAppendTimes) {
+            self.states.inherit_append_times(&old);
+        }
         self.end = kept.last().map_or(0, |last| last.last + 1);
         self.states.high_watermark_advanced(Offset::new(high_watermark));
         if !keep_saved {
@@ -293,9 +299,11 @@ impl Subject {
         }
     }
 
-    fn start_over(&mut self, states: ProducerStates) {
+    /// Returns the table of before.
+    fn start_over(&mut self, states: ProducerStates) -> ProducerStates {
         let old = std::mem::replace(&mut self.states, states);
-        self.states.inherit_verifications(old);
+        self.states.inherit_verifications(&old);
+        old
     }
 
     pub(crate) fn last_stable_offset(&self, high_watermark: i64) -> i64 {

@@ -176,8 +176,8 @@ impl StoredBatch<'_> {
         let records = if codec == Codec::None || batch.record_count() == 0 {
             batch.records().map_err(Defect::from)?
         } else {
-            let limit = OutputLimit::for_batch(batch.payload().len());
-            decompress(codec, batch.payload(), limit, &mut plain).map_err(Defect::from)?;
+            decompress(codec, batch.payload(), OutputLimit::STORED, &mut plain)
+                .map_err(Defect::from)?;
             Records::new(batch.record_count(), &plain)
         };
         for record in records {

@@ -2,7 +2,8 @@
 //!
 //! Nothing here depends on the offsets that the batch will get, so all of it is done before the partition is entered.
 //! The order of the checks decides which error a client sees and is Kafka's. Stricter than Kafka: delete horizon and
-//! unused attribute bits, inner offsets and times below -1 are refused, since readers would trip over them for ever.
+//! unused attribute bits, inner offsets, header names that are not UTF-8, transactional batches of nobody and times below -1 are refused, since
+//! readers would trip over them for ever.
 
 mod codec;
 mod validated;

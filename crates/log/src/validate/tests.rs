@@ -299,6 +299,13 @@ fn a_producer_without_a_sequence_is_refused() {
     assert_eq!(claim.base_sequence.get(), 9);
 }
 
+/// Kafka takes it in a request of any transactional id, and shows it to readers of committed data at once (`tests/probe`).
+#[test]
+fn a_transaction_of_nobody_is_refused() {
+    let error = values(&["a"]).with(|b| b.bits = 0x10).refused(&defaults());
+    assert_eq!(answer(&error), (ErrorCode::InvalidRecord, true));
+}
+
 #[test]
 fn size_limits_as_kafka_431() {
     let config = config(|s| s.max_message_bytes = 200);

@@ -1,6 +1,6 @@
 //! The rules for the records inside a batch, in one pass over them.
 
-use hanbeon_records::{Attributes, Millis, Record, Records, TimestampType};
+use hanbeon_records::{Attributes, Millis, Record, RecordError, Records, TimestampType};
 
 use crate::{
     config::LogConfig,
@@ -64,6 +64,10 @@ impl Rules {
             let record = record?;
             if record.offset_delta != batch_index {
                 return Err(AppendError::OffsetDelta { batch_index, found: record.offset_delta });
+            }
+            let mut headers = record.headers;
+            if headers.any(|header| std::str::from_utf8(header.key).is_err()) {
+                return Err(RecordError::HeaderNotUtf8 { index: batch_index }.into());
             }
             let timestamp = self.base_timestamp.saturating_add(record.timestamp_delta);
             max_timestamp = max_timestamp.max(timestamp);

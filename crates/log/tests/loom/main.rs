@@ -6,11 +6,12 @@ mod completion;
 mod group;
 mod group_sync;
 mod new_names;
+mod offsets;
 mod published;
 mod segments;
 
 // For the sources that are taken in by path.
-use hanbeon_log::sync;
+use hanbeon_log::{Published, sync};
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -90,7 +90,11 @@ impl OutputLimit {
         Self(bytes)
     }
 
-    /// What a batch of `compressed` bytes may grow to unless a host sets its own limit: 1,000 times as much, at
+    /// What a batch that lies in a log may grow to: 256 MiB, more than [`OutputLimit::for_batch`] and requests let in. It does not go by
+    /// its size there, for a topic's own codec may have made less of it than the one it came in.
+    pub const STORED: Self = Self(256 << 20);
+
+    /// What a batch of `compressed` bytes that a client sends may grow to unless a host sets its own limit: 1,000 times as much, at
     /// least 16 MiB and at most 128 MiB.
     #[must_use]
     pub const fn for_batch(compressed: usize) -> Self {
