@@ -6,6 +6,8 @@ use hanbeon_records::{ErrorCode, LeaderEpoch, Offset, TopicId, TopicName};
 use hanbeon_wire::{FetchPartition, FetchRequest, TopicRef};
 use parking_lot::Mutex;
 
+use crate::named::Places;
+
 /// The epoch with which a client opens a session.
 const OPENING_EPOCH: i32 = 0;
 /// The epoch with which a client closes its session, or asks for none.
@@ -229,13 +231,20 @@ pub(crate) enum News {
 }
 
 fn named(request: &FetchRequest<'_>) -> Vec<Wanted> {
-    let topics = request.topics();
-    topics
-        .flat_map(|topic| {
-            let key = TopicKey::of(topic.topic);
-            topic.partitions().map(move |partition| Wanted { topic: key.clone(), partition })
-        })
-        .collect()
+    let mut wanted: Vec<Wanted> = Vec::new();
+    let mut places = Places::default();
+    for topic in request.topics() {
+        let key = TopicKey::of(topic.topic);
+        let topic_place = places.topic(topic.topic);
+        for partition in topic.partitions() {
+            let earlier = places.earlier(topic_place, partition.index, wanted.len());
+            match earlier.and_then(|place| wanted.get_mut(place)) {
+                Some(earlier) => earlier.partition = partition,
+                None => wanted.push(Wanted { topic: key.clone(), partition }),
+            }
+        }
+    }
+    wanted
 }
 
 fn forgotten(request: &FetchRequest<'_>) -> Vec<(TopicKey, i32)> {
@@ -244,6 +253,7 @@ fn forgotten(request: &FetchRequest<'_>) -> Vec<(TopicKey, i32)> {
         .flat_map(|topic| {
             let key = TopicKey::of(topic.topic);
             topic.partitions().map(move |partition| (key.clone(), partition))
+/// The partitions that a request names, each once: the last entry counts, in the place of the first, as in Kafka's map of them.
         })
         .collect()
 }
