@@ -79,12 +79,13 @@ pub(crate) fn start<E: Env>(node: &Node<E>, request: &Request) -> Reply {
             .min(node.fetch_bytes_max),
     };
     let read = fetch.read();
-    let wait_ms = u64::try_from(asked.max_wait_ms).unwrap_or(0);
+    let wait_ms = u64::try_from(asked.max_wait_ms).unwrap_or(0).min(node.fetch_wait_ms_max);
     if wait_ms == 0 || fetch.is_enough(&read) {
         return finished(fetch.answer(read));
     }
     let mut stopping = node.stopping.clone();
-    Reply::Later(Box::pin(async move {
+    // Nothing of the request is held: its bytes count for all connections, and nobody knows when there will be data.
+    Reply::Parked(Box::pin(async move {
         let deadline = Instant::now() + Duration::from_millis(wait_ms);
         let read = tokio::select! {
             read = fetch.wait(read, deadline) => read,
@@ -149,8 +150,8 @@ impl<E: Env> Fetching<E> {
     fn read(&self) -> Vec<Read> {
         let mut budget = bytes_of(self.max_bytes).min(self.answer_bytes_max);
         let mut first_batch = FirstBatch::Whole;
-        self.wanted
         let mut topics = Topics::of(&self.engine);
+        self.wanted
             .iter()
             .map(|wanted| {
                 let read = self.read_one(&mut topics, wanted, budget, first_batch);
@@ -244,8 +245,8 @@ impl<E: Env> Fetching<E> {
     /// Resolves when one of the partitions has more than was read; `None` when one of them cannot be waited for.
     fn any_data(&self, read: &[Read]) -> Option<AnyData<E>> {
         let isolation = self.isolation().ok()?;
-        let futures = self.wanted.iter().zip(read).map(|(wanted, read)| {
         let mut topics = Topics::of(&self.engine);
+        let futures = self.wanted.iter().zip(read).map(|(wanted, read)| {
             let seen = match read {
                 Read::Data(fetched) => end_of(fetched, isolation),
                 Read::Error(_) => return None,
@@ -327,7 +328,6 @@ impl<E: Env> Fetching<E> {
     }
 }
 
-/// The end of what a reader at this level may see.
 /// Finds partitions; topics that stand behind one another are looked up once.
 struct Topics<'a, E: Env> {
     image: Arc<Image<E>>,
@@ -370,6 +370,7 @@ fn bytes_in(fetched: &Fetched) -> usize {
     fetched.records.len().saturating_add(aborted.saturating_mul(ABORTED_LEN))
 }
 
+/// The end of what a reader at this level may see.
 fn end_of(fetched: &Fetched, isolation: Isolation) -> Offset {
     match isolation {
         Isolation::Committed => fetched.last_stable_offset,

@@ -9,6 +9,7 @@ mod support;
 
 use bytes::Buf;
 use hanbeon::{Engine, FetchSpec as EngineFetch, Options};
+use hanbeon_broker::Limits;
 use hanbeon_records::Offset;
 use support::*;
 
@@ -137,6 +138,46 @@ async fn a_long_poll_wakes_when_something_is_written() {
     while partition.waiting() > 0 {
         tokio::task::yield_now().await;
     }
+    broker.stop().await;
+}
+
+/// Nothing is read while a Fetch waits and more has arrived behind it, so that a read would not tell.
+#[tokio::test]
+async fn a_reader_that_leaves_behind_what_it_has_sent_is_not_waited_with() {
+    // Looked after every 50 ms.
+    let limits = Limits { request_ms_max: 200, ..Limits::standard() };
+    let broker = Running::limited(limits).await;
+    broker.topic("t");
+    let partition = broker.engine.partition("t", 0).unwrap();
+    let no_frame = (-1_i32).to_be_bytes().to_vec();
+    for behind in [request(METADATA, 1, 2, &[0xff; 4]), no_frame] {
+        let mut reader = broker.client().await;
+        let waits = FetchSpec { wait_ms: i32::MAX, ..FetchSpec::from("t", 0) };
+        reader.send(FETCH, 11, 1, &waits.body()).await;
+        while partition.waiting() == 0 {
+            tokio::task::yield_now().await;
+        }
+        reader.raw(&behind).await;
+        drop(reader);
+        let gone = async {
+            while partition.waiting() > 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        timely(gone).await;
+    }
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn a_fetch_waits_no_longer_than_a_silent_client_is_kept() {
+    let limits = Limits { idle_ms_max: 200, ..Limits::standard() };
+    let broker = Running::limited(limits).await;
+    broker.topic("t");
+    let mut reader = broker.client().await;
+    let waits = FetchSpec { wait_ms: i32::MAX, ..FetchSpec::from("t", 0) };
+    reader.send(FETCH, 11, 1, &waits.body()).await;
+    assert_eq!(fetched(reader.answer(1).await).partitions, [(0, 0, vec![])]);
     broker.stop().await;
 }
 
