@@ -331,8 +331,10 @@ impl<E: Env> Fetching<E> {
 /// Finds partitions; topics that stand behind one another are looked up once.
 struct Topics<'a, E: Env> {
     image: Arc<Image<E>>,
-    last: Option<(&'a TopicKey, Result<Arc<Topic<E>>, ErrorCode>)>,
+    last: Option<(&'a TopicKey, LookedUp<E>)>,
 }
+
+type LookedUp<E> = Result<Arc<Topic<E>>, ErrorCode>;
 
 impl<'a, E: Env> Topics<'a, E> {
     fn of(engine: &Engine<E>) -> Self {
@@ -354,14 +356,12 @@ impl<'a, E: Env> Topics<'a, E> {
 }
 
 /// An error in a code that this version of the request knows.
-const fn code_in(version: i16, code: ErrorCode) -> ErrorCode {
-    match code {
-        // An older client takes it for one that no retry helps against, and this one makes it look up the leader.
-        ErrorCode::KafkaStorageError if version < STORAGE_ERROR_VERSION_MIN => {
-            ErrorCode::NotLeaderOrFollower
-        }
-        other => other,
+fn code_in(version: i16, code: ErrorCode) -> ErrorCode {
+    // An older client takes it for one that no retry helps against; this one makes it look up the leader.
+    if version < STORAGE_ERROR_VERSION_MIN && code == ErrorCode::KafkaStorageError {
+        return ErrorCode::NotLeaderOrFollower;
     }
+    code
 }
 
 /// What a partition takes of the answer's budget.

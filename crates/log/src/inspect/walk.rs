@@ -302,7 +302,7 @@ mod tests {
             assert_eq!(txn.last_offset.get() % 2, 1);
             unlisted += 1;
         });
-        assert_eq!((found.len() as i64, unlisted), (ABORTS, ABORTS / 2));
+        assert_eq!((i64::try_from(found.len()).unwrap(), unlisted), (ABORTS, ABORTS / 2));
         assert!(found.is_sorted_by_key(|txn| txn.last_offset));
     }
 }
