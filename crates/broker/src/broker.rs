@@ -120,6 +120,7 @@ impl<E: Env> Broker<E> {
             filtered_clients,
             answer_bytes_max: now.answer_bytes_max,
             fetch_bytes_max: now.fetch_bytes_max,
+            fetch_wait_ms_max: now.idle_ms_max,
             stopping: stopping.clone(),
         });
         let connections = ConnectionMetrics::default();

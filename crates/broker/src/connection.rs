@@ -25,7 +25,7 @@ use hanbeon_wire::{
     Advertised, Answer, ApiKey, Connection as Order, Next, Place, Request, Standing, WireError,
 };
 use tokio::{
-    io::AsyncReadExt,
+    io::{AsyncReadExt, Interest},
     net::{
         TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
@@ -54,8 +54,10 @@ pub(crate) enum Reply {
     Now(Answer),
     /// Nothing: a Produce request with acks=0.
     Nothing,
-    /// It must wait for something.
+    /// It must wait for something, and holds its request meanwhile.
     Later(Boxed<Self>),
+    /// It has let go of its request, and waits until others do something, or its client leaves: a Fetch for data, a member for its group.
+    Parked(Boxed<Self>),
     /// Something must be made ready before it can start, or before it has its place in a log; nothing behind it starts before that.
     Prepare(Boxed<Prepared>),
     /// It has no answer that the client could read, or must not have one.
@@ -99,13 +101,26 @@ pub(crate) trait Service: Send + Sync + 'static {
     fn start_prepared(&self, peer: &Peer, request: Request) -> Reply;
 }
 
-/// The answer at once when nothing has to be waited for.
+/// The answer at once when nothing has to be waited for, else [`Reply::Later`].
 pub(crate) fn promptly(future: impl Future<Output = Reply> + Send + 'static) -> Reply {
-    let mut future: Boxed<Reply> = Box::pin(future);
-    match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(reply) => reply,
-        Poll::Pending => Reply::Later(future),
+    at_once(Box::pin(future)).unwrap_or_else(Reply::Later)
+}
+
+/// The answer at once when nothing has to be waited for, else [`Reply::Parked`].
+pub(crate) fn parked(future: impl Future<Output = Reply> + Send + 'static) -> Reply {
+    at_once(Box::pin(future)).unwrap_or_else(Reply::Parked)
+}
+
+fn at_once(mut future: Boxed<Reply>) -> Result<Reply, Boxed<Reply>> {
+    match polled(future.as_mut()) {
+        Poll::Ready(reply) => Ok(reply),
+        Poll::Pending => Err(future),
     }
+}
+
+/// Looks at a future without being called back.
+fn polled<F: Future + ?Sized>(future: Pin<&mut F>) -> Poll<F::Output> {
+    future.poll(&mut Context::from_waker(Waker::noop()))
 }
 
 /// Why a connection ended.
@@ -151,6 +166,16 @@ struct UnderWay<T> {
     place: Place,
     future: Boxed<T>,
     room: Option<Room>,
+    waits_for: WaitsFor,
+}
+
+/// What ends the waiting of a request.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum WaitsFor {
+    /// The broker is at it.
+    Broker,
+    /// Other clients, who may never do it.
+    Others,
 }
 
 /// Whether more requests may start when an answer is out, bytes are in, or at once.
@@ -274,7 +299,10 @@ impl<'s, S: Service> Connection<'s, S> {
                 }
                 writable = self.writer.writable(), if !self.out.is_empty() => writable?,
                 () = &mut stopping, if self.ending.is_none() => self.ending = Some(Ended::Shutdown),
-                _ = tick.tick() => self.check_patience(turn)?,
+                _ = tick.tick() => {
+                    self.check_patience(turn)?;
+                    self.check_presence()?;
+                }
             }
         }
     }
@@ -358,8 +386,20 @@ impl<'s, S: Service> Connection<'s, S> {
         match reply {
             Reply::Now(answer) => self.send(place, answer),
             Reply::Nothing => self.send(place, Answer::none()),
-            Reply::Later(future) => self.waiting.push(UnderWay { place, future, room }),
-            Reply::Prepare(future) => self.preparing = Some(UnderWay { place, future, room }),
+            Reply::Later(future) => {
+                self.waiting.push(UnderWay { place, future, room, waits_for: WaitsFor::Broker });
+            }
+            // Its bytes are gone, so that others get their room.
+            Reply::Parked(future) => self.waiting.push(UnderWay {
+                place,
+                future,
+                room: None,
+                waits_for: WaitsFor::Others,
+            }),
+            Reply::Prepare(future) => {
+                self.preparing =
+                    Some(UnderWay { place, future, room, waits_for: WaitsFor::Broker });
+            }
             // Its place stays empty, so that nothing behind it goes out either.
             Reply::Close(why) => self.ending = Some(Ended::Refused(why)),
         }
@@ -431,6 +471,19 @@ impl<'s, S: Service> Connection<'s, S> {
             work: if under_way || self.asking.is_some() { Work::UnderWay } else { Work::None },
         };
         Ok(self.patience.tick(seen)?)
+    }
+
+    /// Ends a connection whose client has left a request that others may never let go on: nothing is read meanwhile when more has
+    /// arrived behind it, so that a read would not tell. What the broker is at comes to its end by itself, and what is behind it gets its turn.
+    fn check_presence(&self) -> Result<(), Ended> {
+        let parked = self.waiting.iter().any(|one| one.waits_for == WaitsFor::Others);
+        if parked && self.has_left() { Err(Ended::ByClient) } else { Ok(()) }
+    }
+
+    /// Whether the client has closed its side, as the last event of the socket says; bytes may be left in front of the end.
+    fn has_left(&self) -> bool {
+        let ready = polled(pin!(self.reader.ready(Interest::READABLE)));
+        matches!(ready, Poll::Ready(Ok(ready)) if ready.is_read_closed())
     }
 }
 

@@ -87,6 +87,8 @@ pub(crate) struct Node<E: Env> {
     pub(crate) answer_bytes_max: usize,
     /// Bytes of records that one answer to Fetch carries ([`crate::Limits::fetch_bytes_max`]).
     pub(crate) fetch_bytes_max: usize,
+    /// Milliseconds that a Fetch waits for data at most: who sends nothing for longer is idle ([`crate::Limits::idle_ms_max`]).
+    pub(crate) fetch_wait_ms_max: u64,
     /// Turns true when the broker stops.
     pub(crate) stopping: watch::Receiver<bool>,
 }

@@ -10,36 +10,42 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use hanbeon::{
-    AbortedData, DataFuture, Engine, Env, FetchSpec, Fetched, FirstBatch, Isolation,
-    PartitionError, PartitionHandle,
+    AbortedData, CompressionType, DataFuture, Engine, Env, FetchSpec, Fetched, FirstBatch, Image,
+    Isolation, PartitionHandle, Topic,
 };
 use hanbeon_records::{ErrorCode, Offset};
 use hanbeon_wire::{
     AbortedTransaction, Answer, Diverging, FetchHead, FetchPartition, FetchRequest, FetchResult,
-    FetchWriter, IsolationLevel, ReplyTo, Request, TopicRef, WireError,
+    FetchWriter, IsolationLevel, ReplyTo, Request, WireError,
 };
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
     connection::Reply,
     dispatch::Node,
+    named::{self, add_unopened},
     sessions::{News, Sessions, Standing, Told, TopicKey, Wanted, known},
 };
+
+/// The first version whose clients know zstd (KIP-110).
+const ZSTD_VERSION_MIN: i16 = 10;
+/// The first version whose clients know `KAFKA_STORAGE_ERROR` (KIP-112).
+const STORAGE_ERROR_VERSION_MIN: i16 = 6;
+/// Bytes of one aborted transaction in an answer.
+const ABORTED_LEN: usize = 16;
 
 /// The partitions that a request names and whose logs are not open yet. Those a session knows were opened when it began.
 pub(crate) fn unopened<E: Env>(engine: &Engine<E>, request: &Request) -> Vec<PartitionHandle<E>> {
     let Ok(asked) = FetchRequest::read(request) else { return Vec::new() };
-    let mut found = Vec::new();
+    let mut unopened = Vec::new();
+    let image = engine.image();
     for topic in asked.topics() {
-        for partition in topic.partitions() {
-            let handle = match topic.topic {
-                TopicRef::Name(name) => engine.partition(name, partition.index),
-                TopicRef::Id(id) => engine.partition_by_id(id, partition.index),
-            };
-            found.extend(handle.ok().filter(|handle| !handle.is_open()));
+        if let Ok(found) = named::topic(&image, topic.topic) {
+            let indexes = topic.partitions().map(|partition| partition.index);
+            add_unopened(&mut unopened, found, indexes);
         }
     }
-    found
+    unopened
 }
 
 /// Starts a Fetch request.
@@ -73,12 +79,13 @@ pub(crate) fn start<E: Env>(node: &Node<E>, request: &Request) -> Reply {
             .min(node.fetch_bytes_max),
     };
     let read = fetch.read();
-    let wait_ms = u64::try_from(asked.max_wait_ms).unwrap_or(0);
+    let wait_ms = u64::try_from(asked.max_wait_ms).unwrap_or(0).min(node.fetch_wait_ms_max);
     if wait_ms == 0 || fetch.is_enough(&read) {
         return finished(fetch.answer(read));
     }
     let mut stopping = node.stopping.clone();
-    Reply::Later(Box::pin(async move {
+    // Nothing of the request is held: its bytes count for all connections, and nobody knows when there will be data.
+    Reply::Parked(Box::pin(async move {
         let deadline = Instant::now() + Duration::from_millis(wait_ms);
         let read = tokio::select! {
             read = fetch.wait(read, deadline) => read,
@@ -131,13 +138,6 @@ enum Read {
 }
 
 impl<E: Env> Fetching<E> {
-    fn handle(&self, wanted: &Wanted) -> Result<PartitionHandle<E>, PartitionError> {
-        match &wanted.topic {
-            TopicKey::Name(name) => self.engine.partition(name, wanted.partition.index),
-            TopicKey::Id(id) => self.engine.partition_by_id(*id, wanted.partition.index),
-        }
-    }
-
     fn isolation(&self) -> Result<Isolation, ErrorCode> {
         match self.isolation {
             IsolationLevel::ReadUncommitted => Ok(Isolation::Uncommitted),
@@ -150,12 +150,13 @@ impl<E: Env> Fetching<E> {
     fn read(&self) -> Vec<Read> {
         let mut budget = bytes_of(self.max_bytes).min(self.answer_bytes_max);
         let mut first_batch = FirstBatch::Whole;
+        let mut topics = Topics::of(&self.engine);
         self.wanted
             .iter()
             .map(|wanted| {
-                let read = self.read_one(wanted, budget, first_batch);
+                let read = self.read_one(&mut topics, wanted, budget, first_batch);
                 if let Read::Data(fetched) = &read {
-                    budget = budget.saturating_sub(fetched.records.len());
+                    budget = budget.saturating_sub(bytes_in(fetched));
                     if !fetched.records.is_empty() {
                         first_batch = FirstBatch::WithinLimit;
                     }
@@ -165,7 +166,13 @@ impl<E: Env> Fetching<E> {
             .collect()
     }
 
-    fn read_one(&self, wanted: &Wanted, budget: usize, first_batch: FirstBatch) -> Read {
+    fn read_one<'a>(
+        &'a self,
+        topics: &mut Topics<'a, E>,
+        wanted: &'a Wanted,
+        budget: usize,
+        first_batch: FirstBatch,
+    ) -> Read {
         let FetchPartition {
             fetch_offset,
             current_leader_epoch,
@@ -190,11 +197,21 @@ impl<E: Env> Fetching<E> {
             current_leader_epoch: known(current_leader_epoch),
             last_fetched_epoch: known(last_fetched_epoch),
         };
-        match self.handle(wanted).and_then(|partition| partition.fetch(&spec)) {
+        let partition = match topics.partition(wanted) {
+            Ok(partition) => partition,
+            Err(code) => return Read::Error(code),
+        };
+        // As in Kafka the topic's setting decides: what producers compress themselves is given as it is.
+        if self.reply_to.version < ZSTD_VERSION_MIN
+            && partition.compression_type() == CompressionType::Zstd
+        {
+            return Read::Error(ErrorCode::UnsupportedCompressionType);
+        }
+        match partition.fetch(&spec) {
             Ok(fetched) => Read::Data(Box::new(fetched)),
             Err(error) => {
                 tracing::debug!(%error, "a partition could not be read");
-                Read::Error(error.code())
+                Read::Error(code_in(self.reply_to.version, error.code()))
             }
         }
     }
@@ -206,7 +223,7 @@ impl<E: Env> Fetching<E> {
             match one {
                 Read::Error(_) => return true,
                 Read::Data(fetched) if fetched.diverging.is_some() => return true,
-                Read::Data(fetched) => bytes += fetched.records.len(),
+                Read::Data(fetched) => bytes += bytes_in(fetched),
             }
         }
         read.is_empty() || bytes >= self.min_bytes
@@ -228,13 +245,14 @@ impl<E: Env> Fetching<E> {
     /// Resolves when one of the partitions has more than was read; `None` when one of them cannot be waited for.
     fn any_data(&self, read: &[Read]) -> Option<AnyData<E>> {
         let isolation = self.isolation().ok()?;
+        let mut topics = Topics::of(&self.engine);
         let futures = self.wanted.iter().zip(read).map(|(wanted, read)| {
             let seen = match read {
                 Read::Data(fetched) => end_of(fetched, isolation),
                 Read::Error(_) => return None,
             };
             let offset = wanted.partition.fetch_offset.max(seen);
-            self.handle(wanted).and_then(|partition| partition.data_beyond(offset, isolation)).ok()
+            topics.partition(wanted).ok()?.data_beyond(offset, isolation).ok()
         });
         Some(AnyData(futures.collect::<Option<Vec<_>>>()?))
     }
@@ -310,6 +328,48 @@ impl<E: Env> Fetching<E> {
     }
 }
 
+/// Finds partitions; topics that stand behind one another are looked up once.
+struct Topics<'a, E: Env> {
+    image: Arc<Image<E>>,
+    last: Option<(&'a TopicKey, LookedUp<E>)>,
+}
+
+type LookedUp<E> = Result<Arc<Topic<E>>, ErrorCode>;
+
+impl<'a, E: Env> Topics<'a, E> {
+    fn of(engine: &Engine<E>) -> Self {
+        Self { image: engine.image(), last: None }
+    }
+
+    fn partition(&mut self, wanted: &'a Wanted) -> Result<PartitionHandle<E>, ErrorCode> {
+        // Partitions that were named together share their topic's name, so that equal ones are not compared byte by byte.
+        let topic = match &self.last {
+            Some((key, topic)) if **key == wanted.topic => topic,
+            _ => {
+                let found = named::topic(&self.image, wanted.topic.as_wire()).cloned();
+                &self.last.insert((&wanted.topic, found)).1
+            }
+        };
+        let partition = topic.as_ref().map_err(|code| *code)?.partition(wanted.partition.index);
+        partition.cloned().ok_or(ErrorCode::UnknownTopicOrPartition)
+    }
+}
+
+/// An error in a code that this version of the request knows.
+fn code_in(version: i16, code: ErrorCode) -> ErrorCode {
+    // An older client takes it for one that no retry helps against; this one makes it look up the leader.
+    if version < STORAGE_ERROR_VERSION_MIN && code == ErrorCode::KafkaStorageError {
+        return ErrorCode::NotLeaderOrFollower;
+    }
+    code
+}
+
+/// What a partition takes of the answer's budget.
+fn bytes_in(fetched: &Fetched) -> usize {
+    let aborted = fetched.aborted.as_ref().map_or(0, Vec::len);
+    fetched.records.len().saturating_add(aborted.saturating_mul(ABORTED_LEN))
+}
+
 /// The end of what a reader at this level may see.
 fn end_of(fetched: &Fetched, isolation: Isolation) -> Offset {
     match isolation {
@@ -346,5 +406,18 @@ impl<E: Env> Future for AnyData<E> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let ready = self.0.iter_mut().any(|future| Pin::new(future).poll(cx).is_ready());
         if ready { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readers_that_do_not_know_the_code_of_a_failed_disk_look_for_another_leader() {
+        let told = |version| code_in(version, ErrorCode::KafkaStorageError);
+        assert_eq!([4, 5].map(told), [ErrorCode::NotLeaderOrFollower; 2]);
+        assert_eq!([6, 18].map(told), [ErrorCode::KafkaStorageError; 2]);
+        assert_eq!(code_in(4, ErrorCode::OffsetOutOfRange), ErrorCode::OffsetOutOfRange);
     }
 }

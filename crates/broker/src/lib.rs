@@ -32,6 +32,7 @@ mod groups;
 mod intake;
 mod limits;
 mod metrics;
+mod named;
 mod page;
 mod patience;
 mod produce;

@@ -18,7 +18,8 @@ pub struct Limits {
     pub connections_per_address_max: usize,
     /// Connections accepted in a second (`max.connection.creation.rate`). One address gets at most half of them, and less when others come.
     pub connections_per_second_max: u32,
-    /// Milliseconds without a request after which a connection is closed (`connections.max.idle.ms`; its -1 stands for never).
+    /// Milliseconds without a request after which a connection is closed (`connections.max.idle.ms`; its -1 stands for never), and that a
+    /// Fetch waits for data at most.
     pub idle_ms_max: u64,
     /// Milliseconds that a begun request may take to arrive, unless it comes at 8 KiB a second or more.
     pub request_ms_max: u64,

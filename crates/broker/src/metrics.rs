@@ -45,6 +45,11 @@ impl ConnectionMetrics {
     pub(crate) fn refused(&self) {
         self.0.refused.fetch_add(1, Relaxed);
     }
+
+    /// How many are open.
+    pub(crate) fn open(&self) -> u64 {
+        self.0.opened.load(Relaxed).saturating_sub(self.0.closed.load(Relaxed))
+    }
 }
 
 /// Requests by API. Clones count together.
@@ -235,7 +240,7 @@ impl<E: Env> Counted<E> {
         let connections = &self.connections.0;
         let (opened, closed) = (connections.opened.load(Relaxed), connections.closed.load(Relaxed));
         page.gauges("kafka_server_socket_server_metrics_connection_count", "Open connections")?
-            .encode_gauge(&opened.saturating_sub(closed))?;
+            .encode_gauge(&self.connections.open())?;
         for (name, help, value) in [
             (
                 "kafka_server_socket_server_metrics_connection_creation",

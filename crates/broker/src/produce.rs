@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use bytes::BytesMut;
 use hanbeon::{
-    Acks, Engine, Enrol, Env, INTERNAL_TOPICS, PartitionError, PartitionHandle, Produce,
-    ProduceError, ProduceFuture, Produced, TransactionalProduce, txn::TransactionalId,
+    Acks, Engine, Enrol, Env, INTERNAL_TOPICS, Image, PartitionError, PartitionHandle, Produce,
+    ProduceError, ProduceFuture, Produced, Topic, TransactionalProduce, txn::TransactionalId,
 };
 use hanbeon_records::{BatchRef, Codec, ErrorCode, Millis, Offset};
 use hanbeon_wire::{
@@ -16,6 +16,7 @@ use hanbeon_wire::{
 use crate::{
     connection::{Prepared, Reply},
     dispatch::Node,
+    named::{self, Places, add_unopened},
 };
 
 mod together;
@@ -28,6 +29,9 @@ const ZSTD_VERSION_MIN: i16 = 7;
 const ENROLS_VERSION_MIN: i16 = 12;
 /// The first version whose clients know `TRANSACTION_ABORTABLE`.
 const ABORTABLE_VERSION_MIN: i16 = 11;
+
+/// Longest message about one partition in bytes: a transactional id stands in some, and may be as long as a text can be.
+const MESSAGE_BYTES_MAX: usize = 512;
 
 /// What became of one partition's batch.
 enum Outcome<E: Env> {
@@ -64,13 +68,11 @@ pub(crate) fn unready<E: Env>(engine: &Engine<E>, request: &Request) -> Unready<
 
 fn unready_for<E: Env>(engine: &Engine<E>, asked: &ProduceRequest<'_>) -> Unready<E> {
     let mut unready = Unready { partitions: Vec::new(), coordinator_of: None };
+    let image = engine.image();
     for topic in asked.topics() {
-        for partition in topic.partitions() {
-            let handle = match topic.topic {
-                TopicRef::Name(name) => engine.partition(name, partition.index),
-                TopicRef::Id(id) => engine.partition_by_id(id, partition.index),
-            };
-            unready.partitions.extend(handle.ok().filter(|handle| !handle.is_open()));
+        if let Ok(found) = named::topic(&image, topic.topic) {
+            let indexes = topic.partitions().map(|partition| partition.index);
+            add_unopened(&mut unready.partitions, found, indexes);
         }
     }
     let id = asked.transactional_id.filter(|id| !id.is_empty());
@@ -176,15 +178,17 @@ fn begin<E: Env>(
         },
     };
     let twice = named_twice(&asked);
+    let image = engine.image();
     let mut in_transaction = InTransaction { places: Vec::new(), batches: Vec::new() };
     let mut outcomes =
         Vec::with_capacity(asked.topics().map(|topic| topic.partition_count()).sum());
     for topic in asked.topics() {
+        let target = target(&image, topic.topic);
         for partition in topic.partitions() {
             let outcome = match &whole {
                 Err(Refusal::Here(code, why)) => refused(*code, why),
                 Err(Refusal::ByEngine(..)) => refused(ErrorCode::UnknownServerError, "not tried"),
-                Ok(_) if twice.contains(&key(topic.topic, partition.index)) => refused(
+                Ok(_) if twice.contains(&outcomes.len()) => refused(
                     ErrorCode::InvalidRequest,
                     "the request names this partition twice; nothing of it was written",
                 ),
@@ -194,8 +198,8 @@ fn begin<E: Env>(
                     }
                     Some(records) => {
                         let version = request.reply_to.version;
-                        match check(engine, topic.topic, partition.index, &records, version) {
-                            Err(refusal) => Outcome::Settled(Err(refusal)),
+                        match check(target, partition.index, &records, version) {
+                            Err((code, why)) => refused(code, why),
                             Ok((handle, Kind::Plain)) => {
                                 write(outcomes.len(), handle, records, *acks)
                             }
@@ -277,31 +281,44 @@ fn refusal_of_all(asked: &ProduceRequest<'_>) -> Option<Refusal> {
     ))
 }
 
-type PartitionKey<'a> = (Option<&'a str>, [u8; 16], i32);
-
-fn key(topic: TopicRef<'_>, partition: i32) -> PartitionKey<'_> {
-    match topic {
-        TopicRef::Name(name) => (Some(name), [0; 16], partition),
-        TopicRef::Id(id) => (None, id.get(), partition),
-    }
-}
-
-/// Partitions that stand in the request more than once. Kafka 4.3 works on the last entry only and drops the others without a word.
-fn named_twice<'a>(asked: &ProduceRequest<'a>) -> BTreeSet<PartitionKey<'a>> {
+/// The places of partitions that stand in the request more than once. Kafka 4.3 works on the last entry only and drops the others without
+/// a word.
+fn named_twice(asked: &ProduceRequest<'_>) -> BTreeSet<usize> {
     let mut twice = BTreeSet::new();
     if asked.topic_count() == 1 && asked.topics().all(|topic| topic.partition_count() == 1) {
         return twice;
     }
-    let mut seen = BTreeSet::new();
+    let mut places = Places::default();
+    let mut place = 0;
     for topic in asked.topics() {
+        let topic_place = places.topic(topic.topic);
         for partition in topic.partitions() {
-            let key = key(topic.topic, partition.index);
-            if !seen.insert(key) {
-                twice.insert(key);
+            if let Some(earlier) = places.earlier(topic_place, partition.index, place) {
+                twice.extend([earlier, place]);
             }
+            place += 1;
         }
     }
     twice
+}
+
+/// Why a batch is refused before its partition sees it. The words are the same for all: they are kept and told for each partition, and those
+/// may be many thousand under one long name.
+type Refused = (ErrorCode, &'static str);
+
+/// Where the batches of one topic would go.
+fn target<'i, E: Env>(image: &'i Image<E>, topic: TopicRef<'_>) -> Result<&'i Topic<E>, Refused> {
+    match topic {
+        // Also where it is not made yet; one that is there refuses clients itself, by whatever it is named.
+        TopicRef::Name(name) if INTERNAL_TOPICS.contains(&name) => Err((
+            ErrorCode::InvalidTopicException,
+            "a topic of the server's own, which clients do not write to",
+        )),
+        TopicRef::Name(_) | TopicRef::Id(_) => match named::topic(image, topic) {
+            Ok(found) => Ok(found),
+            Err(code) => Err((code, "there is no such topic")),
+        },
+    }
 }
 
 /// How a batch goes into its log.
@@ -312,31 +329,19 @@ enum Kind {
 
 /// The partition of a batch that may go in, as far as the broker can tell.
 fn check<E: Env>(
-    engine: &Engine<E>,
-    topic: TopicRef<'_>,
+    target: Result<&Topic<E>, Refused>,
     index: i32,
     records: &bytes::Bytes,
     version: i16,
-) -> Result<(PartitionHandle<E>, Kind), Refusal> {
-    let found = match topic {
-        // Also where it is not made yet; one that is there refuses clients itself, by whatever it is named.
-        TopicRef::Name(name) if INTERNAL_TOPICS.contains(&name) => {
-            return Err(Refusal::Here(
-                ErrorCode::InvalidTopicException,
-                "a topic of the server's own, which clients do not write to",
-            ));
-        }
-        TopicRef::Name(name) => engine.partition(name, index),
-        TopicRef::Id(id) => engine.partition_by_id(id, index),
-    };
-    let partition = found.map_err(|error| by_engine(error.into(), NO_LOG_START))?;
+) -> Result<(PartitionHandle<E>, Kind), Refused> {
+    let partition = target?
+        .partition(index)
+        .cloned()
+        .ok_or((ErrorCode::UnknownTopicOrPartition, "the topic has no partition of this number"))?;
     let Ok((batch, _)) = BatchRef::parse(records) else { return Ok((partition, Kind::Plain)) };
     let attributes = batch.attributes();
     if version < ZSTD_VERSION_MIN && attributes.codec() == Ok(Codec::Zstd) {
-        return Err(Refusal::Here(
-            ErrorCode::UnsupportedCompressionType,
-            "zstd needs Produce 7 or later",
-        ));
+        return Err((ErrorCode::UnsupportedCompressionType, "zstd needs Produce 7 or later"));
     }
     let kind = if attributes.is_transactional() { Kind::Transactional } else { Kind::Plain };
     Ok((partition, kind))
@@ -453,7 +458,8 @@ fn write_refusal(
             writer.partition(&ProduceResult::refused(index, *code, Some(why)))
         }
         Refusal::ByEngine(error, log_start) => {
-            let text = error.to_string();
+            let mut text = error.to_string();
+            text.truncate(text.floor_char_boundary(MESSAGE_BYTES_MAX));
             let faults: &[_] = if let ProduceError::Append(append) = &**error {
                 append.record_faults()
             } else {

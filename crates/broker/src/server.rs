@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
-    task::JoinSet,
+    task::{JoinError, JoinSet},
     time::{Instant, sleep_until, timeout},
 };
 
@@ -82,15 +82,32 @@ impl<S: Service> Server<S> {
                         sleep_until(Instant::now() + Duration::from_millis(50)).await;
                     }
                 },
-                Some(_) = connections.join_next(), if !connections.is_empty() => {}
-                _ = stopping.changed() => {}
+                Some(ended) = connections.join_next(), if !connections.is_empty() => {
+                    tell_of_panic(ended);
+                }
+                // Nobody is left who could say it: nobody else could stop this server either.
+                changed = stopping.changed() => if changed.is_err() { break },
             }
         }
         drop(self.listener);
-        let all = async { while connections.join_next().await.is_some() {} };
+        let all = async {
+            while let Some(ended) = connections.join_next().await {
+                tell_of_panic(ended);
+            }
+        };
         if timeout(Duration::from_millis(STOP_MS_MAX), all).await.is_err() {
             tracing::warn!("some connections did not end in time and are cut");
         }
+    }
+}
+
+/// A panic ends one connection, and is a bug whatever the client did.
+fn tell_of_panic(ended: Result<(), JoinError>) {
+    let Err(error) = ended else { return };
+    if let Ok(panic) = error.try_into_panic() {
+        let said = panic.downcast_ref::<String>().map(String::as_str);
+        let said = said.or_else(|| panic.downcast_ref::<&str>().copied());
+        tracing::error!(panic = said.unwrap_or("without words"), "a connection ended by a panic");
     }
 }
 
@@ -114,7 +131,6 @@ async fn serve<S: Service>(
     )
     .run(stop)
     .await;
-    shared.metrics.closed();
     match ended {
         Ended::ByClient | Ended::Shutdown | Ended::Idle { .. } => {
             tracing::debug!(%peer, %ended, "connection closed");
@@ -202,6 +218,7 @@ impl<S> Seat<S> {
 impl<S> Drop for Seat<S> {
     fn drop(&mut self) {
         self.shared.open.lock().remove(self.address);
+        self.shared.metrics.closed();
     }
 }
 
@@ -247,7 +264,18 @@ impl Pace {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt;
+
+    use hanbeon_wire::Request;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tracing::{
+        Event, Level, Metadata,
+        field::{Field, Visit},
+        span::{Attributes, Id, Record},
+    };
+
     use super::*;
+    use crate::connection::{Peer, Reply};
 
     #[test]
     fn one_address_leaves_connections_for_others() {
@@ -278,5 +306,102 @@ mod tests {
         pace.go_on(start + SECOND);
         assert!(pace.admits(address, 1));
         assert!(pace.is_first_refusal());
+    }
+
+    /// Breaks at the first request.
+    struct Breaks;
+
+    impl Service for Breaks {
+        fn start(&self, _peer: &Peer, _request: Request) -> Reply {
+            panic!("planted")
+        }
+
+        fn joins(&self, _request: &Request) -> bool {
+            false
+        }
+
+        fn start_together(&self, _requests: Vec<Request>) -> Vec<Reply> {
+            Vec::new()
+        }
+
+        fn start_prepared(&self, _peer: &Peer, _request: Request) -> Reply {
+            Reply::Nothing
+        }
+    }
+
+    /// Keeps what the log says of errors.
+    #[derive(Clone, Default)]
+    struct Errors(Arc<Mutex<String>>);
+
+    impl tracing::Subscriber for Errors {
+        fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+            *metadata.level() == Level::ERROR
+        }
+
+        fn new_span(&self, _span: &Attributes<'_>) -> Id {
+            Id::from_u64(1)
+        }
+
+        fn record(&self, _span: &Id, _values: &Record<'_>) {}
+
+        fn record_follows_from(&self, _span: &Id, _follows: &Id) {}
+
+        fn event(&self, event: &Event<'_>) {
+            struct Text<'a>(&'a mut String);
+            impl Visit for Text<'_> {
+                fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+                    self.0.push_str(&format!("{field}={value:?} "));
+                }
+            }
+            event.record(&mut Text(&mut self.0.lock()));
+        }
+
+        fn enter(&self, _span: &Id) {}
+
+        fn exit(&self, _span: &Id) {}
+    }
+
+    #[tokio::test]
+    async fn a_panic_of_a_connection_is_in_the_log_and_the_connection_is_counted_out() {
+        let errors = Errors::default();
+        let _guard = tracing::subscriber::set_default(errors.clone());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let metrics = ConnectionMetrics::default();
+        let server = Server::new(
+            listener,
+            Breaks,
+            Advertised::everything_readable(),
+            Box::new(Limits::standard),
+            metrics.clone(),
+        );
+        let (stop, stopping) = watch::channel(false);
+        let served = tokio::spawn(server.run(stopping));
+        let mut client = TcpStream::connect(address).await.unwrap();
+        // ApiVersions 0 without a client id.
+        client.write_all(&[0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 1, 0xff, 0xff]).await.unwrap();
+        let mut rest = Vec::new();
+        drop(client.read_to_end(&mut rest).await);
+        stop.send_replace(true);
+        served.await.unwrap();
+        assert_eq!(rest, b"");
+        let said = errors.0.lock().clone();
+        assert!(said.contains("ended by a panic") && said.contains("planted"), "{said}");
+        assert_eq!(metrics.open(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_server_that_nobody_can_stop_any_more_stops() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = Server::new(
+            listener,
+            Breaks,
+            Advertised::everything_readable(),
+            Box::new(Limits::standard),
+            ConnectionMetrics::default(),
+        );
+        let (stop, stopping) = watch::channel(false);
+        drop(stop);
+        server.run(stopping).await;
     }
 }

@@ -6,6 +6,8 @@ use hanbeon_records::{ErrorCode, LeaderEpoch, Offset, TopicId, TopicName};
 use hanbeon_wire::{FetchPartition, FetchRequest, TopicRef};
 use parking_lot::Mutex;
 
+use crate::named::Places;
+
 /// The epoch with which a client opens a session.
 const OPENING_EPOCH: i32 = 0;
 /// The epoch with which a client closes its session, or asks for none.
@@ -43,6 +45,19 @@ impl TopicKey {
             Self::Name(name) => name.len() <= TopicName::LEN_MAX,
             Self::Id(_) => true,
         }
+    }
+}
+
+/// How a request names its topics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Naming {
+    Names,
+    Ids,
+}
+
+impl Naming {
+    fn of(request: &FetchRequest<'_>) -> Self {
+        if request.uses_topic_ids() { Self::Ids } else { Self::Names }
     }
 }
 
@@ -92,9 +107,11 @@ struct Inner {
     uses: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Session {
     next_epoch: i32,
+    /// A client that names its topics otherwise later has to open a new session.
+    naming: Naming,
     used: u64,
     /// In the order in which they are read: a partition that gave records goes behind all others, as in Kafka. Whoever comes first may
     /// fill the answer, and alone gives a batch above its limit.
@@ -133,11 +150,12 @@ impl Sessions {
             }
             (id, OPENING_EPOCH) => {
                 let wanted = named(request);
-                let opened = self.open(id, &wanted);
+                let opened = self.open(id, Naming::of(request), &wanted);
                 Ok((opened.map_or(Standing::None, Standing::Opened), wanted))
             }
             (id, epoch) => {
-                let wanted = self.go_on(id, epoch, named(request), &forgotten(request))?;
+                let use_of = Use { id, epoch, naming: Naming::of(request) };
+                let wanted = self.go_on(use_of, named(request), &forgotten(request))?;
                 Ok((Standing::Incremental(id), wanted))
             }
         }
@@ -154,12 +172,12 @@ impl Sessions {
         self.inner.lock().by_id.len()
     }
 
-    fn open(&self, replaces: i32, wanted: &[Wanted]) -> Option<i32> {
+    fn open(&self, replaces: i32, naming: Naming, wanted: &[Wanted]) -> Option<i32> {
         let keeps = self.sessions_max > 0
             && !wanted.is_empty()
             && wanted.len() <= self.session_partitions_max()
             && wanted.iter().all(|one| one.topic.is_possible());
-        let mut session = Session { next_epoch: 1, ..Session::default() };
+        let mut session = Session::new(naming);
         if keeps {
             wanted.iter().cloned().for_each(|one| session.set(one));
         }
@@ -180,13 +198,12 @@ impl Sessions {
 
     fn go_on(
         &self,
-        id: i32,
-        epoch: i32,
+        use_of: Use,
         changes: Vec<Wanted>,
         forgotten: &[(TopicKey, i32)],
     ) -> Result<Vec<Wanted>, ErrorCode> {
         let mut inner = self.inner.lock();
-        let session = inner.change(id, epoch, &changes)?;
+        let session = inner.change(use_of)?;
         let before = session.partitions.len();
         for (topic, partition) in forgotten {
             session.forget(topic, *partition);
@@ -204,7 +221,7 @@ impl Sessions {
         inner.partitions = inner.partitions - before + after;
         if !fits {
             // The client names all of its partitions again, and is answered without a session.
-            inner.close(id);
+            inner.close(use_of.id);
             return Err(ErrorCode::FetchSessionIdNotFound);
         }
         // This one was used just now, and fits alone.
@@ -215,6 +232,14 @@ impl Sessions {
     fn session_partitions_max(&self) -> usize {
         PARTITIONS_MAX.min(self.partitions_max)
     }
+}
+
+/// How a request goes on with a session.
+#[derive(Clone, Copy, Debug)]
+struct Use {
+    id: i32,
+    epoch: i32,
+    naming: Naming,
 }
 
 /// Whether an answer holds something that must be told whatever was told before.
@@ -228,14 +253,22 @@ pub(crate) enum News {
     IfChanged,
 }
 
+/// The partitions that a request names, each once: the last entry counts, in the place of the first, as in Kafka's map of them.
 fn named(request: &FetchRequest<'_>) -> Vec<Wanted> {
-    let topics = request.topics();
-    topics
-        .flat_map(|topic| {
-            let key = TopicKey::of(topic.topic);
-            topic.partitions().map(move |partition| Wanted { topic: key.clone(), partition })
-        })
-        .collect()
+    let mut wanted: Vec<Wanted> = Vec::new();
+    let mut places = Places::default();
+    for topic in request.topics() {
+        let key = TopicKey::of(topic.topic);
+        let topic_place = places.topic(topic.topic);
+        for partition in topic.partitions() {
+            let earlier = places.earlier(topic_place, partition.index, wanted.len());
+            match earlier.and_then(|place| wanted.get_mut(place)) {
+                Some(earlier) => earlier.partition = partition,
+                None => wanted.push(Wanted { topic: key.clone(), partition }),
+            }
+        }
+    }
+    wanted
 }
 
 fn forgotten(request: &FetchRequest<'_>) -> Vec<(TopicKey, i32)> {
@@ -293,17 +326,12 @@ impl Inner {
     }
 
     /// The session that this request changes, if it may.
-    fn change(
-        &mut self,
-        id: i32,
-        epoch: i32,
-        changes: &[Wanted],
-    ) -> Result<&mut Session, ErrorCode> {
+    fn change(&mut self, Use { id, epoch, naming }: Use) -> Result<&mut Session, ErrorCode> {
         let session = self.by_id.get(&id).ok_or(ErrorCode::FetchSessionIdNotFound)?;
         if epoch != session.next_epoch {
             return Err(ErrorCode::InvalidFetchSessionEpoch);
         }
-        if changes.iter().any(|change| !session.speaks_like(change)) {
+        if naming != session.naming {
             return Err(ErrorCode::FetchSessionTopicIdError);
         }
         self.note_use(id);
@@ -314,14 +342,14 @@ impl Inner {
 }
 
 impl Session {
-    /// A session goes by names or by ids; a client that changes its version in between has to open a new one.
-    fn speaks_like(&self, change: &Wanted) -> bool {
-        match self.partitions.values().next() {
-            None => true,
-            Some(slot) => matches!(
-                (&slot.wanted.topic, &change.topic),
-                (TopicKey::Name(_), TopicKey::Name(_)) | (TopicKey::Id(_), TopicKey::Id(_))
-            ),
+    const fn new(naming: Naming) -> Self {
+        Self {
+            next_epoch: 1,
+            naming,
+            used: 0,
+            partitions: BTreeMap::new(),
+            places: BTreeMap::new(),
+            next_place: 0,
         }
     }
 
@@ -396,6 +424,10 @@ mod tests {
         Wanted { topic: TopicKey::Name(topic.into()), partition }
     }
 
+    fn by_names(id: i32, epoch: i32) -> Use {
+        Use { id, epoch, naming: Naming::Names }
+    }
+
     fn with_room_for(partitions_max: usize) -> Sessions {
         Sessions { partitions_max, ..Sessions::new(100, 0) }
     }
@@ -414,19 +446,23 @@ mod tests {
     fn the_longest_unused_sessions_make_room_for_the_partitions_of_others() {
         let sessions = with_room_for(10);
         for id in 1..=3 {
-            assert_eq!(sessions.open(0, &of("t", 0..3)), Some(id));
+            assert_eq!(sessions.open(0, Naming::Names, &of("t", 0..3)), Some(id));
         }
-        sessions.go_on(1, 1, Vec::new(), &[]).unwrap();
-        assert_eq!(sessions.open(0, &of("t", 0..4)), Some(4));
+        sessions.go_on(by_names(1, 1), Vec::new(), &[]).unwrap();
+        assert_eq!(sessions.open(0, Naming::Names, &of("t", 0..4)), Some(4));
         assert_eq!(held(&sessions), (vec![1, 3, 4], 10), "the second was not used for longest");
-        sessions.go_on(3, 1, of("u", 0..6), &[]).unwrap();
+        sessions.go_on(by_names(3, 1), of("u", 0..6), &[]).unwrap();
         assert_eq!(held(&sessions), (vec![3], 9), "one that grows stays");
         let forgotten: Vec<_> = (0..8).map(|n| (TopicKey::Name("u".into()), n)).collect();
-        sessions.go_on(3, 2, Vec::new(), &forgotten).unwrap();
+        sessions.go_on(by_names(3, 2), Vec::new(), &forgotten).unwrap();
         assert_eq!(held(&sessions), (vec![3], 3));
-        assert_eq!(sessions.open(3, &of("t", 0..10)), Some(5));
+        assert_eq!(sessions.open(3, Naming::Names, &of("t", 0..10)), Some(5));
         assert_eq!(held(&sessions), (vec![5], 10));
-        assert_eq!(sessions.open(5, &of("t", 0..11)), None, "more than there is room for");
+        assert_eq!(
+            sessions.open(5, Naming::Names, &of("t", 0..11)),
+            None,
+            "more than there is room for"
+        );
         assert_eq!(held(&sessions), (vec![], 0), "the client has given up its older one");
     }
 
@@ -434,9 +470,9 @@ mod tests {
     fn names_that_no_topic_can_have_are_not_kept() {
         let sessions = with_room_for(10);
         let (longest, longer) = ("x".repeat(249), "x".repeat(250));
-        assert_eq!(sessions.open(0, &of(&longer, 0..1)), None);
-        assert_eq!(sessions.open(0, &of(&longest, 0..1)), Some(1));
-        let refused = sessions.go_on(1, 1, of(&longer, 0..1), &[]).map(drop);
+        assert_eq!(sessions.open(0, Naming::Names, &of(&longer, 0..1)), None);
+        assert_eq!(sessions.open(0, Naming::Names, &of(&longest, 0..1)), Some(1));
+        let refused = sessions.go_on(by_names(1, 1), of(&longer, 0..1), &[]).map(drop);
         assert_eq!(refused, Err(ErrorCode::FetchSessionIdNotFound));
         assert_eq!(held(&sessions), (vec![], 0));
     }
@@ -445,11 +481,11 @@ mod tests {
     fn a_session_with_all_the_partitions_it_may_have_goes_on_and_one_that_outgrows_that_ends() {
         let sessions = Sessions::new(100, 0);
         let many = i32::try_from(PARTITIONS_MAX).unwrap();
-        assert_eq!(sessions.open(0, &of("t", 0..many + 1)), None);
-        assert_eq!(sessions.open(0, &of("t", 0..many)), Some(1));
-        let wanted = sessions.go_on(1, 1, vec![from("t", 0, 7)], &[]).unwrap();
+        assert_eq!(sessions.open(0, Naming::Names, &of("t", 0..many + 1)), None);
+        assert_eq!(sessions.open(0, Naming::Names, &of("t", 0..many)), Some(1));
+        let wanted = sessions.go_on(by_names(1, 1), vec![from("t", 0, 7)], &[]).unwrap();
         assert_eq!(wanted[0].partition.fetch_offset, Offset::new(7));
-        let refused = sessions.go_on(1, 2, of("t", many..many + 1), &[]).map(drop);
+        let refused = sessions.go_on(by_names(1, 2), of("t", many..many + 1), &[]).map(drop);
         assert_eq!(refused, Err(ErrorCode::FetchSessionIdNotFound), "it has to be opened anew");
         assert_eq!(held(&sessions), (vec![], 0));
     }

@@ -258,22 +258,64 @@ async fn transactions_are_described_until_the_answer_is_long_enough() {
     broker.stop().await;
 }
 
-/// A length, or a number of elements, of the flexible form.
-fn put_compact(into: &mut Vec<u8>, count: usize) {
-    let mut rest = count + 1;
-    while rest >= 0x80 {
-        into.put_u8(u8::try_from(rest & 0x7f).unwrap() | 0x80);
-        rest >>= 7;
-    }
-    into.put_u8(u8::try_from(rest).unwrap());
-}
-
-fn put_compact_text(into: &mut Vec<u8>, text: &str) {
-    put_compact(into, text.len());
-    into.put_slice(text.as_bytes());
-}
-
 /// Asks with a header of version 2.
 async fn asked_flexible(broker: &Running, api: i16, version: i16, body: &[u8]) -> Bytes {
     asked(broker, api, version, &[&[0], body].concat()).await
+}
+
+/// Partitions of one topic that does not exist, under the longest name that a text can have, are refused without telling the name for each.
+#[tokio::test]
+async fn t_a1_a_long_name_that_no_topic_has_is_told_once() {
+    const NAME_LEN: usize = 30_000;
+    let broker = Running::standard().await;
+    let mut body = vec![0];
+    body.put_i16(-1);
+    body.put_i32(30_000);
+    put_compact(&mut body, 1);
+    put_compact_text(&mut body, &"x".repeat(NAME_LEN));
+    put_compact(&mut body, TIMES);
+    for index in 0..i32::try_from(TIMES).unwrap() {
+        body.put_i32(index);
+        // No records, no tags.
+        body.put_slice(&[1, 0]);
+    }
+    body.put_slice(&[0, 0]);
+    let mut answer = asked_flexible(&broker, PRODUCE, 9, &body).await;
+    assert!(answer.len() < TIMES * 150 + NAME_LEN, "{} bytes", answer.len());
+    // Tags of the header, one topic, its name, how many partitions, the first of them.
+    answer.advance(2 + 3 + NAME_LEN + 2);
+    assert_eq!((answer.get_i32(), answer.get_i16()), (0, 3));
+    broker.stop().await;
+}
+
+/// What the coordinator says names the transactional id, which may be as long as a text can be.
+#[tokio::test]
+async fn t_a1_a_long_transactional_id_is_not_told_for_each_partition() {
+    const PARTITIONS: usize = 200;
+    let broker = Running::standard().await;
+    let topic = NewTopic::new("t", i32::try_from(PARTITIONS).unwrap());
+    broker.engine.create_topic(&topic, Mode::Apply).unwrap();
+    let mut batch = batch_of((4711, 0, 0), &["v"]);
+    // Transactional, with the checksum of that.
+    batch[22] = 0x10;
+    let sum = hanbeon_records::crc32c(&batch[21..]).to_be_bytes();
+    batch[17..21].copy_from_slice(&sum);
+    let mut body = Vec::new();
+    text(&mut body, &"x".repeat(30_000));
+    body.put_i16(-1);
+    body.put_i32(30_000);
+    body.put_i32(1);
+    text(&mut body, "t");
+    body.put_i32(i32::try_from(PARTITIONS).unwrap());
+    for index in 0..i32::try_from(PARTITIONS).unwrap() {
+        body.put_i32(index);
+        body.put_i32(i32::try_from(batch.len()).unwrap());
+        body.put_slice(&batch);
+    }
+    let mut answer = asked(&broker, PRODUCE, 8, &body).await;
+    assert!(answer.len() < PARTITIONS * 1_000, "{} bytes", answer.len());
+    answer.advance(4 + 2 + 1 + 4);
+    let (index, code) = (answer.get_i32(), answer.get_i16());
+    assert!(index == 0 && code != 0, "refused: {code}");
+    broker.stop().await;
 }

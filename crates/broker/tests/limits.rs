@@ -7,7 +7,8 @@
 
 mod support;
 
-use hanbeon::{BrokerScope, ConfigChange, ConfigOp, Mode};
+use bytes::BufMut;
+use hanbeon::{BrokerScope, ConfigChange, ConfigOp, Mode, Options, group::Name};
 use hanbeon_broker::Limits;
 use support::*;
 
@@ -138,6 +139,62 @@ async fn t_l4_a_request_that_does_not_arrive_is_given_up() {
     slow.raw(&1000_i32.to_be_bytes()).await;
     slow.is_closed().await;
     broker.client().await.works().await;
+    broker.stop().await;
+}
+
+/// A Produce that needs more room than small requests have for nothing.
+async fn produces_100_kib(broker: &Running) {
+    let mut writer = broker.client().await;
+    let batch = batch(&["v".repeat(100 << 10).as_str()]);
+    writer.send(PRODUCE, 3, 1, &produce(1, "t", &batch)).await;
+    assert_eq!(produced(writer.answer(1).await).0, 0);
+}
+
+#[tokio::test]
+async fn t_a4_a_fetch_that_waits_leaves_the_room_of_its_bytes_to_others() {
+    const BUDGET: usize = 1 << 20;
+    let broker = Running::limited(Limits { queued_bytes_max: BUDGET, ..Limits::standard() }).await;
+    broker.topic("t");
+    let partition = broker.engine.partition("t", 0).unwrap();
+    let mut reader = broker.client().await;
+    // Bytes behind a body are taken.
+    let mut padded = FetchSpec { wait_ms: 600_000, ..FetchSpec::from("t", 0) }.body();
+    padded.resize(BUDGET, 0);
+    reader.send(FETCH, 11, 1, &padded).await;
+    while partition.waiting() == 0 {
+        tokio::task::yield_now().await;
+    }
+    produces_100_kib(&broker).await;
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn t_a4_a_member_that_waits_for_others_leaves_the_room_of_its_bytes_to_others() {
+    const BUDGET: usize = 1 << 20;
+    const JOIN_GROUP: i16 = 11;
+    let options = Options::broker().set("group.initial.rebalance.delay.ms", "600000").unwrap();
+    // A client that has left is seen soon, and does not hold up the stop.
+    let limits = Limits { queued_bytes_max: BUDGET, request_ms_max: 200, ..Limits::standard() };
+    let broker = Running::on(options, |options| options.limits(limits)).await;
+    broker.topic("t");
+    let mut body = Vec::new();
+    text(&mut body, "g");
+    body.put_i32(30_000);
+    body.put_i32(600_000);
+    text(&mut body, "");
+    text(&mut body, "consumer");
+    body.put_i32(1);
+    text(&mut body, "range");
+    body.put_i32(i32::try_from(BUDGET).unwrap());
+    body.resize(body.len() + BUDGET, 7);
+    let mut member = broker.client().await;
+    member.send(JOIN_GROUP, 1, 1, &body).await;
+    let group = Name::new("g").unwrap();
+    while !broker.engine.groups().describe(&group).is_ok_and(|found| found.members.len() == 1) {
+        tokio::task::yield_now().await;
+    }
+    produces_100_kib(&broker).await;
+    drop(member);
     broker.stop().await;
 }
 

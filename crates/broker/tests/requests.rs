@@ -7,7 +7,9 @@
 
 mod support;
 
+use bytes::Buf;
 use hanbeon::{Engine, FetchSpec as EngineFetch, Options};
+use hanbeon_broker::Limits;
 use hanbeon_records::Offset;
 use support::*;
 
@@ -139,6 +141,46 @@ async fn a_long_poll_wakes_when_something_is_written() {
     broker.stop().await;
 }
 
+/// Nothing is read while a Fetch waits and more has arrived behind it, so that a read would not tell.
+#[tokio::test]
+async fn a_reader_that_leaves_behind_what_it_has_sent_is_not_waited_with() {
+    // Looked after every 50 ms.
+    let limits = Limits { request_ms_max: 200, ..Limits::standard() };
+    let broker = Running::limited(limits).await;
+    broker.topic("t");
+    let partition = broker.engine.partition("t", 0).unwrap();
+    let no_frame = (-1_i32).to_be_bytes().to_vec();
+    for behind in [request(METADATA, 1, 2, &[0xff; 4]), no_frame] {
+        let mut reader = broker.client().await;
+        let waits = FetchSpec { wait_ms: i32::MAX, ..FetchSpec::from("t", 0) };
+        reader.send(FETCH, 11, 1, &waits.body()).await;
+        while partition.waiting() == 0 {
+            tokio::task::yield_now().await;
+        }
+        reader.raw(&behind).await;
+        drop(reader);
+        let gone = async {
+            while partition.waiting() > 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        timely(gone).await;
+    }
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn a_fetch_waits_no_longer_than_a_silent_client_is_kept() {
+    let limits = Limits { idle_ms_max: 200, ..Limits::standard() };
+    let broker = Running::limited(limits).await;
+    broker.topic("t");
+    let mut reader = broker.client().await;
+    let waits = FetchSpec { wait_ms: i32::MAX, ..FetchSpec::from("t", 0) };
+    reader.send(FETCH, 11, 1, &waits.body()).await;
+    assert_eq!(fetched(reader.answer(1).await).partitions, [(0, 0, vec![])]);
+    broker.stop().await;
+}
+
 #[tokio::test]
 async fn sessions_tell_what_is_new_and_nothing_else() {
     let broker = Running::standard().await;
@@ -196,4 +238,60 @@ async fn a_stop_answers_what_was_begun_and_the_next_start_has_it() {
     let fetched =
         engine.partition("t", 0).unwrap().fetch(&EngineFetch::from(Offset::ZERO)).unwrap();
     assert_eq!(fetched.high_watermark.get(), 1);
+}
+
+/// What Kafka does: the topic's setting decides, and what a producer has compressed itself is given as it is.
+#[tokio::test]
+async fn readers_that_do_not_know_zstd_are_told_that_a_topic_has_it() {
+    const UNSUPPORTED_COMPRESSION_TYPE: i16 = 76;
+    let broker = Running::standard().await;
+    broker.topic_with("t", &[("compression.type", "zstd")]);
+    let mut client = broker.client().await;
+    client.send(PRODUCE, 3, 1, &produce(1, "t", &batch(&["a"]))).await;
+    assert_eq!(produced(client.answer(1).await), (0, 0));
+    // Version 11 ends with a rack, which those before do not have.
+    let body = FetchSpec::from("t", 0).body();
+    let without_rack = &body[..body.len() - 2];
+    client.send(FETCH, 9, 2, without_rack).await;
+    let mut answer = client.answer(2).await;
+    // Throttle time, code, session, how many topics, "t", how many partitions, which.
+    answer.advance(4 + 2 + 4 + 4 + 3 + 4 + 4);
+    assert_eq!(answer.get_i16(), UNSUPPORTED_COMPRESSION_TYPE);
+    client.send(FETCH, 10, 3, without_rack).await;
+    let mut answer = client.answer(3).await;
+    answer.advance(4 + 2 + 4 + 4 + 3 + 4 + 4);
+    assert_eq!((answer.get_i16(), answer.get_i64()), (0, 1));
+    answer.advance(8 + 8 + 4);
+    assert!(answer.get_i32() > 60, "the batch is there");
+    broker.stop().await;
+}
+
+/// Versions 10 and 11 have a place for an id, and look nothing up by it.
+#[tokio::test]
+async fn metadata_looks_up_by_id_from_version_12_on() {
+    const INVALID_REQUEST: i16 = 42;
+    let broker = Running::standard().await;
+    broker.topic("t");
+    let id = broker.engine.topic("t").unwrap().id().get();
+    let mut client = broker.client().await;
+    // Tags of the header, one topic: its id, its name, tags; nothing is created, no operations are asked for.
+    let ask =
+        |name: &[u8], id: [u8; 16], rest: &[u8]| [&[0, 2], &id[..], name, &[0], rest].concat();
+    for (version, rest) in [(10, &[0, 0, 0, 0][..]), (11, &[0, 0, 0])] {
+        for (name, id) in [(&[0][..], id), (&[0], [0; 16]), (&[2, b't'], id)] {
+            client.send(METADATA, version, 1, &ask(name, id, rest)).await;
+            let mut answer = client.answer(1).await;
+            // Tags of the header, throttle time, no brokers, no cluster id, no controller, one topic.
+            answer.advance(1 + 4);
+            assert_eq!(answer.split_to(1 + 1 + 4 + 1), [1, 0, 0xff, 0xff, 0xff, 0xff, 2][..]);
+            assert_eq!(answer.get_i16(), INVALID_REQUEST, "{version} {name:?}");
+        }
+        client.send(METADATA, version, 2, &ask(&[2, b't'], [0; 16], rest)).await;
+        let answer = client.answer(2).await;
+        assert!(answer.windows(16).any(|part| part == id), "{version}");
+    }
+    client.send(METADATA, 12, 3, &ask(&[0], id, &[0, 0, 0])).await;
+    let answer = client.answer(3).await;
+    assert!(answer.windows(3).any(|part| part == [2, b't', id[0]]), "found by its id");
+    broker.stop().await;
 }

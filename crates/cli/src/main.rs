@@ -7,7 +7,10 @@ mod dump;
 mod properties;
 mod serve;
 
-use std::process::ExitCode;
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
 
 use clap::{Parser, Subcommand};
 
@@ -56,5 +59,6 @@ fn complain(error: &dyn std::error::Error) {
         }
         cause = inner.source();
     }
-    eprintln!("hanbeon: {text}");
+    // Nobody is left to tell when this fails.
+    drop(writeln!(io::stderr(), "hanbeon: {text}"));
 }

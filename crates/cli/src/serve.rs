@@ -1,7 +1,8 @@
 //! `hanbeon serve`.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Write},
     net::{SocketAddr, ToSocketAddrs},
     path::PathBuf,
     process::ExitCode,
@@ -13,7 +14,7 @@ use hanbeon_broker::{Broker, BrokerError, BrokerOptions, Endpoint};
 use hanbeon_records::NodeId;
 use tokio::{
     runtime,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
 };
 
 use crate::{complain, properties};
@@ -68,6 +69,8 @@ enum ServeError {
     Broker(#[from] BrokerError),
     #[error("the runtime could not be started")]
     Runtime(#[source] io::Error),
+    #[error("signals cannot be waited for")]
+    Signals(#[source] io::Error),
 }
 
 impl ServeError {
@@ -83,7 +86,7 @@ impl ServeError {
             | Self::Node { .. }
             | Self::Config(_)
             | Self::Open(OpenError::Config(_)) => 2,
-            Self::Open(_) | Self::Broker(_) | Self::Runtime(_) => 1,
+            Self::Open(_) | Self::Broker(_) | Self::Runtime(_) | Self::Signals(_) => 1,
         }
     }
 }
@@ -105,6 +108,8 @@ impl Serve {
     pub(crate) fn run(self) -> ExitCode {
         tracing_subscriber::fmt()
             .with_writer(io::stderr)
+            // It would say so on standard error again, and panic where nobody reads that any more.
+            .log_internal_errors(false)
             .with_env_filter(
                 tracing_subscriber::EnvFilter::try_from_default_env()
                     .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info")),
@@ -274,39 +279,51 @@ fn serve(plan: Plan) -> Result<(), ServeError> {
         if let Some(address) = broker.metrics_address() {
             tracing::info!("metrics at http://{address}/metrics");
         }
+        // Before anybody can know of it: who reads the line may send a signal at once.
+        let signals = StopSignals::new().map_err(ServeError::Signals)?;
         announce(broker.local_address());
-        broker.serve_until(stop_signal()).await?;
+        broker.serve_until(signals.first()).await?;
         Ok(())
     })
 }
 
-/// The one line on standard output, as scripts wait for it.
-#[expect(clippy::print_stdout, reason = "scripts read the address from standard output")]
+/// The one line on standard output, as scripts wait for it. Where nobody reads it nobody waits.
 fn announce(address: SocketAddr) {
-    println!("hanbeon listening on {address}");
+    let mut stdout = io::stdout();
+    drop(writeln!(stdout, "hanbeon listening on {address}").and_then(|()| stdout.flush()));
 }
 
-/// Resolves at the first SIGTERM or Ctrl-C; a second one ends the process at once.
-async fn stop_signal() {
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        tracing::error!("signals cannot be waited for; stop the process with SIGKILL");
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// SIGTERM and Ctrl-C, which do not end the process from here on.
+struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
     }
-    tracing::info!("stopping; a second signal stops at once");
-    tokio::spawn(async move {
+
+    async fn next(&mut self) {
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
-        tracing::warn!("stopped at once; the next start recovers");
-        std::process::exit(1);
-    });
+    }
+
+    /// Resolves at the first; a second one ends the process at once.
+    async fn first(mut self) {
+        self.next().await;
+        tracing::info!("stopping; a second signal stops at once");
+        tokio::spawn(async move {
+            self.next().await;
+            tracing::warn!("stopped at once; the next start recovers");
+            std::process::exit(1);
+        });
+    }
 }
 
 #[cfg(test)]

@@ -118,8 +118,8 @@ pub use groups::{CommitResults, Groups, GroupsError};
 pub use hanbeon_group as group;
 pub use hanbeon_idempotence::ProducerView;
 pub use hanbeon_log::{
-    AbortedTxn, AppendError, EpochEnd, FirstBatch, FoundOffset, Isolation, LogError, Placed,
-    ReadError, SegmentView, TimeQuery,
+    AbortedTxn, AppendError, CompressionType, EpochEnd, FirstBatch, FoundOffset, Isolation,
+    LogError, Placed, ReadError, SegmentView, TimeQuery,
 };
 pub use hanbeon_records::{ErrorCode, Millis, Offset, TopicName, TopicPartition};
 pub use hanbeon_replica::Acks;

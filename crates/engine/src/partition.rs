@@ -11,8 +11,8 @@ use std::{
 use bytes::Bytes;
 use hanbeon_idempotence::ProducerView;
 use hanbeon_log::{
-    AbortedTxn, Checked, Durability, EpochEnd, FirstBatch, FoundOffset, Isolation, LogConfig,
-    LogError, OpenPartition, Partition, SegmentView, Shutdown, TimeQuery,
+    AbortedTxn, Checked, CompressionType, Durability, EpochEnd, FirstBatch, FoundOffset, Isolation,
+    LogConfig, LogError, OpenPartition, Partition, SegmentView, Shutdown, TimeQuery,
     sync::{AtomicBool, AtomicI64, AtomicU8, Mutex, Ordering},
 };
 use hanbeon_records::{LeaderEpoch, Millis, Offset, TopicId, TopicName, TopicPartition};
@@ -202,6 +202,12 @@ impl<E: Env> PartitionHandle<E> {
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.0.opened.get().is_some() || self.is_offline()
+    }
+
+    /// What its settings say about compression; does not open the log.
+    #[must_use]
+    pub fn compression_type(&self) -> CompressionType {
+        self.0.config.lock().compression_type
     }
 
     /// Whether the log could not be opened, so that every call says so.

@@ -110,7 +110,12 @@ impl LeaderEpochs {
         if !self.is_new(epoch, start_offset) {
             return EpochsChanged::No;
         }
-        self.entries.retain(|entry| entry.epoch < epoch && entry.start_offset < start_offset);
+        // Both numbers rise, so that these are the last ones: nothing is looked at twice, however many epochs a file names.
+        while self
+            .entries
+            .pop_if(|entry| entry.epoch >= epoch || entry.start_offset >= start_offset)
+            .is_some()
+        {}
         self.entries.push(EpochEntry { epoch, start_offset });
         EpochsChanged::Yes
     }
@@ -380,6 +385,15 @@ mod tests {
             let expected = CheckpointError::Line { line: 3, found: line.into() };
             assert_eq!(LeaderEpochs::parse(text.as_bytes()), Err(expected));
         }
+    }
+
+    /// Work that grows with the square of the lines takes minutes here.
+    #[test]
+    fn a_file_of_many_epochs_is_read_line_by_line() {
+        let lines: Vec<_> = (0..200_000).map(|epoch| format!("{epoch} {epoch}")).collect();
+        let read = LeaderEpochs::parse(&format_lines(lines.len(), lines.into_iter())).unwrap();
+        assert_eq!(read.entries().len(), 200_000);
+        assert_eq!(read.latest().map(|last| last.epoch), Some(LeaderEpoch::new(199_999)));
     }
 
     #[test]

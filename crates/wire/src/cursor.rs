@@ -13,6 +13,9 @@ pub const TAGS_MAX: u32 = 64;
 /// An element of three bytes becomes a structure of about a hundred, so this is what bounds the memory of a decoded request: 64 MiB.
 pub const ELEMENTS_MAX: usize = 1 << 18;
 
+/// Longest text in bytes, in either form: Kafka's generated readers refuse a longer one, which only the compact form could express.
+pub(crate) const TEXT_BYTES_MAX: usize = 0x7fff;
+
 /// How many array elements a request has so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Elements(usize);
@@ -131,7 +134,12 @@ impl<'a> Cursor<'a> {
     fn text_length(&mut self, form: Form) -> Result<Option<usize>, WireError> {
         match form {
             Form::Plain => Ok(usize::try_from(self.i16()?).ok()),
-            Form::Compact => self.compact_length(),
+            Form::Compact => match self.compact_length()? {
+                Some(found) if found > TEXT_BYTES_MAX => {
+                    Err(WireError::TextTooLong { found, max: TEXT_BYTES_MAX })
+                }
+                length => Ok(length),
+            },
         }
     }
 

@@ -77,6 +77,14 @@ pub enum WireError {
         /// The length found.
         found: i32,
     },
+    /// A text of the compact form is longer than Kafka reads one.
+    #[error("a text has at most {max} bytes, this one claims {found}")]
+    TextTooLong {
+        /// Claimed length in bytes.
+        found: usize,
+        /// The limit in bytes.
+        max: usize,
+    },
     /// An array claims more elements than the bytes that are left can hold.
     #[error("an array claims {found} elements, {available} bytes are left")]
     ArrayTooLong {
@@ -177,6 +185,7 @@ impl WireError {
             | Self::NegativeLength { .. }
             | Self::ArrayTooLong { .. }
             | Self::TooManyElements { .. }
+            | Self::TextTooLong { .. }
             | Self::TooManyTags { .. }
             | Self::VarintTooLong
             | Self::StructMarker { .. }

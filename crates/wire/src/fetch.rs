@@ -158,6 +158,12 @@ impl<'a> FetchRequest<'a> {
         self.topic_count
     }
 
+    /// Whether it names topics by id, also where it names none; else by name.
+    #[must_use]
+    pub fn uses_topic_ids(&self) -> bool {
+        TopicBy::of(self.version) == TopicBy::Id
+    }
+
     /// The topics in the order of the request.
     #[must_use]
     pub const fn topics(&self) -> FetchTopics<'a> {

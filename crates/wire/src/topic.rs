@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// How a request names a topic: by name up to Produce 12 and Fetch 12, by id from 13 on (KIP-516), never both.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TopicRef<'a> {
     /// The name; UTF-8, but not yet checked to be a topic name.
     Name(&'a str),

@@ -261,6 +261,32 @@ fn varints_that_do_not_end_close() {
     assert_eq!(ProduceRequest::read(&request).unwrap_err(), WireError::VarintTooLong);
 }
 
+/// Kafka's generated readers throw at a text of more than 32,767 bytes, however its length is written.
+#[test]
+fn texts_longer_than_the_plain_form_could_say_close() {
+    let named = |length: usize| {
+        let mut bytes = vec![0, 0, 1, 0, 0, 0, 9, 2];
+        let mut claimed = length + 1;
+        while claimed >= 0x80 {
+            bytes.push(u8::try_from(claimed & 0x7f).unwrap() | 0x80);
+            claimed >>= 7;
+        }
+        bytes.push(u8::try_from(claimed).unwrap());
+        bytes.resize(bytes.len() + length, b'x');
+        bytes.extend([1, 0, 0]);
+        body(ApiKey::Produce, 9, &bytes).check()
+    };
+    assert_eq!(named(32_767), Ok(()));
+    assert_eq!(named(32_768), Err(WireError::TextTooLong { found: 32_768, max: 32_767 }));
+    // A length that is too much is told before the bytes are missed, in a tag too.
+    let cluster = [1, 0, 4, 0x81, 0x80, 0x02, 0];
+    let fetch =
+        [&[0xff; 4][..], &[0; 13], &[0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff], &[1, 1, 1], &cluster]
+            .concat();
+    let refused = body(ApiKey::Fetch, 12, &fetch).check();
+    assert_eq!(refused, Err(WireError::TextTooLong { found: 32_768, max: 32_767 }));
+}
+
 #[test]
 fn tags_longer_than_the_frame_close() {
     // Nothing asked for, then one tag of 100 bytes that are not there.

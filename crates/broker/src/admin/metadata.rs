@@ -19,6 +19,9 @@ use crate::dispatch::Node;
 /// Partitions that one `DescribeTopicPartitions` answer lists at most (`max.request.partition.size.limit`).
 const PARTITIONS_MAX: i32 = 2000;
 
+/// The first version that looks topics up by id; 10 and 11 have a place for one (`KafkaApis.handleTopicMetadataRequest`).
+const BY_ID_VERSION_MIN: i16 = 12;
+
 /// Whether a Metadata request could be answered from what there is.
 pub(super) enum Asked {
     Answered(Answer),
@@ -29,6 +32,9 @@ pub(super) enum Asked {
 /// Answers at once where no topic has to be created.
 pub(super) fn answer<E: Env>(node: &Node<E>, request: &Request) -> Result<Asked, WireError> {
     let asked: metadata::Request = request.decode()?;
+    if request.reply_to.version < BY_ID_VERSION_MIN && asks_by_id(&asked) {
+        return respond::<metadata::Request>(request, &refused(&asked)).map(Asked::Answered);
+    }
     if !to_create(node, &asked).is_empty() {
         return Ok(Asked::Creates);
     }
@@ -45,6 +51,24 @@ pub(super) fn create_and_answer<E: Env>(node: &Node<E>, request: &Request) -> An
         }
     }
     Ok(answer)
+}
+
+fn asks_by_id(asked: &metadata::Request) -> bool {
+    let by_id = |topic: &metadata::MetadataRequestTopic| {
+        topic.name.is_none() || topic_id(topic.topic_id) != TopicId::ZERO
+    };
+    asked.topics.iter().flatten().any(by_id)
+}
+
+/// `INVALID_REQUEST` for every topic, and nothing else, as in `MetadataRequest.getErrorResponse`.
+fn refused(asked: &metadata::Request) -> metadata::Response {
+    let topics = asked.topics.iter().flatten().map(|topic| metadata::MetadataResponseTopic {
+        // No null before version 12.
+        name: Some(topic.name.clone().unwrap_or_else(|| text(""))),
+        topic_id: topic.topic_id,
+        ..missing(ErrorCode::InvalidRequest)
+    });
+    metadata::Response { topics: topics.collect(), ..Default::default() }
 }
 
 fn to_create<E: Env>(node: &Node<E>, asked: &metadata::Request) -> Vec<String> {

@@ -14,7 +14,7 @@ use bytes::BytesMut;
 use hanbeon::Env;
 use hanbeon_records::ErrorCode;
 use hanbeon_wire::{
-    Answer, ApiKey, Request, RequestMessage, WireError,
+    Answer, ApiKey, ReplyTo, Request, RequestMessage, WireError,
     messages::{Text, text},
 };
 
@@ -84,8 +84,13 @@ fn blocking<E: Env>(
 
 /// Writes a response.
 pub(crate) fn respond<M: RequestMessage>(request: &Request, response: &M::Response) -> Answered {
+    respond_to::<M>(request.reply_to, response)
+}
+
+/// Writes a response to a request that is held no more.
+pub(crate) fn respond_to<M: RequestMessage>(reply_to: ReplyTo, response: &M::Response) -> Answered {
     let mut out = BytesMut::with_capacity(256);
-    request.reply_to.answer(response, &mut out)
+    reply_to.answer(response, &mut out)
 }
 
 /// A code as it stands in a response.

@@ -1,6 +1,6 @@
 //! `JoinGroup`, `SyncGroup`, `Heartbeat` and `LeaveGroup`: the classic protocol.
 
-use std::sync::Arc;
+use std::{future::Future, sync::Arc};
 
 use hanbeon::{
     Env,
@@ -11,15 +11,15 @@ use hanbeon::{
 };
 use hanbeon_records::ErrorCode;
 use hanbeon_wire::{
-    Request,
+    ReplyTo, Request,
     messages::{
         Text, heartbeat, join_group as join, leave_group as leave, sync_group as sync, text,
     },
 };
 
-use super::{client_id, ready, told};
+use super::{client_id, ready, told, told_to};
 use crate::{
-    admin::{Answered, number, respond},
+    admin::{Answered, number, respond, respond_to},
     connection::Peer,
     dispatch::Node,
 };
@@ -55,23 +55,32 @@ fn bytes(opaque: &Opaque) -> bytes::Bytes {
     bytes::Bytes::copy_from_slice(opaque)
 }
 
-pub(super) async fn join<E: Env>(node: &Arc<Node<E>>, peer: &Peer, request: &Request) -> Answered {
-    let asked: join::Request = request.decode()?;
-    let version = request.reply_to.version;
-    let joined = async {
-        ready(node, asked.group_id.as_str()).await?;
-        let join = asked_join(&asked, peer, request).map_err(|error| error.code())?;
-        node.engine.groups().join(join).await.map_err(|error| told(&error, request))
-    };
-    let response = match joined.await {
-        Ok(Ok(joined)) => welcome(&joined, version),
-        Ok(Err(JoinRefused { error, member_id })) => {
-            tracing::debug!(%error, "a member was not let in");
-            refusal(error.code(), &member_id, version)
-        }
-        Err(code) => refusal(code, &Name::empty(), version),
-    };
-    respond::<join::Request>(request, &response)
+/// What is asked is copied first: the bytes of a request count for all connections, and the others of the group decide how long it waits.
+pub(super) fn join<E: Env>(
+    node: Arc<Node<E>>,
+    peer: &Peer,
+    request: &Request,
+) -> impl Future<Output = Answered> + Send + use<E> {
+    let reply_to = request.reply_to;
+    let ReplyTo { api, version, .. } = reply_to;
+    let asked = request.decode().map(|asked| asked_join(&asked, peer, request));
+    async move {
+        let asked = asked?;
+        let joined = async {
+            let join = asked.map_err(|error| error.code())?;
+            ready(&node, join.group.as_str()).await?;
+            node.engine.groups().join(join).await.map_err(|error| told_to(&error, api))
+        };
+        let response = match joined.await {
+            Ok(Ok(joined)) => welcome(&joined, version),
+            Ok(Err(JoinRefused { error, member_id })) => {
+                tracing::debug!(%error, "a member was not let in");
+                refusal(error.code(), &member_id, version)
+            }
+            Err(code) => refusal(code, &Name::empty(), version),
+        };
+        respond_to::<join::Request>(reply_to, &response)
+    }
 }
 
 fn asked_join(asked: &join::Request, peer: &Peer, request: &Request) -> Result<Join, NameTooLong> {
@@ -152,25 +161,34 @@ fn speaker(
     })
 }
 
-pub(super) async fn sync<E: Env>(node: &Arc<Node<E>>, request: &Request) -> Answered {
-    let asked: sync::Request = request.decode()?;
-    let synced = async {
-        ready(node, asked.group_id.as_str()).await?;
-        let sync = asked_sync(&asked).map_err(|error| error.code())?;
-        node.engine.groups().sync(sync).await.map_err(|error| told(&error, request))
-    };
-    let mut response = sync::Response::default();
-    match synced.await {
-        Ok(Synced { protocol_type, protocol_name, assignment }) => {
-            if request.reply_to.version >= TYPED_SYNC_VERSION_MIN {
-                response.protocol_type = protocol_type.as_ref().map(shown);
-                response.protocol_name = protocol_name.as_ref().map(shown);
+/// What is asked is copied first, as in [`join`].
+pub(super) fn sync<E: Env>(
+    node: Arc<Node<E>>,
+    request: &Request,
+) -> impl Future<Output = Answered> + Send + use<E> {
+    let reply_to = request.reply_to;
+    let ReplyTo { api, version, .. } = reply_to;
+    let asked = request.decode().map(|asked| asked_sync(&asked));
+    async move {
+        let asked = asked?;
+        let synced = async {
+            let sync = asked.map_err(|error| error.code())?;
+            ready(&node, sync.speaker.group.as_str()).await?;
+            node.engine.groups().sync(sync).await.map_err(|error| told_to(&error, api))
+        };
+        let mut response = sync::Response::default();
+        match synced.await {
+            Ok(Synced { protocol_type, protocol_name, assignment }) => {
+                if version >= TYPED_SYNC_VERSION_MIN {
+                    response.protocol_type = protocol_type.as_ref().map(shown);
+                    response.protocol_name = protocol_name.as_ref().map(shown);
+                }
+                response.assignment = bytes(&assignment);
             }
-            response.assignment = bytes(&assignment);
+            Err(code) => response.error_code = number(code),
         }
-        Err(code) => response.error_code = number(code),
+        respond_to::<sync::Request>(reply_to, &response)
     }
-    respond::<sync::Request>(request, &response)
 }
 
 fn asked_sync(asked: &sync::Request) -> Result<Sync, NameTooLong> {

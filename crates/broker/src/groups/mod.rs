@@ -14,7 +14,7 @@ use hanbeon_wire::{ApiKey, Request};
 
 use crate::{
     admin::Answered,
-    connection::{Peer, Reply, promptly},
+    connection::{Peer, Reply, parked, promptly},
     dispatch::{Node, finished},
 };
 
@@ -23,11 +23,8 @@ pub(crate) fn start<E: Env>(node: &Arc<Node<E>>, peer: &Peer, request: Request) 
     let (node, api) = (Arc::clone(node), request.reply_to.api);
     #[expect(clippy::wildcard_enum_match_arm, reason = "the dispatcher sends no others here")]
     match api {
-        ApiKey::JoinGroup => {
-            let peer = peer.clone();
-            answer(api, async move { members::join(&node, &peer, &request).await })
-        }
-        ApiKey::SyncGroup => answer(api, async move { members::sync(&node, &request).await }),
+        ApiKey::JoinGroup => wait(api, members::join(node, peer, &request)),
+        ApiKey::SyncGroup => wait(api, members::sync(node, &request)),
         ApiKey::Heartbeat => answer(api, async move { members::heartbeat(&node, &request).await }),
         ApiKey::LeaveGroup => answer(api, async move { members::leave(&node, &request).await }),
         ApiKey::OffsetCommit => answer(api, async move { offsets::commit(&node, &request).await }),
@@ -67,12 +64,22 @@ fn client_id(request: &Request) -> String {
 
 /// The code of an error, with a word in the log.
 fn told(error: &GroupsError, request: &Request) -> ErrorCode {
-    tracing::debug!(%error, api = %request.reply_to.api, "a request about a group was refused");
+    told_to(error, request.reply_to.api)
+}
+
+/// As [`told`], where the request is held no more.
+fn told_to(error: &GroupsError, api: ApiKey) -> ErrorCode {
+    tracing::debug!(%error, %api, "a request about a group was refused");
     error.code()
 }
 
 fn answer(api: ApiKey, answered: impl Future<Output = Answered> + Send + 'static) -> Reply {
     promptly(async move { finished(api, answered.await) })
+}
+
+/// An answer that waits for the other members; nothing of the request may be in it.
+fn wait(api: ApiKey, answered: impl Future<Output = Answered> + Send + 'static) -> Reply {
+    parked(async move { finished(api, answered.await) })
 }
 
 /// Reads the shard of a group on a thread that may block, if nobody has yet.

@@ -1,8 +1,10 @@
 //! Produce requests of one connection that have arrived together: one write for each partition.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use hanbeon::{Acks, Engine, Env, PartitionHandle};
-use hanbeon_records::ErrorCode;
+use hanbeon_records::{ErrorCode, TopicId};
 use hanbeon_wire::{Acks as WireAcks, ProduceRequest, Request};
 
 use super::{begin, go_on, log_start, outcome, refused, unreadable, unready_for};
@@ -28,13 +30,15 @@ pub(crate) fn joins<E: Env>(engine: &Engine<E>, request: &Request) -> bool {
 /// Starts requests that [`joins`] has let pass.
 pub(crate) fn start_together<E: Env>(engine: &Engine<E>, requests: Vec<Request>) -> Vec<Reply> {
     let mut partitions: Vec<ForPartition<E>> = Vec::new();
+    let mut places: BTreeMap<(TopicId, i32), usize> = BTreeMap::new();
     let mut begun: Vec<_> = requests
         .iter()
         .enumerate()
         .map(|(at, request)| {
             begin(engine, request, |place, handle, records, acks| {
-                let known = partitions.iter_mut().find(|known| is_same(&known.handle, &handle));
-                match known {
+                let id = (handle.topic_id(), handle.number());
+                let known = *places.entry(id).or_insert(partitions.len());
+                match partitions.get_mut(known) {
                     Some(known) => {
                         known.batches.push((records, acks));
                         known.places.push((at, place));
@@ -61,8 +65,4 @@ pub(crate) fn start_together<E: Env>(engine: &Engine<E>, requests: Vec<Request>)
         Err(error) => unreadable(&error),
     });
     replies.collect()
-}
-
-fn is_same<E: Env>(one: &PartitionHandle<E>, other: &PartitionHandle<E>) -> bool {
-    one.number() == other.number() && one.topic_id() == other.topic_id()
 }

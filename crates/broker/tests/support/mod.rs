@@ -50,7 +50,10 @@ impl Running {
         Self::on(Options::broker().set(key, value).unwrap(), |options| options).await
     }
 
-    async fn on(options: Options, change: impl FnOnce(BrokerOptions) -> BrokerOptions) -> Self {
+    pub(crate) async fn on(
+        options: Options,
+        change: impl FnOnce(BrokerOptions) -> BrokerOptions,
+    ) -> Self {
         let home = tempfile::tempdir().unwrap();
         let engine = Engine::open_with(home.path(), options.helpers(1)).unwrap();
         let options = change(BrokerOptions::new("127.0.0.1:0".parse().unwrap()));
@@ -159,6 +162,21 @@ pub(crate) fn framed(bytes: &[u8]) -> Vec<u8> {
 
 pub(crate) fn text(into: &mut Vec<u8>, text: &str) {
     into.put_i16(i16::try_from(text.len()).unwrap());
+    into.put_slice(text.as_bytes());
+}
+
+/// A length, or a number of elements, of the flexible form.
+pub(crate) fn put_compact(into: &mut Vec<u8>, count: usize) {
+    let mut rest = count + 1;
+    while rest >= 0x80 {
+        into.put_u8(u8::try_from(rest & 0x7f).unwrap() | 0x80);
+        rest >>= 7;
+    }
+    into.put_u8(u8::try_from(rest).unwrap());
+}
+
+pub(crate) fn put_compact_text(into: &mut Vec<u8>, text: &str) {
+    put_compact(into, text.len());
     into.put_slice(text.as_bytes());
 }
 

@@ -46,14 +46,19 @@ pub(super) fn show(
         Form::Text => writeln!(out, "{name}")?,
         Form::Json => write!(out, "{{\"batches\":[")?,
     }
+    // Text shows no offsets of records.
+    let canonical = || match form {
+        Form::Text => Canonical::without_offsets(),
+        Form::Json => Canonical::with_offsets(),
+    };
     let mut printer = Printer {
         form,
         out,
         segment: Offset::ZERO,
         batches: 0,
         line: String::new(),
-        uncommitted: Canonical::default(),
-        committed: Canonical::default(),
+        uncommitted: canonical(),
+        committed: canonical(),
         progress: Progress::default(),
     };
     let inspected = inspect(dir, beside, &mut printer)?;
@@ -63,14 +68,33 @@ pub(super) fn show(
         Form::Text => text::partition(&inspected, &uncommitted, &committed, out)?,
         Form::Json => {
             let rest = json::Partition::new(&inspected, uncommitted, committed);
-            let rest = serde_json::to_vec(&rest).map_err(io::Error::from)?;
-            // The batches were the first field of the same object.
+            // The batches were the first field of the same object, whose brace is written.
             out.write_all(b"],")?;
-            out.write_all(rest.strip_prefix(b"{").unwrap_or(&rest))?;
+            let behind = Behind { out: &mut *out, skip: 1 };
+            serde_json::to_writer(behind, &rest).map_err(io::Error::from)?;
             out.write_all(b"\n")?;
         }
     }
     Ok(Health::of(&inspected.findings))
+}
+
+/// Leaves out the first bytes of what is written, so that a whole object can go on with one that was begun.
+struct Behind<'a, W> {
+    out: &'a mut W,
+    skip: usize,
+}
+
+impl<W: Write> Write for Behind<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let skipped = self.skip.min(bytes.len());
+        self.skip -= skipped;
+        self.out.write_all(bytes.get(skipped..).unwrap_or_default())?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
 }
 
 impl<W: Write> Visitor for Printer<'_, W> {

@@ -19,13 +19,17 @@ pub(crate) struct Served {
 impl Served {
     /// Starts it and waits until it says that it listens. It keeps its log to itself unless `RUST_LOG` asks for it.
     pub(crate) fn start(dir: &Path, listen: &str, settings: &[&str]) -> Self {
+        let log =
+            if std::env::var_os("RUST_LOG").is_some() { Stdio::inherit() } else { Stdio::null() };
+        Self::start_with(dir, listen, settings, log)
+    }
+
+    fn start_with(dir: &Path, listen: &str, settings: &[&str], log: Stdio) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_hanbeon"));
         command.arg("serve").arg("--data-dir").arg(dir).args(["--listen", listen]);
         for setting in settings {
             command.args(["--set", setting]);
         }
-        let log =
-            if std::env::var_os("RUST_LOG").is_some() { Stdio::inherit() } else { Stdio::null() };
         let mut child =
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut line = String::new();
@@ -33,6 +37,13 @@ impl Served {
         let address = line.trim().strip_prefix("hanbeon listening on ");
         let address = address.unwrap_or_else(|| panic!("it said {line:?}")).parse().unwrap();
         Self { child, address }
+    }
+
+    /// Starts it, and reads neither its output nor its log after the line that says that it listens.
+    pub(crate) fn unread(dir: &Path) -> Self {
+        let mut served = Self::start_with(dir, "127.0.0.1:0", &[], Stdio::piped());
+        drop(served.child.stderr.take());
+        served
     }
 
     /// SIGKILL.

@@ -51,6 +51,14 @@ pub enum Defect {
         /// Number in the attributes.
         found: u8,
     },
+    /// Records of a batch whose offsets do not rise: their deltas are wrong.
+    #[error("the record with offset {found} comes behind one with {before}, in one batch")]
+    RecordOrder {
+        /// Offset of the record before it.
+        before: Offset,
+        /// Offset of the first that does not rise.
+        found: Offset,
+    },
     /// A control batch whose record cannot be read.
     #[error(transparent)]
     Control(ControlError),

@@ -52,7 +52,7 @@ impl Epochs {
             let (EpochsChanged::Yes | EpochsChanged::No) = self.seen.assign(epoch, offset);
             if let Listed::Known(listed) = &self.listed
                 && self.unlisted.is_none()
-                && !listed.entries().iter().any(|entry| entry.epoch == epoch)
+                && listed.entries().binary_search_by_key(&epoch, |entry| entry.epoch).is_err()
             {
                 self.unlisted = Some((epoch, offset));
             }

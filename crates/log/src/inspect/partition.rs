@@ -280,7 +280,7 @@ impl Inspected {
     }
 }
 
-/// Gives out the records of one batch.
+/// Gives out the records of one batch; says so when their offsets do not rise.
 fn tell<V: Visitor>(
     stored: &StoredBatch<'_>,
     inspected: &Inspected,
@@ -289,8 +289,13 @@ fn tell<V: Visitor>(
 ) -> Result<(), RecordsError<io::Error>> {
     let batch = &stored.batch;
     let transactional = batch.attributes().is_transactional();
+    let mut last: Option<Offset> = None;
+    let mut disorder = None;
     stored.records(|record| {
         let offset = batch.offset_of(record);
+        if let Some(before) = last.replace(offset).filter(|before| *before >= offset) {
+            disorder.get_or_insert(Defect::RecordOrder { before, found: offset });
+        }
         if offset < inspected.log_start_offset {
             return Ok(());
         }
@@ -303,7 +308,8 @@ fn tell<V: Visitor>(
         };
         let timestamp = batch.timestamp_of(record);
         visitor.record(&StoredRecord { offset, timestamp, record: *record, visibility })
-    })
+    })?;
+    disorder.map_or(Ok(()), |defect| Err(defect.into()))
 }
 
 fn unfinished(listing: &Listing, findings: &mut Vec<Finding>) {

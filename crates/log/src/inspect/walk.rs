@@ -1,6 +1,7 @@
 //! One segment, batch by batch, with its indexes.
 
 use std::{
+    collections::BTreeSet,
     iter::{Enumerate, Peekable},
     vec,
 };
@@ -176,21 +177,13 @@ impl<'a, D: Dir> SegmentWalk<'a, D> {
             into.extend(seen);
             return;
         }
-        let mut txns = listed.map(|index| index.entries.clone()).unwrap_or_default();
+        let listed_txns = listed.map(|index| index.entries.clone()).unwrap_or_default();
         let bytes = listed.map_or(0, |index| index.bytes);
-        for txn in seen {
-            let is_same = |other: &AbortedTxn| {
-                (other.producer_id, other.last_offset) == (txn.producer_id, txn.last_offset)
-            };
-            if !txns.iter().any(is_same) {
-                let AbortedTxn { producer_id, first_offset, last_offset, .. } = txn;
-                let defect = Defect::AbortNotIndexed { producer_id, first_offset, last_offset };
-                self.findings.push(Finding::new(name, bytes, defect));
-                txns.push(txn);
-            }
-        }
-        txns.sort_by_key(|txn| txn.last_offset);
-        into.extend(txns);
+        into.extend(together(listed_txns, seen, |txn| {
+            let AbortedTxn { producer_id, first_offset, last_offset, .. } = *txn;
+            let defect = Defect::AbortNotIndexed { producer_id, first_offset, last_offset };
+            self.findings.push(Finding::new(name, bytes, defect));
+        }));
     }
 
     fn found(&mut self, kind: SegmentFile, at: u64, defect: impl Into<Defect>) {
@@ -241,6 +234,25 @@ impl Course {
     }
 }
 
+/// Aborted transactions that an index lists and those that markers tell of, by their markers; `unlisted` gets the ones that no entry names.
+fn together(
+    listed: Vec<AbortedTxn>,
+    seen: Vec<AbortedTxn>,
+    mut unlisted: impl FnMut(&AbortedTxn),
+) -> Vec<AbortedTxn> {
+    let key = |txn: &AbortedTxn| (txn.producer_id, txn.last_offset);
+    let mut known: BTreeSet<_> = listed.iter().map(key).collect();
+    let mut txns = listed;
+    for txn in seen {
+        if known.insert(key(&txn)) {
+            unlisted(&txn);
+            txns.push(txn);
+        }
+    }
+    txns.sort_by_key(|txn| txn.last_offset);
+    txns
+}
+
 fn is_aborted(completed: CompletedTxn) -> Option<AbortedTxn> {
     (completed.outcome == Outcome::Abort).then(|| aborted(completed))
 }
@@ -261,5 +273,36 @@ fn lost_entries(
                 length(place).saturating_mul(8),
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hanbeon_records::ProducerId;
+
+    use super::*;
+
+    fn txn(producer_id: i64, last_offset: i64) -> AbortedTxn {
+        AbortedTxn {
+            producer_id: ProducerId::new(producer_id),
+            first_offset: Offset::ZERO,
+            last_offset: Offset::new(last_offset),
+            last_stable_offset: Offset::ZERO,
+        }
+    }
+
+    /// Work that grows with the square of the aborts takes minutes here.
+    #[test]
+    fn aborts_that_an_index_does_not_list_are_told_once_however_many_there_are() {
+        const ABORTS: i64 = 200_000;
+        let listed = (0..ABORTS).step_by(2).map(|n| txn(n % 7, n)).collect();
+        let seen = (0..ABORTS).map(|n| txn(n % 7, n)).chain([txn(1, 1)]).collect();
+        let mut unlisted = 0;
+        let found = together(listed, seen, |txn| {
+            assert_eq!(txn.last_offset.get() % 2, 1);
+            unlisted += 1;
+        });
+        assert_eq!((i64::try_from(found.len()).unwrap(), unlisted), (ABORTS, ABORTS / 2));
+        assert!(found.is_sorted_by_key(|txn| txn.last_offset));
     }
 }
