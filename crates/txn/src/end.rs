@@ -191,6 +191,11 @@ fn claim(txn: &Txn, got: Producer) -> Claim {
         return Claim::Current;
     }
     let complete = matches!(txn.state, State::CompleteCommit | State::CompleteAbort);
+    // An end of protocol 1 leaves the pair that InitProducerId gave: who comes with the one before is a zombie. An abort of the coordinator's
+    // own raises it under protocol 1, too, which the log does not say.
+    let aborted = txn.fence.is_some_and(|it| matches!(it.cause, Cause::Fenced | Cause::TimedOut));
+    let aborted_v1 = aborted && txn.last_epoch == ProducerEpoch::NONE;
+    let made_by_an_end = complete && (txn.client == Protocol::V2 || aborted_v1);
     // A fence may have left 32767 behind, which no client is given: that one asks InitProducerId for another id.
     let given = current.epoch <= Producer::EPOCH_MAX;
     let before = given && got.id == current.id && got.next_epoch() == current.epoch;
@@ -198,7 +203,7 @@ fn claim(txn: &Txn, got: Producer) -> Claim {
         && got.id != current.id
         && got.epoch == Producer::EPOCH_MAX
         && current.epoch.get() == 0;
-    if complete && (before || before_rotation) { Claim::Retry } else { Claim::Stale }
+    if made_by_an_end && (before || before_rotation) { Claim::Retry } else { Claim::Stale }
 }
 
 fn invalid(id: &TransactionalId, txn: &Txn, asked: Outcome) -> TxnError {
