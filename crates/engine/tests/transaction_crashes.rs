@@ -16,7 +16,7 @@ use hanbeon::{
     ClientError, Engine, FetchSpec, Isolation, Manual, Millis, Mode, NewTopic, Offset, Options,
     ProducerSettings, Record, TopicPartition,
     group::{Fetch, FetchWhat, Name, Stability},
-    txn::{Outcome, State},
+    txn::{EndTxn, Outcome, Protocol, State, TransactionalId},
 };
 use hanbeon_log::{CrashDir, Fault, FaultKind, Lasting};
 use hanbeon_records::{BatchRef, Control, ProducerEpoch, ProducerId, TopicName, read_control};
@@ -354,4 +354,66 @@ fn t1_t2_a_decision_that_a_kill_left_unsynced_is_on_the_disk_before_its_first_ma
         }
     }
     assert!(decisions >= 2, "{decisions} decisions");
+}
+
+/// What a future comes to; who polls it leads the syncs it waits for.
+fn wait<F: Future>(future: F) -> F::Output {
+    let mut future = pin!(future);
+    let mut cx = Context::from_waker(Waker::noop());
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
+            return output;
+        }
+        std::thread::yield_now();
+    }
+}
+
+/// A process is killed with a transaction open, and its producer ends it at the next one before anything else is asked of that. The offsets
+/// are what the killed one has not synced.
+#[test]
+fn t8_offsets_of_a_killed_process_are_on_the_disk_before_their_commit() {
+    let (way, seed) = (Way::TopicsSynced, seed());
+    let disk = CrashDir::new();
+    let (_, engine) = open(&disk, way, seed).unwrap();
+    let topics = [("a", 1), ("in", 1)].map(|(name, partitions)| NewTopic::new(name, partitions));
+    for topic in topics {
+        engine.create_topic(&topic.config("flush.messages", "1"), Mode::Apply).unwrap();
+    }
+    let mut producer = engine.transactional_producer("tx").unwrap();
+    let mut transaction = producer.begin();
+    transaction.send(Record::new("a", "7").partition(0)).unwrap();
+    transaction.flush().unwrap();
+    let at = TopicPartition { topic: TopicName::new("in").unwrap(), partition: 0 };
+    transaction.send_offsets("g", &[(at, Offset::new(7))]).unwrap();
+    let pair = engine.transactions().describe("tx").unwrap().unwrap().producer;
+    let killed = disk.killed();
+    std::mem::forget(transaction);
+    std::mem::forget(producer);
+    std::mem::forget(engine);
+    let (mut void, mut whole) = (0, 0);
+    for cut in 0.. {
+        let disk = killed.killed();
+        disk.inject(Fault { kind: FaultKind::Error, after: cut, lasting: Lasting::Sticky });
+        if let Ok((_, engine)) = open(&disk, way, seed) {
+            let (id, outcome) = (TransactionalId::new("tx").unwrap(), Outcome::Commit);
+            let end = EndTxn { id, producer: pair, outcome, protocol: Protocol::V2 };
+            let _told = wait(engine.transactions().end(end));
+            std::mem::forget(engine);
+        }
+        for nth in 0..4 {
+            let draw = seed.wrapping_mul(1000).wrapping_add(cut * 4 + nth);
+            let story = format!("power cut at {cut}, draw {draw}, SEED={seed}");
+            let (env, engine) = open(&disk.crash(draw), way, draw).unwrap();
+            upkeep(&env, &engine, &story);
+            let committed = committed(&engine, "a", 0);
+            let expected = if committed.is_empty() { None } else { Some(7) };
+            assert_eq!(group_offset(&engine), expected, "{story}: {committed:?}");
+            *if committed.is_empty() { &mut void } else { &mut whole } += 1;
+            std::mem::forget(engine);
+        }
+        if disk.fired() == 0 {
+            break;
+        }
+    }
+    assert!(void > 0 && whole > 0, "{void} void, {whole} whole");
 }

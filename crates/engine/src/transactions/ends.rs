@@ -202,7 +202,7 @@ impl<E: Env> Shared<E> {
         let offsets =
             |partition: &&TopicPartition| partition.topic.as_str() == CONSUMER_OFFSETS.name;
         let partitions = view.into_iter().flat_map(|view| view.partitions).filter(offsets);
-        let groups = partitions.filter_map(|found| self.groups.shard(found.partition).cloned());
+        let groups = partitions.filter_map(|found| self.group_shard(found.partition).cloned());
         let groups: Vec<_> = groups.collect();
         drop(loaded);
         Ok(groups)
@@ -224,6 +224,11 @@ impl<E: Env> Shared<E> {
             }
         }
         Ok(())
+    }
+
+    /// The shard of groups on a partition of `__consumer_offsets`; `None` where there is no such partition.
+    pub(super) fn group_shard(&self, number: i32) -> Option<&Arc<GroupShard>> {
+        self.group_shards()?.get(usize::try_from(number).ok()?)
     }
 
     pub(super) fn claim(
@@ -277,7 +282,7 @@ impl<E: Env> Shared<E> {
 
     /// Writes a marker into the log of a shard of groups, which acts on it before anybody hears of it.
     fn mark_offsets(&self, number: i32, claim: MarkerClaim, safety: Safety) -> MarkerFate {
-        let Some(shard) = self.groups.shard(number) else { return MarkerFate::Gone };
+        let Some(shard) = self.group_shard(number) else { return MarkerFate::Gone };
         match shard.mark(&self.at(), claim) {
             Ok(written) if safety == Safety::OnDisk || shard.log.is_synced() => {
                 MarkerFate::Written(Some(shard.log.durable_to(written.end)))

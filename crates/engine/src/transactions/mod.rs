@@ -402,7 +402,7 @@ impl<E: Env> Shared<E> {
     fn takes_part(&self, image: &Image<E>, partition: &TopicPartition) -> Option<bool> {
         let topic = partition.topic.as_str();
         if topic == CONSUMER_OFFSETS.name
-            && let Some(shard) = self.groups.shard(partition.partition)
+            && let Some(shard) = self.group_shard(partition.partition)
         {
             return Some(shard.log.is_synced());
         }
