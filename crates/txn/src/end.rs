@@ -7,6 +7,7 @@ use crate::{
     TransactionalId, TxnError, TxnValue,
     coordinator::{fenced, same_epoch, same_id, settled},
     init::next,
+    markers::Epochs,
     txn::Txn,
 };
 
@@ -135,8 +136,15 @@ impl Coordinator {
 
     /// Decides that a transaction is over: every partition has its marker, as `completion` proves.
     ///
+    /// Where a partition knew a later epoch of the producer than this log does, the id gets a fresh producer id with it.
+    ///
     /// When the append of the record fails, ask again with the same token.
-    pub fn complete(&self, now: Millis, completion: &Completion) -> Decision<()> {
+    pub fn complete(
+        &self,
+        now: Millis,
+        completion: &Completion,
+        fresh: &mut dyn FreshIds,
+    ) -> Decision<()> {
         let id = completion.id();
         let owes = |txn: &&Txn| {
             txn.producer == completion.producer()
@@ -151,6 +159,10 @@ impl Coordinator {
         if txn.next_id.is_some() {
             value.producer = Producer { id: txn.next_id, epoch: ProducerEpoch::new(0) };
             value.next_producer_id = ProducerId::NONE;
+        } else if completion.epochs() == Epochs::Overtaken {
+            let Some(id) = fresh.fresh() else { return Decision::refuse(TxnError::NoProducerId) };
+            value.producer = Producer { id, epoch: ProducerEpoch::new(0) };
+            value.last_producer_epoch = txn.producer.epoch;
         }
         Decision::log(Record::of(id, value, Cause::Completed), ())
     }

@@ -244,7 +244,8 @@ impl Keyed {
             }
         }
         for (key, (newest, waited)) in keys {
-            let is_tombstone = |at: &Offset| self.records.get(at).is_some_and(|kept| kept.value.is_none());
+            let is_tombstone =
+                |at: &Offset| self.records.get(at).is_some_and(|kept| kept.value.is_none());
             // No other transaction has the key in hand: nothing is left that it would hide.
             if self.awaited.get(key) == Some(&waited) {
                 changes.extend(newest.filter(is_tombstone).map(Change::Drop));

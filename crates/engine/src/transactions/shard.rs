@@ -128,6 +128,9 @@ impl TxnShard {
         if let Some(error) = refused {
             return Err(broken(Arc::new(error)));
         }
+        if self.log.may_lack_its_end() {
+            coordinator.doubt();
+        }
         // Which topics were strict is not in the log: a sync too many is better than one too few.
         let open = ListFilter {
             states: [State::Ongoing, State::PrepareCommit, State::PrepareAbort].into(),

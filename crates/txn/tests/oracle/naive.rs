@@ -341,17 +341,14 @@ impl Naive {
             return Answer::Code(51);
         }
         let made = it.v2 || self.raised_v1.contains(&id);
-        let overflow = made
-            && epoch == 32_766
-            && it.epoch == 0
-            && pid == it.previous
-            && it.previous != it.pid;
+        let overflow =
+            made && epoch == 32_766 && it.epoch == 0 && pid == it.previous && it.previous != it.pid;
         if pid != it.pid && !(overflow && it.state >= 4) {
             return Answer::Code(49);
         }
         // No client is given 32767.
-        let retry = overflow
-            || (made && it.epoch < 32_767 && i32::from(epoch) + 1 == i32::from(it.epoch));
+        let retry =
+            overflow || (made && it.epoch < 32_767 && i32::from(epoch) + 1 == i32::from(it.epoch));
         let current = (pid, epoch) == (it.pid, it.epoch);
         // Rows: Empty, Ongoing, -, -, CompleteCommit, CompleteAbort; what a retry and what the current epoch gets.
         let table: [[&str; 4]; 6] = [
