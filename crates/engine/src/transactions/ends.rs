@@ -67,6 +67,7 @@ enum Met {
 }
 
 impl Met {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "other refusals say nothing of the kind")]
     const fn by(error: &ProduceError) -> Option<Self> {
         let ProduceError::Append(AppendError::Idempotence(error)) = error else { return None };
         match *error {

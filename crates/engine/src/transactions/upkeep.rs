@@ -72,6 +72,7 @@ impl<E: Env> Shared<E> {
         }
         if timeouts_are_due {
             for shard in shards {
+                shard.forgive(now);
                 self.end_what_is_late(shard, now);
             }
         }
@@ -188,7 +189,6 @@ impl<E: Env> Shared<E> {
             Ok(loaded) => loaded.coordinator.owed().map(|owed| owed.id).collect(),
             Err(error) => {
                 tracing::error!(shard = shard.number, %error, "a transaction log does not load");
-                shard.fail();
                 return;
             }
         };
