@@ -78,7 +78,7 @@ impl Ours {
         let Progress::Complete(completion) = owed.acked(id, round, partition) else {
             unreachable!("it has one partition")
         };
-        let decision = coordinator.complete(NOW, &completion);
+        let decision = coordinator.complete(NOW, &completion, &mut fresh_from(fresh));
         carry_out(coordinator, decision);
     }
 

@@ -101,11 +101,6 @@ impl<S: Shard> Shards<S> {
         self.shards.get().map_or(&[], |shards| shards)
     }
 
-    /// The shard that stands for a partition, if there is one already.
-    pub(crate) fn shard(&self, number: i32) -> Option<&Arc<S>> {
-        self.shards.get()?.get(usize::try_from(number).ok()?)
-    }
-
     /// The shards, if the topic is there. Does not make it.
     pub(crate) fn there<E: Env>(
         &self,

@@ -182,6 +182,13 @@ impl<E: Env> Shared<E> {
         pause = pause.min(self.tend_transactions(&mut upkeep.transactions, now));
         pause = pause.min(self.tend_groups(now));
         pause = pause.min(self.tend_members());
+        // Not where one is offline: its pages are as the power cut left them. Nor where transactions are left that nobody will end.
+        if recovering == Recovering::Nothing
+            && partitions.iter().all(|partition| partition.if_open().is_some())
+            && !self.has_orphans(&upkeep.transactions)
+        {
+            self.ground.data.all_checked();
+        }
         drop(upkeep);
         match recovering {
             Recovering::Some => {
@@ -200,10 +207,6 @@ impl<E: Env> Shared<E> {
         }
         if partitions.iter().any(|partition| !partition.is_open()) {
             return Recovering::Some;
-        }
-        // Not where one is offline: its pages are as the power cut left them.
-        if partitions.iter().all(|partition| partition.if_open().is_some()) {
-            data.all_checked();
         }
         Recovering::Nothing
     }
@@ -318,7 +321,7 @@ impl<E: Env> Shared<E> {
             match partition.shut() {
                 Some(Ok(_)) => {}
                 Some(Err(error)) => failed = failed.or(Some(error)),
-                None => untouched = true,
+                None => untouched |= partition.is_older_than_opening(),
             }
         }
         let data = &self.ground.data;
@@ -333,7 +336,8 @@ impl<E: Env> Shared<E> {
         }
         data.poison.check(format_args!("{:?}", data.dir))?;
         // What was never checked since a crash must be checked next time.
-        if data.last_stop == LastStop::Clean || !untouched {
+        let unchecked = untouched || self.has_orphans(&self.upkeep.lock().transactions);
+        if data.last_stop == LastStop::Clean || !unchecked {
             data.write_clean_marker()?;
         }
         Ok(())

@@ -556,6 +556,15 @@ impl<E: Env> PartitionHandle<E> {
         }
     }
 
+    /// Whether it was there before the directory was opened, so that an unclean stop may have taken something of it.
+    pub(crate) fn is_older_than_opening(&self) -> bool {
+        // Each opening has a greater epoch, but for the first of a directory that Kafka wrote; and a power cut may have taken the whole of the
+        // partition's directory.
+        let inner = &self.0;
+        inner.leader_epoch > LeaderEpoch::new(0)
+            || inner.ground.data.partitions.contains(&inner.name)
+    }
+
     /// The engine shuts down. Whether anything is left that was not made durable comes from closing the log.
     pub(crate) fn shut(&self) -> Option<Result<hanbeon_log::Closed, LogError>> {
         self.end(SHUT);

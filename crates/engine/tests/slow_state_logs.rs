@@ -4,14 +4,17 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     thread,
 };
 
 use hanbeon::{
     ConfigChange, ConfigOp, DurableFuture, Engine, Enrolment, Feature, FeatureUpdate, GroupsError,
-    InTransaction, LevelChange, Manual, MemoryStateLogs, Mode, Options, ProduceError, StateEntry,
-    StateLog, StateLogs, StateRecord, TopicRef, Written,
+    InTransaction, LevelChange, Manual, MemoryStateLogs, Mode, Options, PartitionError,
+    ProduceError, StateEntry, StateLog, StateLogs, StateRecord, TopicRef, Written,
     group::{
         Commit, CommitDialect, Fetch, FetchWhat, GroupError, Membership, Name, NewOffset,
         Stability,
@@ -32,6 +35,9 @@ type World = Engine<Manual<MemDir>>;
 #[derive(Default)]
 struct Hooks {
     on_replay: Mutex<Option<Box<dyn Fn() + Send>>>,
+    /// How often a log was read, and whether it reads at all.
+    replays: AtomicUsize,
+    unreadable: AtomicBool,
     /// Once, inside the next write.
     on_append: Mutex<Option<Box<dyn FnOnce() + Send>>>,
     /// How the last value was written.
@@ -86,6 +92,10 @@ impl StateLog for WatchedLog {
     fn replay(&self, visit: &mut dyn FnMut(StateEntry<'_>)) -> Result<Offset, ProduceError> {
         if let Some(hook) = &*self.hooks.on_replay.lock().unwrap() {
             hook();
+        }
+        self.hooks.replays.fetch_add(1, Ordering::Relaxed);
+        if self.hooks.unreadable.load(Ordering::Relaxed) {
+            return Err(PartitionError::Closed.into());
         }
         self.log.replay(visit)
     }
@@ -346,4 +356,30 @@ fn committed(engine: &World, group: &str) -> Option<i64> {
     };
     let fetched = wait(engine.groups().fetch_offsets(fetch)).unwrap().remove(0);
     fetched.committed.map(|committed| committed.offset.get())
+}
+
+/// What does not read takes as long to find out for everybody who asks, and they hold up others meanwhile.
+#[test]
+fn a_log_that_does_not_read_is_not_read_again_for_everybody_who_comes() {
+    let (env, dir, logs) = (env(), MemDir::new(), Watched::new());
+    let engine = open(&env, &dir, &logs);
+    let replays = || logs.hooks.replays.load(Ordering::Relaxed);
+    let ask = || {
+        let init = InitProducerId::new(TransactionalId::new("t").unwrap(), 60_000);
+        let transactions = engine.transactions();
+        let (loaded, begun) = (transactions.load("t"), wait(transactions.init_producer_id(init)));
+        assert_eq!(loaded.is_ok(), begun.is_ok());
+        begun.is_ok()
+    };
+    logs.hooks.unreadable.store(true, Ordering::Relaxed);
+    for tries in 1..=2 {
+        for _ in 0..10 {
+            assert!(!ask());
+        }
+        assert_eq!(replays(), tries);
+        env.advance(5_000);
+    }
+    logs.hooks.unreadable.store(false, Ordering::Relaxed);
+    assert!(ask(), "it is tried again after a while");
+    assert_eq!(replays(), 3);
 }

@@ -4,11 +4,15 @@
 use std::sync::Arc;
 
 use hanbeon::{
-    Engine, Manual, MemoryStateLogs, Options, StateLog, StateLogs,
+    Engine, Enrolment, InTransaction, Manual, MemoryStateLogs, Options, StateEntry, StateLog,
+    StateLogs, StateRecord,
     state_log_conformance::{Fixture, run},
 };
+use hanbeon_idempotence::{MarkerClaim, MarkerProtocol};
 use hanbeon_log::CrashDir;
-use hanbeon_records::{Millis, TopicName, TopicPartition};
+use hanbeon_records::{
+    CoordinatorEpoch, Millis, Outcome, ProducerEpoch, ProducerId, TopicName, TopicPartition,
+};
 
 const NOW: Millis = Millis::new(1_700_000_000_000);
 
@@ -37,8 +41,53 @@ impl Fixture for Memory {
 }
 
 #[test]
-fn l1_a_log_in_memory_keeps_them() {
+fn a_log_in_memory_keeps_them() {
     run(&mut Memory { logs: MemoryStateLogs::new(1), at: 0 }).unwrap();
+}
+
+/// Keys come and go for ever; only what waits for a transaction may keep one.
+fn forgets(fixture: &mut impl Fixture) {
+    let log = fixture.fresh();
+    let (producer_id, producer_epoch) = (ProducerId::new(1), ProducerEpoch::new(0));
+    let put = |key: &str, value: Option<&[u8]>, transaction| {
+        let record = StateRecord { key: key.as_bytes(), value };
+        log.append(NOW, &[record], transaction).unwrap();
+    };
+    let begun = log.begin_transaction((producer_id, producer_epoch), MarkerProtocol::V2).unwrap();
+    let Enrolment::Ask(guard) = begun else { panic!("{begun:?}") };
+    put("7", Some(b"waits"), Some(InTransaction { producer_id, producer_epoch, guard }));
+    for key in (0..10_000).map(|number| number.to_string()) {
+        put(&key, Some(b"there"), None);
+        put(&key, None, None);
+    }
+    let left = |log: &dyn StateLog| {
+        let mut left = Vec::new();
+        log.replay(&mut |entry| {
+            let StateEntry::Record { record, transaction, .. } = entry else { panic!("{entry:?}") };
+            assert_eq!(record.key, b"7");
+            left.push((record.value.is_some(), transaction.is_some()));
+        })
+        .unwrap();
+        left
+    };
+    assert_eq!(left(&*log), [(true, true), (false, false)], "the tombstone is behind what waits");
+    let claim = MarkerClaim {
+        producer_id,
+        producer_epoch: ProducerEpoch::new(1),
+        coordinator_epoch: CoordinatorEpoch::new(1),
+        outcome: Outcome::Commit,
+        timestamp: NOW,
+        protocol: MarkerProtocol::V2,
+    };
+    log.append_marker(claim).unwrap();
+    assert_eq!(left(&*log), []);
+    drop(log);
+    assert_eq!(left(&*fixture.restart()), []);
+}
+
+#[test]
+fn a_log_in_memory_forgets_what_was_taken_away() {
+    forgets(&mut Memory { logs: MemoryStateLogs::new(1), at: 0 });
 }
 
 /// A partition on a disk that can lose what was not synced.
@@ -86,6 +135,8 @@ fn l1_a_partition_keeps_them_through_power_cuts() {
 
 #[cfg(feature = "sled")]
 mod sled {
+    use std::path::Path;
+
     use super::*;
     use hanbeon::SledStateLogs;
 
@@ -109,8 +160,26 @@ mod sled {
             log
         }
 
+        /// The files as they are while the database is still open: what waits in its memory to be written is lost.
         fn power_cut(&mut self, _seed: u64) -> Option<Arc<dyn StateLog>> {
-            None
+            let after = tempfile::tempdir().unwrap();
+            copy(&self.root.path().join("db"), &after.path().join("db"));
+            self.logs = None;
+            self.root = after;
+            Some(self.restart())
+        }
+    }
+
+    fn copy(from: &Path, to: &Path) {
+        std::fs::create_dir(to).unwrap();
+        for entry in std::fs::read_dir(from).unwrap() {
+            let entry = entry.unwrap();
+            let target = to.join(entry.file_name());
+            if entry.file_type().unwrap().is_dir() {
+                copy(&entry.path(), &target);
+            } else {
+                std::fs::copy(entry.path(), target).unwrap();
+            }
         }
     }
 
@@ -118,6 +187,12 @@ mod sled {
     fn l1_a_log_in_sled_keeps_them() {
         let root = tempfile::tempdir().unwrap();
         run(&mut Sled { root, logs: None, at: 0 }).unwrap();
+    }
+
+    #[test]
+    fn a_log_in_sled_forgets_what_was_taken_away() {
+        let root = tempfile::tempdir().unwrap();
+        forgets(&mut Sled { root, logs: None, at: 0 });
     }
 }
 

@@ -269,7 +269,8 @@ impl ProducerStates {
         goes_on.then(|| Ticket::going_on(claim, earlier.slot))
     }
 
-    /// Steps 2 to 8 of the order: epoch of a transaction, its verification, epoch, sequence, plain inside a transaction.
+    /// Steps 2 to 8 of the order: epoch of a transaction, its verification, epoch, sequence, plain inside a transaction. And ours: another
+    /// transaction that is open.
     fn check(&self, claim: &Claim, before: &Before) -> Result<(), IdempotenceError> {
         let producer_id = claim.producer_id;
         if let Some(current) = before.epoch
@@ -304,6 +305,16 @@ impl ProducerStates {
         match (before.txn_first_offset, claim.kind) {
             (Some(first_offset), BatchKind::Plain) => {
                 Err(IdempotenceError::PlainInTransaction { producer_id, first_offset })
+            }
+            (Some(first_offset), BatchKind::Transactional) if !before.is_ongoing(claim) => {
+                let (current, found) =
+                    (before.epoch.unwrap_or(ProducerEpoch::NONE), claim.producer_epoch);
+                Err(IdempotenceError::OtherTransaction {
+                    producer_id,
+                    current,
+                    found,
+                    first_offset,
+                })
             }
             (Some(_) | None, BatchKind::Transactional) | (None, BatchKind::Plain) => Ok(()),
         }

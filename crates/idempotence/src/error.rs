@@ -116,6 +116,21 @@ pub enum IdempotenceError {
         /// In which incarnation.
         producer_epoch: ProducerEpoch,
     },
+    /// Something of one transaction while another of the same producer is open: its coordinator, or this partition, has lost what came last. A
+    /// batch would be decided with the other's, and a commit would decide the other. An abort, of either, ends what is open.
+    #[error(
+        "producer {producer_id} epoch {found} meets its transaction of epoch {current}, open since offset {first_offset}: abort that first"
+    )]
+    OtherTransaction {
+        /// Whose.
+        producer_id: ProducerId,
+        /// The epoch of the open transaction.
+        current: ProducerEpoch,
+        /// The epoch of the batch, or of the transaction that the marker commits.
+        found: ProducerEpoch,
+        /// Where the open transaction starts.
+        first_offset: Offset,
+    },
     /// Plain data while a transaction of the same producer is open.
     #[error(
         "producer {producer_id} sends plain data while its transaction is open since offset {first_offset}: end the transaction first"
@@ -186,9 +201,9 @@ impl IdempotenceError {
             Self::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
             Self::StaleEpoch { .. } | Self::StaleMarker { .. } => ErrorCode::InvalidProducerEpoch,
             Self::CoordinatorFenced { .. } => ErrorCode::TransactionCoordinatorFenced,
-            Self::NotVerified { .. } | Self::PlainInTransaction { .. } => {
-                ErrorCode::InvalidTxnState
-            }
+            Self::NotVerified { .. }
+            | Self::OtherTransaction { .. }
+            | Self::PlainInTransaction { .. } => ErrorCode::InvalidTxnState,
         }
     }
 }

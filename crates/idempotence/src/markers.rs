@@ -79,8 +79,8 @@ impl ProducerStates {
     /// Judges a marker and changes nothing.
     ///
     /// # Errors
-    /// [`IdempotenceError::StaleEpoch`] and [`IdempotenceError::StaleMarker`], both `INVALID_PRODUCER_EPOCH`, and
-    /// [`IdempotenceError::CoordinatorFenced`].
+    /// [`IdempotenceError::StaleEpoch`] and [`IdempotenceError::StaleMarker`], both `INVALID_PRODUCER_EPOCH`,
+    /// [`IdempotenceError::CoordinatorFenced`], and [`IdempotenceError::OtherTransaction`] for a commit.
     pub fn admit_marker(&self, claim: &MarkerClaim) -> Result<MarkerAdmission, IdempotenceError> {
         let producer_id = claim.producer_id;
         let marker = Marker {
@@ -110,6 +110,21 @@ impl ProducerStates {
         if asks < known {
             let (current, found) = (known, asks);
             return Err(IdempotenceError::CoordinatorFenced { producer_id, current, found });
+        }
+        let decided = match claim.protocol {
+            MarkerProtocol::V1 => found,
+            MarkerProtocol::V2 => ProducerEpoch::new(found.get().saturating_sub(1)),
+        };
+        if let (Outcome::Commit, Some(first_offset)) = (claim.outcome, producer.txn_first_offset())
+            && decided != current
+        {
+            let found = decided;
+            return Err(IdempotenceError::OtherTransaction {
+                producer_id,
+                current,
+                found,
+                first_offset,
+            });
         }
         // A newer coordinator's retry is written all the same: the log must say that the older one is fenced.
         if same_epoch && asks == known {

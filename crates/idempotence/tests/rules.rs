@@ -52,6 +52,26 @@ fn a_completed_transaction_names_the_earliest_other_as_last_stable_offset() {
     assert_eq!(done.last_stable_offset, Offset::new(6));
 }
 
+/// A commit speaks of the transaction of its own epoch, under protocol 2 of the epoch below it. What is open of an older one was never decided
+/// to be committed: the abort in between is lost.
+#[test]
+fn t1_t3_a_commit_does_not_decide_the_transaction_of_another_epoch() {
+    let open = || {
+        let mut log = Log::new();
+        log.put(&in_txn(claim(1, 4, 0, 1)));
+        log
+    };
+    for commit in [marker(1, 5, 0), v2(marker(1, 6, 0))] {
+        let mut log = open();
+        assert_eq!(code(log.end_txn(&commit)), 48);
+        let abort = MarkerClaim { outcome: Outcome::Abort, ..commit };
+        assert!(log.end_txn(&abort).unwrap().is_some(), "an abort is right for both");
+    }
+    let mut log = open();
+    assert!(log.end_txn(&v2(marker(1, 5, 0))).unwrap().is_some());
+    assert_eq!(log.end_txn(&v2(marker(1, 8, 0))).unwrap(), None, "nothing is open: it fences");
+}
+
 #[test]
 fn e7_an_empty_transaction_completes_nothing_but_fences() {
     let mut log = Log::new();
@@ -275,7 +295,7 @@ fn e10_the_group_coordinator_needs_a_guard_but_no_sequence() {
     let guard = log.ask(&request(1, 0, 0));
     let offsets = offsets.verified_by(Some(guard));
     assert_eq!((log.put(&offsets), log.put(&offsets), log.put(&offsets)), (0, 1, 2));
-    log.end_txn(&marker(1, 1, 0)).unwrap();
+    log.end_txn(&v2(marker(1, 1, 0))).unwrap();
     assert_eq!(log.refused(&offsets), 47);
 }
 

@@ -3,7 +3,7 @@
 
 mod fixture;
 
-use fixture::{DAY_MS, Log, NOW, Placed, claim, in_txn, marker, settings};
+use fixture::{DAY_MS, Log, NOW, Placed, claim, in_txn, marker, settings, v2};
 use hanbeon_idempotence::{Claim, ProducerStates, SnapshotError, WindowError, load, read_snapshot};
 use hanbeon_records::{ErrorCode, Millis, Offset, ProducerId, crc32c};
 use proptest::prelude::*;
@@ -47,7 +47,7 @@ fn busy() -> Log {
     }
     log.put(&in_txn(claim(4, 0, 0, 2)));
     log.put(&in_txn(claim(5, 0, 0, 1)));
-    log.end_txn(&marker(5, 1, 9)).unwrap();
+    log.end_txn(&v2(marker(5, 1, 9))).unwrap();
     log.put(&in_txn(claim(6, 0, 0, 1)));
     log.end_txn(&marker(6, 0, 9)).unwrap();
     log.states.high_watermark_advanced(Offset::new(log.end));

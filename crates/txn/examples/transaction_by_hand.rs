@@ -71,7 +71,7 @@ fn main() -> Result<(), Failure> {
     let Progress::Complete(completion) = markers.acked(&id, round, &ledger) else {
         return Err("the ledger was the only partition".into());
     };
-    let decision = coordinator.complete(now, &completion);
+    let decision = coordinator.complete(now, &completion, &mut fresh);
     carry_out(&mut coordinator, &mut log, decision)??;
 
     // The next transaction is begun and forgotten: it is aborted when its time is up, and its commit comes too late.

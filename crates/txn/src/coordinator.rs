@@ -8,7 +8,7 @@ use hanbeon_records::Millis;
 use crate::{
     IllegalTransition, Producer, Record, RecordError, Settings, State, TransactionalId, TxnError,
     TxnKey, TxnValue, decode_key,
-    txn::{Txn, check_step},
+    txn::{Tail, Txn, check_step},
 };
 
 /// The transaction coordinator of one partition of `__transaction_state`.
@@ -120,6 +120,13 @@ impl Coordinator {
         Ok(Replayed::Applied)
     }
 
+    /// The log that was replayed may lack its end, while partitions have batches and markers that rest on what it lacked: a power cut took what was
+    /// never made durable. The epochs in it are in doubt, so each id gets a fresh producer id at its next `InitProducerId`, and the one it has
+    /// enrolls no partition any more. What is decided is carried out as ever.
+    pub fn doubt(&mut self) {
+        self.txns.values_mut().for_each(|txn| txn.tail = Tail::InDoubt);
+    }
+
     /// Makes a committed record the state of its id: the only way in which live state changes.
     ///
     /// # Errors
@@ -133,7 +140,7 @@ impl Coordinator {
             to: record.value.as_ref().map_or(State::Dead, |value| value.state),
             rule,
         })?;
-        let after = after.map(|after| after.fenced_by(before, record.cause));
+        let after = after.map(|after| after.after(before, record.cause));
         self.put(record.id.clone(), after);
         Ok(())
     }
@@ -209,6 +216,14 @@ pub(crate) fn settled(id: &TransactionalId, txn: &Txn) -> Result<(), TxnError> {
         return Ok(());
     }
     Err(TxnError::ConcurrentTransactions { id: id.clone(), state: txn.state })
+}
+
+/// Refuses a producer that may have done more than the log knows.
+pub(crate) fn undoubted(id: &TransactionalId, txn: &Txn) -> Result<(), TxnError> {
+    match txn.tail {
+        Tail::Known => Ok(()),
+        Tail::InDoubt => Err(TxnError::InDoubt { id: id.clone(), current: txn.producer }),
+    }
 }
 
 /// Refuses a producer id that is not the current one.

@@ -7,6 +7,7 @@ use crate::{
     TransactionalId, TxnError, TxnValue,
     coordinator::{fenced, same_epoch, same_id, settled},
     init::next,
+    markers::Epochs,
     txn::Txn,
 };
 
@@ -135,8 +136,15 @@ impl Coordinator {
 
     /// Decides that a transaction is over: every partition has its marker, as `completion` proves.
     ///
+    /// Where a partition knew a later epoch of the producer than this log does, the id gets a fresh producer id with it.
+    ///
     /// When the append of the record fails, ask again with the same token.
-    pub fn complete(&self, now: Millis, completion: &Completion) -> Decision<()> {
+    pub fn complete(
+        &self,
+        now: Millis,
+        completion: &Completion,
+        fresh: &mut dyn FreshIds,
+    ) -> Decision<()> {
         let id = completion.id();
         let owes = |txn: &&Txn| {
             txn.producer == completion.producer()
@@ -151,6 +159,10 @@ impl Coordinator {
         if txn.next_id.is_some() {
             value.producer = Producer { id: txn.next_id, epoch: ProducerEpoch::new(0) };
             value.next_producer_id = ProducerId::NONE;
+        } else if completion.epochs() == Epochs::Overtaken {
+            let Some(id) = fresh.fresh() else { return Decision::refuse(TxnError::NoProducerId) };
+            value.producer = Producer { id, epoch: ProducerEpoch::new(0) };
+            value.last_producer_epoch = txn.producer.epoch;
         }
         Decision::log(Record::of(id, value, Cause::Completed), ())
     }
@@ -191,6 +203,11 @@ fn claim(txn: &Txn, got: Producer) -> Claim {
         return Claim::Current;
     }
     let complete = matches!(txn.state, State::CompleteCommit | State::CompleteAbort);
+    // An end of protocol 1 leaves the pair that InitProducerId gave: who comes with the one before is a zombie. An abort of the coordinator's
+    // own raises it under protocol 1, too, which the log does not say.
+    let aborted = txn.fence.is_some_and(|it| matches!(it.cause, Cause::Fenced | Cause::TimedOut));
+    let aborted_v1 = aborted && txn.last_epoch == ProducerEpoch::NONE;
+    let made_by_an_end = complete && (txn.client == Protocol::V2 || aborted_v1);
     // A fence may have left 32767 behind, which no client is given: that one asks InitProducerId for another id.
     let given = current.epoch <= Producer::EPOCH_MAX;
     let before = given && got.id == current.id && got.next_epoch() == current.epoch;
@@ -198,7 +215,7 @@ fn claim(txn: &Txn, got: Producer) -> Claim {
         && got.id != current.id
         && got.epoch == Producer::EPOCH_MAX
         && current.epoch.get() == 0;
-    if complete && (before || before_rotation) { Claim::Retry } else { Claim::Stale }
+    if made_by_an_end && (before || before_rotation) { Claim::Retry } else { Claim::Stale }
 }
 
 fn invalid(id: &TransactionalId, txn: &Txn, asked: Outcome) -> TxnError {

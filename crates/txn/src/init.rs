@@ -6,7 +6,7 @@ use crate::{
     Cause, Coordinator, Decision, FreshIds, Producer, Protocol, Record, State, TransactionalId,
     TwoPhaseCommit, TxnError, TxnValue,
     coordinator::{fenced, same_epoch, settled},
-    txn::Txn,
+    txn::{Tail, Txn},
 };
 
 /// An `InitProducerId` request with a transactional id.
@@ -146,7 +146,7 @@ pub(crate) fn next(fresh: &mut dyn FreshIds) -> Result<ProducerId, TxnError> {
 /// A client that names a pair goes on from it only if it is the current producer, or the one before a rotation whose
 /// answer it may not have heard.
 fn may_go_on(id: &TransactionalId, txn: &Txn, got: Producer) -> Result<(), TxnError> {
-    let rotated = got.id == txn.previous_id && got.is_exhausted();
+    let rotated = got.id == txn.previous_id && (got.is_exhausted() || got.epoch == txn.last_epoch);
     if txn.producer.epoch == ProducerEpoch::NONE || got.id == txn.producer.id || rotated {
         return Ok(());
     }
@@ -168,13 +168,16 @@ fn takeover(
         None => ProducerEpoch::NONE,
         Some(got) if got == current || never_used => current.epoch,
         Some(got) if got.epoch == txn.last_epoch && got.epoch > ProducerEpoch::NONE => {
-            // The answer to the first try was lost. What made the retry recognisable stays, for there may be a third.
-            value.previous_producer_id = txn.previous_id;
-            return Ok(());
+            if txn.tail == Tail::Known {
+                // The answer to the first try was lost. What made the retry recognisable stays, for there may be a third.
+                value.previous_producer_id = txn.previous_id;
+                return Ok(());
+            }
+            got.epoch
         }
         Some(got) => return Err(fenced(id, txn, got)),
     };
-    value.producer = if current.is_exhausted() {
+    value.producer = if current.is_exhausted() || txn.tail == Tail::InDoubt {
         Producer { id: next(fresh)?, epoch: ProducerEpoch::new(0) }
     } else {
         Producer { id: current.id, epoch: current.next_epoch() }

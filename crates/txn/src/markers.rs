@@ -73,6 +73,15 @@ pub struct Completion {
     id: TransactionalId,
     marker: TxnMarker,
     round: Round,
+    epochs: Epochs,
+}
+
+/// Whether the partitions of a transaction knew its producer as the coordinator does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Epochs {
+    Known,
+    /// One of them had a later epoch: the coordinator's log has lost its end.
+    Overtaken,
 }
 
 impl Completion {
@@ -90,6 +99,10 @@ impl Completion {
 
     pub(crate) const fn producer(&self) -> Producer {
         self.marker.producer
+    }
+
+    pub(crate) const fn epochs(&self) -> Epochs {
+        self.epochs
     }
 
     pub(crate) const fn outcome(&self) -> Outcome {
@@ -112,6 +125,7 @@ pub struct MarkersOwed {
 struct Waiting {
     marker: TxnMarker,
     round: Round,
+    epochs: Epochs,
     since: Millis,
     missing: BTreeSet<TopicPartition>,
 }
@@ -194,9 +208,10 @@ impl MarkersOwed {
         let round = Round { coordinator_epoch, number: self.rounds };
         if partitions.is_empty() {
             self.txns.remove(&id);
-            return Enqueued::Complete(Completion { id, marker, round });
+            return Enqueued::Complete(Completion { id, marker, round, epochs: Epochs::Known });
         }
-        let waiting = Waiting { marker, round, since: now, missing: partitions };
+        let epochs = Epochs::Known;
+        let waiting = Waiting { marker, round, epochs, since: now, missing: partitions };
         self.txns.insert(id, waiting);
         Enqueued::Send(round)
     }
@@ -215,9 +230,25 @@ impl MarkersOwed {
         if !waiting.missing.is_empty() {
             return Progress::Waits;
         }
-        let marker = waiting.marker;
+        let Waiting { marker, epochs, .. } = *waiting;
         self.txns.remove(id);
-        Progress::Complete(Completion { id: id.clone(), marker, round })
+        Progress::Complete(Completion { id: id.clone(), marker, round, epochs })
+    }
+
+    /// The partition knows a later epoch of the producer and no later coordinator: it is past this transaction, and this coordinator's log has
+    /// lost what came after. Whatever was open there is to be aborted first; then this counts as [`Self::acked`], and the id gets a fresh producer id.
+    pub fn overtaken(
+        &mut self,
+        id: &TransactionalId,
+        round: Round,
+        partition: &TopicPartition,
+    ) -> Progress {
+        if let Some(waiting) = self.txns.get_mut(id)
+            && waiting.round == round
+        {
+            waiting.epochs = Epochs::Overtaken;
+        }
+        self.acked(id, round, partition)
     }
 
     /// The topic of the partition was deleted: its identity is unknown to the cluster's metadata, not merely without a

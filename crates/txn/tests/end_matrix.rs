@@ -32,8 +32,18 @@ enum Cell {
     Code(i16),
 }
 
+/// How the log says of which protocol the last end was.
+const fn client_version(protocol: Protocol) -> i16 {
+    match protocol {
+        Protocol::V1 => 0,
+        Protocol::V2 => 2,
+    }
+}
+
 fn asked(state: State, who: Pair, outcome: Outcome, protocol: Protocol) -> (Answer, World) {
-    let mut world = given::world(World::v2(), "x", given::value(state, CURRENT));
+    let mut value = given::value(state, CURRENT);
+    value.client_transaction_version = client_version(protocol);
+    let mut world = given::world(World::v2(), "x", value);
     let answer = world.end("x", who, outcome, protocol);
     (answer, world)
 }
@@ -133,6 +143,7 @@ fn t11_a_retry_across_a_rotation_is_known() {
         let rotated = |previous: i64, epoch: i16| {
             let mut value = given::value(state, (9, epoch));
             value.previous_producer_id = ProducerId::new(previous);
+            value.client_transaction_version = client_version(Protocol::V2);
             given::world(World::v2(), "x", value)
         };
         let code = if other == Abort { 48 } else { 90 };

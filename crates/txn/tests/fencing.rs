@@ -71,6 +71,22 @@ fn t3_a_new_instance_fences_an_idle_one() {
     }
 }
 
+/// The pair it had is the one before the current, and the last end is of the outcome it asks for: that end was not its own.
+#[test]
+fn t3_an_end_of_protocol_1_makes_no_pair_that_a_zombie_is_handed() {
+    for outcome in [Outcome::Abort, Outcome::Commit] {
+        let mut world = initialised(World::v2());
+        assert_eq!(world.init("x"), Ok((0, 1)));
+        world.write("x", (0, 1), &["t-0"]).unwrap();
+        assert_eq!(world.end("x", (0, 1), outcome, Protocol::V1), Ok((0, 1)));
+        world.markers_arrive("x");
+        for _before_and_after_a_crash in 0..2 {
+            assert_eq!(world.clone().end("x", OLD, outcome, Protocol::V2), Err(90));
+            world.crash();
+        }
+    }
+}
+
 #[test]
 fn t3_a_new_instance_fences_one_with_an_open_transaction() {
     for (world, protocol) in [(World::v1(), Protocol::V1), (World::v2(), Protocol::V2)] {

@@ -288,7 +288,7 @@ impl State {
                 }
             }
         }
-        let decision = self.coordinator.complete(NOW, completion);
+        let decision = self.coordinator.complete(NOW, completion, &mut || None);
         self.carry_out(decision).unwrap();
     }
 

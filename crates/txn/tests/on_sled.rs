@@ -80,7 +80,7 @@ impl Shell {
                 self.sync()?;
                 written += 1;
                 if let Progress::Complete(completion) = markers.acked(&id, round, partition) {
-                    let decision = self.coordinator.complete(NOW, &completion);
+                    let decision = self.coordinator.complete(NOW, &completion, &mut || None);
                     self.carry_out(decision)??;
                 }
             }

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use hanbeon_idempotence::{MarkerClaim, MarkerProtocol};
+use hanbeon_idempotence::{
+    MarkerClaim,
+    MarkerProtocol::{self, V1, V2},
+};
 use hanbeon_records::{
     CoordinatorEpoch, ErrorCode, Millis, Offset, Outcome, ProducerEpoch, ProducerId,
 };
@@ -93,6 +96,11 @@ impl Sum {
     }
 }
 
+/// What is there, without what was taken away: a log may forget that it ever was.
+fn alive(sum: &Sum) -> Vec<(&str, &str)> {
+    sum.values().into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
+}
+
 const NOW: Millis = Millis::new(1_700_000_000_000);
 
 const fn producer(id: i64, epoch: i16) -> (ProducerId, ProducerEpoch) {
@@ -110,7 +118,7 @@ fn put_in(
     key: &str,
     value: &str,
 ) -> Result<Offset, ProduceError> {
-    let enrolment = log.begin_transaction((producer_id, producer_epoch), MarkerProtocol::V1)?;
+    let enrolment = log.begin_transaction((producer_id, producer_epoch), V1)?;
     let guard = match enrolment {
         Enrolment::Open => None,
         Enrolment::Ask(guard) => guard,
@@ -124,6 +132,7 @@ fn end(
     log: &dyn StateLog,
     (producer_id, producer_epoch): (ProducerId, ProducerEpoch),
     outcome: Outcome,
+    protocol: MarkerProtocol,
 ) -> Result<Offset, ProduceError> {
     let claim = MarkerClaim {
         producer_id,
@@ -131,7 +140,7 @@ fn end(
         coordinator_epoch: CoordinatorEpoch::new(1),
         outcome,
         timestamp: NOW,
-        protocol: MarkerProtocol::V1,
+        protocol,
     };
     log.append_marker(claim).map(|written| written.end)
 }
@@ -148,6 +157,8 @@ pub fn run(fixture: &mut impl Fixture) -> Result<(), ProduceError> {
     transactions_are_decided_by_their_markers(fixture)?;
     the_later_place_wins(fixture)?;
     zombies_are_refused(fixture)?;
+    epochs_and_what_waits_come_back_together(fixture)?;
+    an_epoch_names_one_transaction(fixture)?;
     what_is_durable_survives(fixture)
 }
 
@@ -162,12 +173,7 @@ fn records_come_back(fixture: &mut impl Fixture) -> Result<(), ProduceError> {
     let written = log.append(NOW, &[record("c"), record("d")], None)?;
     assert!(written.end >= written.offset.saturating_add(2), "each record has an offset");
     let before = Sum::of(&*log)?;
-    let alive: Vec<_> = before.values().into_iter().filter(|(_, value)| value.is_some()).collect();
-    assert_eq!(
-        alive,
-        [("a", Some("3")), ("c", Some("x")), ("d", Some("x"))],
-        "the last value of each key"
-    );
+    assert_eq!(alive(&before), [("a", "3"), ("c", "x"), ("d", "x")], "the last value of each key");
     drop(log);
     let log = fixture.restart();
     assert!(log.epoch()? > first, "each opening has a greater epoch");
@@ -187,7 +193,7 @@ fn transactions_are_decided_by_their_markers(
     put_in(&*log, one, "b", "one")?;
     put_in(&*log, two, "c", "two")?;
     assert_eq!(
-        log.begin_transaction(one, MarkerProtocol::V1)?,
+        log.begin_transaction(one, V1)?,
         Enrolment::Open,
         "an open transaction needs nobody's word"
     );
@@ -195,9 +201,9 @@ fn transactions_are_decided_by_their_markers(
     drop(log);
     let log = fixture.restart();
     assert_eq!(Sum::of(&*log)?.waiting.len(), 3, "what waits is not lost by a restart");
-    assert_eq!(log.begin_transaction(one, MarkerProtocol::V1)?, Enrolment::Open);
-    end(&*log, one, Outcome::Commit)?;
-    end(&*log, two, Outcome::Abort)?;
+    assert_eq!(log.begin_transaction(one, V1)?, Enrolment::Open);
+    end(&*log, one, Outcome::Commit, V1)?;
+    end(&*log, two, Outcome::Abort, V1)?;
     let sum = Sum::of(&*log)?;
     assert_eq!(sum.values(), [("a", Some("one")), ("b", Some("one"))]);
     assert!(sum.waiting.is_empty(), "all is decided");
@@ -213,12 +219,18 @@ fn the_later_place_wins(fixture: &mut impl Fixture) -> Result<(), ProduceError> 
     let one = producer(1, 0);
     put_in(&*log, one, "a", "10")?;
     put(&*log, "a", Some("20"))?;
-    end(&*log, one, Outcome::Commit)?;
+    end(&*log, one, Outcome::Commit, V1)?;
     assert_eq!(Sum::of(&*log)?.values(), [("a", Some("20"))], "a plain record behind it stands");
+    put_in(&*log, one, "a", "25")?;
+    put(&*log, "a", None)?;
+    drop(log);
+    let log = fixture.restart();
+    end(&*log, one, Outcome::Commit, V1)?;
+    assert_eq!(alive(&Sum::of(&*log)?), [], "so does one that takes the key away");
     put(&*log, "a", Some("30"))?;
     put_in(&*log, one, "a", "40")?;
     put_in(&*log, one, "a", "50")?;
-    end(&*log, one, Outcome::Commit)?;
+    end(&*log, one, Outcome::Commit, V1)?;
     drop(log);
     let log = fixture.restart();
     assert_eq!(Sum::of(&*log)?.values(), [("a", Some("50"))]);
@@ -229,10 +241,10 @@ fn zombies_are_refused(fixture: &mut impl Fixture) -> Result<(), ProduceError> {
     let log = fixture.fresh();
     let (old, new) = (producer(1, 0), producer(1, 1));
     put_in(&*log, old, "a", "1")?;
-    end(&*log, new, Outcome::Abort)?;
+    end(&*log, new, Outcome::Abort, V1)?;
     let code = |result: Result<Offset, ProduceError>| result.map_err(|error| error.code());
     assert_eq!(code(put_in(&*log, old, "a", "2")), Err(ErrorCode::InvalidProducerEpoch));
-    assert_eq!(code(end(&*log, old, Outcome::Commit)), Err(ErrorCode::InvalidProducerEpoch));
+    assert_eq!(code(end(&*log, old, Outcome::Commit, V1)), Err(ErrorCode::InvalidProducerEpoch));
     drop(log);
     let log = fixture.restart();
     assert_eq!(
@@ -241,14 +253,55 @@ fn zombies_are_refused(fixture: &mut impl Fixture) -> Result<(), ProduceError> {
         "a restart does not forget who was fenced"
     );
     // The coordinator was asked, and a marker came before the write: its word is worth nothing any more.
-    let Enrolment::Ask(guard) = log.begin_transaction(new, MarkerProtocol::V1)? else {
+    let Enrolment::Ask(guard) = log.begin_transaction(new, V1)? else {
         panic!("no transaction is open");
     };
-    end(&*log, new, Outcome::Abort)?;
+    end(&*log, new, Outcome::Abort, V1)?;
     let transaction = InTransaction { producer_id: new.0, producer_epoch: new.1, guard };
     let late = log.append(NOW, &[StateRecord { key: b"a", value: Some(b"4") }], Some(transaction));
     assert!(late.is_err(), "a guard from before a marker opens no transaction");
     assert!(Sum::of(&*log)?.values().is_empty());
+    Ok(())
+}
+
+/// A transaction that waits is of the epoch that the last marker left, or of one above it: protocol 2 goes on with the pair of the marker.
+fn epochs_and_what_waits_come_back_together(
+    fixture: &mut impl Fixture,
+) -> Result<(), ProduceError> {
+    for epoch in [1, 2] {
+        let log = fixture.fresh();
+        let waiting = producer(1, epoch);
+        put_in(&*log, producer(1, 0), "a", "1")?;
+        end(&*log, producer(1, 1), Outcome::Commit, V2)?;
+        put_in(&*log, waiting, "a", "2")?;
+        drop(log);
+        let log = fixture.restart();
+        let sum = Sum::of(&*log)?;
+        assert_eq!((alive(&sum), sum.waiting.len()), (vec![("a", "1")], 1), "epoch {epoch}");
+        assert_eq!(log.begin_transaction(waiting, V2)?, Enrolment::Open, "epoch {epoch}");
+        end(&*log, producer(1, epoch + 1), Outcome::Commit, V2)?;
+        drop(log);
+        let log = fixture.restart();
+        let sum = Sum::of(&*log)?;
+        assert_eq!((alive(&sum), sum.waiting.len()), (vec![("a", "2")], 0), "epoch {epoch}");
+    }
+    Ok(())
+}
+
+/// Under protocol 2, where a marker raises the epoch, it is told from one of the transaction before.
+fn an_epoch_names_one_transaction(fixture: &mut impl Fixture) -> Result<(), ProduceError> {
+    let log = fixture.fresh();
+    let (one, next) = (producer(1, 0), producer(1, 1));
+    put_in(&*log, one, "a", "1")?;
+    end(&*log, next, Outcome::Commit, V2)?;
+    end(&*log, next, Outcome::Commit, V2)?;
+    assert_eq!(alive(&Sum::of(&*log)?), [("a", "1")], "a repeated marker is taken");
+    put_in(&*log, next, "a", "2")?;
+    let late = end(&*log, next, Outcome::Commit, V2).map_err(|error| error.code());
+    assert_eq!(late, Err(ErrorCode::InvalidProducerEpoch), "it ended the one before");
+    end(&*log, producer(1, 2), Outcome::Abort, V2)?;
+    let sum = Sum::of(&*log)?;
+    assert_eq!((alive(&sum), sum.waiting.len()), (vec![("a", "1")], 0));
     Ok(())
 }
 
@@ -258,7 +311,7 @@ fn what_is_durable_survives(fixture: &mut impl Fixture) -> Result<(), ProduceErr
         let one = producer(1, 0);
         put(&*log, "a", Some("1"))?;
         put_in(&*log, one, "b", "2")?;
-        end(&*log, one, Outcome::Commit)?;
+        end(&*log, one, Outcome::Commit, V1)?;
         put_in(&*log, one, "c", "3")?;
         let durable = put(&*log, "d", Some("4"))?;
         block_on(log.durable_to(durable))?;

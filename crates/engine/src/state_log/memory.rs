@@ -80,8 +80,8 @@ impl StateLog for MemoryStateLog {
         transaction: Option<InTransaction>,
     ) -> Result<Written, ProduceError> {
         let mut state = self.0.lock();
-        let changes = state.log.plan(now, records, transaction)?;
-        state.log.keep(changes)
+        let plan = state.log.plan(now, records, transaction)?;
+        state.log.keep(plan)
     }
 
     fn begin_transaction(
@@ -95,8 +95,8 @@ impl StateLog for MemoryStateLog {
 
     fn append_marker(&self, claim: MarkerClaim) -> Result<Written, ProduceError> {
         let mut state = self.0.lock();
-        let changes = state.log.plan_marker(&claim)?;
-        state.log.mark(&claim, changes)
+        let plan = state.log.plan_marker(&claim)?;
+        state.log.mark(&claim, plan)
     }
 
     fn is_synced(&self) -> bool {

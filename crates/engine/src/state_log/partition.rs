@@ -14,7 +14,7 @@ use hanbeon_records::{
 };
 
 use super::{DurableFuture, Enrolment, InTransaction, StateEntry, StateLog, StateRecord, Written};
-use crate::{Env, PartitionError, PartitionHandle, ProduceError};
+use crate::{Env, PartitionError, PartitionHandle, ProduceError, data_dir::LastStop};
 
 /// Bytes read at once while loading.
 const READ_BYTES: usize = 1 << 20;
@@ -101,6 +101,11 @@ impl<E: Env> StateLog for PartitionStateLog<E> {
     fn append_marker(&self, claim: MarkerClaim) -> Result<Written, ProduceError> {
         let appended = self.0.write_marker(claim)?;
         Ok(Written { offset: appended.base_offset, end: appended.end })
+    }
+
+    fn may_lack_its_end(&self) -> bool {
+        let left_by = self.0.0.ground.data.last_stop;
+        left_by == LastStop::Unclean && self.0.is_older_than_opening() && !self.0.is_synced()
     }
 
     fn is_synced(&self) -> bool {

@@ -123,11 +123,6 @@ impl StateLogs for SledStateLogs {
         let tree = database.db.open_tree(partition.to_string());
         let tree = tree.map_err(|error| database.failed(error))?;
         let mut log = Keyed::new(database.seed);
-        for found in tree.scan_prefix([RECORD]) {
-            let (key, value) = found.map_err(|error| database.failed(error))?;
-            let (offset, kept) = database.record(&key, &value)?;
-            log.restore(offset, kept)?;
-        }
         for found in tree.scan_prefix([PRODUCER]) {
             let (key, value) = found.map_err(|error| database.failed(error))?;
             let (id, epoch, coordinator): (i64, i16, i32) = database.decode(&key, &value)?;
@@ -136,6 +131,11 @@ impl StateLogs for SledStateLogs {
                 ProducerEpoch::new(epoch),
                 CoordinatorEpoch::new(coordinator),
             )?;
+        }
+        for found in tree.scan_prefix([RECORD]) {
+            let (key, value) = found.map_err(|error| database.failed(error))?;
+            let (offset, kept) = database.record(&key, &value)?;
+            log.restore(offset, kept)?;
         }
         let durable = log.end();
         let state = State { log, durable };
@@ -325,9 +325,9 @@ impl StateLog for SledStateLog {
     ) -> Result<Written, ProduceError> {
         let mut state = self.shared.state.lock();
         self.shared.database.usable()?;
-        let changes = state.log.plan(now, records, transaction)?;
-        self.shared.store(&changes)?;
-        state.log.keep(changes)
+        let plan = state.log.plan(now, records, transaction)?;
+        self.shared.store(&plan.changes)?;
+        state.log.keep(plan)
     }
 
     fn begin_transaction(
@@ -341,9 +341,9 @@ impl StateLog for SledStateLog {
     fn append_marker(&self, claim: MarkerClaim) -> Result<Written, ProduceError> {
         let mut state = self.shared.state.lock();
         self.shared.database.usable()?;
-        let changes = state.log.plan_marker(&claim)?;
-        self.shared.store(&changes)?;
-        state.log.mark(&claim, changes)
+        let plan = state.log.plan_marker(&claim)?;
+        self.shared.store(&plan.changes)?;
+        state.log.mark(&claim, plan)
     }
 
     fn is_synced(&self) -> bool {

@@ -9,15 +9,16 @@ use std::{
     task::{Poll, Waker},
 };
 
-use hanbeon_idempotence::{MarkerClaim, MarkerProtocol};
-use hanbeon_records::{CoordinatorEpoch, ErrorCode, TopicPartition};
+use hanbeon_idempotence::{IdempotenceError, MarkerClaim, MarkerProtocol};
+use hanbeon_log::AppendError;
+use hanbeon_records::{CoordinatorEpoch, ErrorCode, Outcome, ProducerEpoch, TopicPartition};
 use hanbeon_txn::{
     Completion, Enqueued, Missing, Progress, Protocol, Round, TransactionalId, TxnMarker,
 };
 
 use super::{
     TransactionError, TxnShard,
-    shard::{Loaded, pass},
+    shard::{Fresh, Loaded, pass},
 };
 use crate::{
     DurableFuture, Env, PartitionError, ProduceError,
@@ -49,8 +50,33 @@ pub(crate) enum MarkerFate {
 /// What a partition said to a marker.
 enum Answer {
     Written,
+    /// The partition is past this transaction, and nothing is open there any more.
+    Overtaken,
     Gone,
     Refused(ErrorCode),
+}
+
+/// What a marker that is owed meets when the coordinator and the partition did not lose the same in a power cut. While it is owed nobody writes
+/// there by the coordinator's leave, so what is open is nobody's.
+#[derive(Clone, Copy, Debug)]
+enum Met {
+    /// A transaction of before that was never to be committed; the partition has lost its end.
+    Older(ProducerEpoch),
+    /// A later epoch, of which the coordinator has lost everything.
+    Later(ProducerEpoch),
+}
+
+impl Met {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "other refusals say nothing of the kind")]
+    const fn by(error: &ProduceError) -> Option<Self> {
+        let ProduceError::Append(AppendError::Idempotence(error)) = error else { return None };
+        match *error {
+            IdempotenceError::OtherTransaction { current, .. } => Some(Self::Older(current)),
+            IdempotenceError::StaleEpoch { current, .. }
+            | IdempotenceError::StaleMarker { current, .. } => Some(Self::Later(current)),
+            _ => None,
+        }
+    }
 }
 
 /// Where markers are missing.
@@ -151,8 +177,10 @@ impl<E: Env> Shared<E> {
             }
         };
         let Some(completion) = completion else { return Ok(Turned::Up) };
-        let decided =
-            self.decide(shard, id, |loaded, now| loaded.coordinator.complete(now, &completion))?;
+        let decided = self.decide(shard, id, |loaded, now| {
+            let mut ids = Fresh(&self.ground.ids);
+            loaded.coordinator.complete(now, &completion, &mut ids)
+        })?;
         pass(&*shard.log, decided.gate).await?;
         decided.reply.map(|()| Turned::Up)
     }
@@ -168,9 +196,10 @@ impl<E: Env> Shared<E> {
         let mut syncing = Vec::new();
         let (image, claim) = (Arc::clone(&self.image.read()), self.claim(marker, epoch));
         for partition in partitions {
-            match self.mark(&image, partition, claim, safety) {
-                MarkerFate::Written(None) => answers.push((partition, Answer::Written)),
-                MarkerFate::Written(Some(durable)) => syncing.push((partition, durable)),
+            let (fate, answer) = self.mark_owed(&image, partition, claim, safety);
+            match fate {
+                MarkerFate::Written(None) => answers.push((partition, answer)),
+                MarkerFate::Written(Some(durable)) => syncing.push((partition, durable, answer)),
                 MarkerFate::Gone => answers.push((partition, Answer::Gone)),
                 MarkerFate::Refused(error) => {
                     tracing::warn!(%id, %partition, %error, "a marker could not be written");
@@ -178,9 +207,9 @@ impl<E: Env> Shared<E> {
                 }
             }
         }
-        for (partition, durable) in syncing {
+        for (partition, durable, answer) in syncing {
             let answer = match durable.await {
-                Ok(()) => Answer::Written,
+                Ok(()) => answer,
                 Err(error) => {
                     tracing::error!(%id, %partition, %error, "a marker is not durable");
                     Answer::Refused(error.code())
@@ -202,7 +231,7 @@ impl<E: Env> Shared<E> {
         let offsets =
             |partition: &&TopicPartition| partition.topic.as_str() == CONSUMER_OFFSETS.name;
         let partitions = view.into_iter().flat_map(|view| view.partitions).filter(offsets);
-        let groups = partitions.filter_map(|found| self.groups.shard(found.partition).cloned());
+        let groups = partitions.filter_map(|found| self.group_shard(found.partition).cloned());
         let groups: Vec<_> = groups.collect();
         drop(loaded);
         Ok(groups)
@@ -226,6 +255,11 @@ impl<E: Env> Shared<E> {
         Ok(())
     }
 
+    /// The shard of groups on a partition of `__consumer_offsets`; `None` where there is no such partition.
+    pub(super) fn group_shard(&self, number: i32) -> Option<&Arc<GroupShard>> {
+        self.group_shards()?.get(usize::try_from(number).ok()?)
+    }
+
     pub(super) fn claim(
         &self,
         marker: TxnMarker,
@@ -241,6 +275,29 @@ impl<E: Env> Shared<E> {
                 Protocol::V1 => MarkerProtocol::V1,
                 Protocol::V2 => MarkerProtocol::V2,
             },
+        }
+    }
+
+    /// Writes a marker that is owed, and before it the abort of what it meets and nobody owns.
+    fn mark_owed(
+        &self,
+        image: &Image<E>,
+        partition: &TopicPartition,
+        claim: MarkerClaim,
+        safety: Safety,
+    ) -> (MarkerFate, Answer) {
+        let fate = self.mark(image, partition, claim, safety);
+        let MarkerFate::Refused(error) = &fate else { return (fate, Answer::Written) };
+        let Some(met) = Met::by(error) else { return (fate, Answer::Written) };
+        tracing::warn!(%partition, %error, "a power cut has taken the end of a log: what is open here is aborted");
+        let (Met::Older(epoch) | Met::Later(epoch)) = met;
+        let abort = abort_of(claim, epoch);
+        match (self.mark(image, partition, abort, safety), met) {
+            (MarkerFate::Written(_), Met::Older(_)) => {
+                (self.mark(image, partition, claim, safety), Answer::Written)
+            }
+            (fate, Met::Later(_)) => (fate, Answer::Overtaken),
+            (fate, Met::Older(_)) => (fate, Answer::Written),
         }
     }
 
@@ -277,7 +334,7 @@ impl<E: Env> Shared<E> {
 
     /// Writes a marker into the log of a shard of groups, which acts on it before anybody hears of it.
     fn mark_offsets(&self, number: i32, claim: MarkerClaim, safety: Safety) -> MarkerFate {
-        let Some(shard) = self.groups.shard(number) else { return MarkerFate::Gone };
+        let Some(shard) = self.group_shard(number) else { return MarkerFate::Gone };
         match shard.mark(self, claim) {
             Ok(written) if safety == Safety::OnDisk || shard.log.is_synced() => {
                 MarkerFate::Written(Some(shard.log.durable_to(written.end)))
@@ -292,6 +349,12 @@ impl<E: Env> Shared<E> {
     }
 }
 
+/// The marker that aborts what a producer has open in `epoch`.
+pub(super) fn abort_of(claim: MarkerClaim, epoch: ProducerEpoch) -> MarkerClaim {
+    let (outcome, protocol) = (Outcome::Abort, MarkerProtocol::V1);
+    MarkerClaim { producer_epoch: epoch, outcome, protocol, ..claim }
+}
+
 /// What partitions said to a marker, and whether it was the last.
 fn note(
     loaded: &mut Loaded,
@@ -303,6 +366,7 @@ fn note(
     for (partition, answer) in answers {
         let progress = match answer {
             Answer::Written => loaded.owed.acked(id, round, partition),
+            Answer::Overtaken => loaded.owed.overtaken(id, round, partition),
             Answer::Gone => loaded.owed.gone(id, round, partition),
             Answer::Refused(code) => loaded.owed.answered(id, round, partition, code),
         };

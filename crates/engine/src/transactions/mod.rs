@@ -103,11 +103,13 @@ impl<E: Env> Transactions<E> {
 
     fn shard(&self, id: &str) -> Result<Arc<TxnShard>, TransactionError> {
         let shards = self.shards().map_err(|error| TransactionError::NoLog(Arc::new(error)))?;
-        self.0.shared().txn_shard(shards, id).ok_or_else(|| {
+        let shard = self.0.shared().txn_shard(shards, id).ok_or_else(|| {
             TransactionError::NoLog(Arc::new(TopicError::Unknown {
                 name: TRANSACTION_STATE.name.to_owned(),
             }))
-        })
+        })?;
+        shard.forgive(self.0.now());
+        Ok(shard)
     }
 
     /// Fences whoever had the id before and gives out a producer id and epoch; aborts an open transaction first and asks to be called
@@ -402,7 +404,7 @@ impl<E: Env> Shared<E> {
     fn takes_part(&self, image: &Image<E>, partition: &TopicPartition) -> Option<bool> {
         let topic = partition.topic.as_str();
         if topic == CONSUMER_OFFSETS.name
-            && let Some(shard) = self.groups.shard(partition.partition)
+            && let Some(shard) = self.group_shard(partition.partition)
         {
             return Some(shard.log.is_synced());
         }

@@ -27,8 +27,18 @@ pub(crate) struct TxnShard {
     pub(crate) log: Arc<dyn StateLog>,
     state: Mutex<Loading<Loaded>>,
     is_loaded: AtomicBool,
-    /// Whether upkeep tried to read the log and could not. A call tries again.
+    /// Whether the log could not be read.
     failed: AtomicBool,
+    failure: Mutex<Option<Failure>>,
+}
+
+/// Milliseconds for which a log that did not read is left alone.
+const PATIENCE_MS: i64 = 5_000;
+
+/// Why a log did not read, and since when somebody is told so.
+struct Failure {
+    error: TransactionError,
+    since: Option<Millis>,
 }
 
 /// A coordinator whose log is read.
@@ -75,17 +85,26 @@ impl TxnShard {
             state: Mutex::new(Loading::NotYet),
             is_loaded: AtomicBool::new(false),
             failed: AtomicBool::new(false),
+            failure: Mutex::new(None),
         }
     }
 
-    /// The coordinator, its log read by whoever comes first, under the settings that count then.
+    /// The coordinator, its log read by whoever comes first, under the settings that count then. A log that did not read is not read again for
+    /// everybody who comes: see [`TxnShard::forgive`].
     pub(crate) fn loaded(
         &self,
         settings: impl FnOnce() -> Settings,
     ) -> Result<LoadedGuard<'_>, TransactionError> {
         let mut state = self.state.lock();
         if !matches!(*state, Loading::Done(_)) {
-            *state = Loading::Done(self.load(settings())?);
+            if let Some(Failure { error, .. }) = &*self.failure.lock() {
+                return Err(error.clone());
+            }
+            let loaded = self.load(settings()).inspect_err(|error| {
+                *self.failure.lock() = Some(Failure { error: error.clone(), since: None });
+                self.failed.store(true, Ordering::Release);
+            });
+            *state = Loading::Done(loaded?);
             self.is_loaded.store(true, Ordering::Release);
         }
         Ok(LoadedGuard(state))
@@ -103,8 +122,18 @@ impl TxnShard {
         self.failed.load(Ordering::Acquire)
     }
 
-    pub(crate) fn fail(&self) {
-        self.failed.store(true, Ordering::Release);
+    /// Lets the log be read once more when it did not read [`PATIENCE_MS`] ago.
+    pub(crate) fn forgive(&self, now: Millis) {
+        if !self.failed() {
+            return;
+        }
+        let mut failure = self.failure.lock();
+        let since = failure.as_mut().map(|failure| *failure.since.get_or_insert(now));
+        if since.is_some_and(|since| now.since(since) >= PATIENCE_MS) {
+            *failure = None;
+            self.failed.store(false, Ordering::Release);
+        }
+        drop(failure);
     }
 
     fn load(&self, settings: Settings) -> Result<Loaded, TransactionError> {
@@ -127,6 +156,9 @@ impl TxnShard {
         let end = read.map_err(|error| broken(Arc::new(error)))?;
         if let Some(error) = refused {
             return Err(broken(Arc::new(error)));
+        }
+        if self.log.may_lack_its_end() {
+            coordinator.doubt();
         }
         // Which topics were strict is not in the log: a sync too many is better than one too few.
         let open = ListFilter {

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use hanbeon_records::Millis;
-use hanbeon_txn::TransactionalId;
+use hanbeon_idempotence::{MarkerClaim, MarkerProtocol};
+use hanbeon_records::{Millis, Outcome, ProducerId, TopicPartition};
+use hanbeon_txn::{ListFilter, State, TransactionalId};
 
 use super::{
-    TransactionError, TxnShard,
+    MarkerFate, Safety, TransactionError, TxnShard,
     shard::{Fresh, pass},
 };
 use crate::{
@@ -26,6 +27,17 @@ pub(crate) struct TxnUpkeep {
     report: Timer,
     /// From when on an open transaction is late: no timeout that a client may ask for allows it (KIP-664).
     late_ms: i64,
+    orphans: Orphans,
+}
+
+/// Whether there may be open transactions on partitions that the coordinator knows nothing of, because a power cut took the end of its log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Orphans {
+    /// Nobody has looked.
+    Unknown,
+    /// Not every partition could be looked at.
+    Left,
+    Gone,
 }
 
 impl TxnUpkeep {
@@ -39,6 +51,7 @@ impl TxnUpkeep {
                 .long("transaction.max.timeout.ms")
                 .unwrap_or(900_000)
                 .saturating_add(LATE_MS),
+            orphans: Orphans::Unknown,
         }
     }
 }
@@ -51,8 +64,15 @@ impl<E: Env> Shared<E> {
             self.resume(shard);
             return 0;
         }
-        if upkeep.timeouts.due(now) {
+        let timeouts_are_due = upkeep.timeouts.due(now);
+        if upkeep.orphans == Orphans::Unknown
+            || (upkeep.orphans == Orphans::Left && timeouts_are_due)
+        {
+            upkeep.orphans = self.abort_orphans(shards);
+        }
+        if timeouts_are_due {
             for shard in shards {
+                shard.forgive(now);
                 self.end_what_is_late(shard, now);
             }
         }
@@ -65,6 +85,81 @@ impl<E: Env> Shared<E> {
             self.report_pins(now, upkeep.late_ms);
         }
         upkeep.timeouts.left(now).min(upkeep.expiry.left(now))
+    }
+
+    /// Whether there may be transactions left that nobody will end.
+    pub(crate) fn has_orphans(&self, upkeep: &TxnUpkeep) -> bool {
+        let shards = self.txn_shards().unwrap_or_default();
+        upkeep.orphans != Orphans::Gone && shards.iter().any(|shard| shard.log.may_lack_its_end())
+    }
+
+    /// Aborts what is open on partitions and is no part of a transaction that the coordinator knows. It enrols nobody of before the power cut any
+    /// more ([`Coordinator::doubt`](hanbeon_txn::Coordinator::doubt)), so what it does not know now it will never end.
+    fn abort_orphans(&self, shards: &[Arc<TxnShard>]) -> Orphans {
+        if !shards.iter().any(|shard| shard.log.may_lack_its_end()) {
+            return Orphans::Gone;
+        }
+        if !shards.iter().all(|shard| shard.is_loaded()) {
+            return Orphans::Left;
+        }
+        let partitions = self.partitions();
+        if partitions.iter().any(|partition| !partition.is_open()) {
+            // Upkeep opens them one by one.
+            return Orphans::Unknown;
+        }
+        let image = Arc::clone(&self.image.read());
+        let mut orphans = Orphans::Gone;
+        for partition in &partitions {
+            let Some(opened) = partition.if_open() else {
+                orphans = Orphans::Left;
+                continue;
+            };
+            let name = &partition.0.name;
+            let open =
+                opened.log.producers().into_iter().filter(|view| view.txn_first_offset.is_some());
+            for view in open.filter(|view| !self.will_end(shards, view.producer_id, name)) {
+                tracing::warn!(
+                    partition = %name, producer_id = %view.producer_id, producer_epoch = %view.producer_epoch,
+                    "a power cut has taken what was known of a transaction: it is aborted"
+                );
+                let abort = MarkerClaim {
+                    producer_id: view.producer_id,
+                    producer_epoch: view.producer_epoch,
+                    coordinator_epoch: view.coordinator_epoch,
+                    outcome: Outcome::Abort,
+                    timestamp: self.ground.env.now(),
+                    protocol: MarkerProtocol::V1,
+                };
+                if let MarkerFate::Refused(error) =
+                    self.mark(&image, name, abort, Safety::OfItsTopic)
+                {
+                    tracing::error!(partition = %name, %error, "it could not be aborted");
+                    orphans = Orphans::Left;
+                }
+            }
+        }
+        orphans
+    }
+
+    /// Whether a coordinator has the partition in an open transaction of the producer, or owes it a marker.
+    fn will_end(
+        &self,
+        shards: &[Arc<TxnShard>],
+        producer_id: ProducerId,
+        partition: &TopicPartition,
+    ) -> bool {
+        let filter = ListFilter {
+            producer_ids: [producer_id].into(),
+            states: [State::Ongoing, State::PrepareCommit, State::PrepareAbort].into(),
+            ..ListFilter::default()
+        };
+        shards.iter().any(|shard| match shard.loaded(|| self.txn_settings()) {
+            Ok(loaded) => loaded
+                .coordinator
+                .list(Millis::NONE, &filter)
+                .any(|txn| txn.partitions.contains(partition)),
+            Err(_) => true,
+        })
     }
 
     /// Says which transactions hold readers back for long, and whose they are.
@@ -94,7 +189,6 @@ impl<E: Env> Shared<E> {
             Ok(loaded) => loaded.coordinator.owed().map(|owed| owed.id).collect(),
             Err(error) => {
                 tracing::error!(shard = shard.number, %error, "a transaction log does not load");
-                shard.fail();
                 return;
             }
         };

@@ -40,6 +40,7 @@ pub(crate) enum Step {
         epoch: i16,
         coordinator: i32,
         v2: bool,
+        commit: bool,
     },
     Wait(i64),
     Expire,
@@ -128,10 +129,10 @@ impl Pair {
                     self.tokens.push((id, token));
                 }
             }
-            Step::Marker { id, epoch, coordinator, v2 } => {
+            Step::Marker { id, epoch, coordinator, v2, commit } => {
                 let known = oracle.known(id);
                 let epoch = (known.map_or(0, |known| known.epoch) + epoch.min(1)).max(0);
-                let marker = Marker { id, epoch, coordinator, v2, time: now };
+                let marker = Marker { id, epoch, coordinator, v2, commit, time: now };
                 let (expected, found) = (oracle.end_txn(&marker), subject.end_txn(&marker, now));
                 same(&expected, &found, &marker)?;
             }

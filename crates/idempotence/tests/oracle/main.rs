@@ -39,14 +39,14 @@ fn steps() -> impl Strategy<Value = Step> {
     let id = 1..4_i64;
     let batch = (id.clone(), epochs(), aims(), 1..4_i32, any::<(bool, bool)>(), 0..8_u8);
     let ask = (id.clone(), epochs(), aims(), any::<bool>());
-    let marker = (id, -1..3_i16, 0..3_i32, any::<bool>());
+    let marker = (id, -1..3_i16, 0..3_i32, any::<bool>(), any::<bool>());
     prop_oneof![
         12 => batch.prop_map(|(id, epoch, aim, records, (in_txn, stale), odd)| Step::Batch {
             id, epoch, aim, records, in_txn, coordinator: odd == 0, stale: stale && odd < 3,
         }),
         4 => ask.prop_map(|(id, epoch, aim, v2)| Step::Ask { id, epoch, aim, v2 }),
-        3 => marker.prop_map(|(id, epoch, coordinator, v2)| Step::Marker {
-            id, epoch, coordinator, v2,
+        3 => marker.prop_map(|(id, epoch, coordinator, v2, commit)| Step::Marker {
+            id, epoch, coordinator, v2, commit,
         }),
         1 => (0..800_i64).prop_map(Step::Wait),
         1 => Just(Step::Expire),

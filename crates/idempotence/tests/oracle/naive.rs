@@ -44,6 +44,7 @@ pub(crate) struct Marker {
     pub(crate) epoch: i16,
     pub(crate) coordinator: i32,
     pub(crate) v2: bool,
+    pub(crate) commit: bool,
     pub(crate) time: i64,
 }
 
@@ -185,7 +186,7 @@ impl Oracle {
             }
         }
         let open = known.is_some_and(|known| known.open.is_some());
-        (open && !batch.in_txn).then_some(48)
+        (open && !(batch.in_txn && going_on)).then_some(48)
     }
 
     pub(crate) fn produce(&mut self, batch: &Batch) -> Answer {
@@ -225,6 +226,10 @@ impl Oracle {
             }
             if marker.coordinator < known.coordinator {
                 return Answer::Refused(52);
+            }
+            let of = marker.epoch - i16::from(marker.v2);
+            if marker.commit && known.open.is_some() && of != known.epoch {
+                return Answer::Refused(48);
             }
             if same && marker.coordinator == known.coordinator {
                 return Answer::Repeated;

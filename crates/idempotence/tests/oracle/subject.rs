@@ -33,6 +33,7 @@ pub(crate) enum Plant {
     E9SameEpochEndsTheNextTransaction,
     E9RepeatedMarkersAreRefused,
     PlainDataInATransaction,
+    T3CommitsDecideTheTransactionOfAnotherEpoch,
     E1GuardsAreNotChecked,
     D3LaterBatchesOvertake,
     D4SecondVersionStartsAnywhere,
@@ -60,6 +61,7 @@ impl Plant {
         Self::E9SameEpochEndsTheNextTransaction,
         Self::E9RepeatedMarkersAreRefused,
         Self::PlainDataInATransaction,
+        Self::T3CommitsDecideTheTransactionOfAnotherEpoch,
         Self::E1GuardsAreNotChecked,
         Self::D3LaterBatchesOvertake,
         Self::D4SecondVersionStartsAnywhere,
@@ -189,7 +191,7 @@ impl Subject {
             producer_id: ProducerId::new(marker.id),
             producer_epoch: ProducerEpoch::new(marker.epoch),
             coordinator_epoch: CoordinatorEpoch::new(marker.coordinator),
-            outcome: Outcome::Commit,
+            outcome: if marker.commit { Outcome::Commit } else { Outcome::Abort },
             timestamp: Millis::new(marker.time),
             protocol: if marker.v2 { MarkerProtocol::V2 } else { MarkerProtocol::V1 },
         };
@@ -206,6 +208,9 @@ impl Subject {
                     IdempotenceError::StaleEpoch { .. } => Plant::StaleMarkersAreTaken,
                     IdempotenceError::StaleMarker { .. } => {
                         Plant::E9SameEpochEndsTheNextTransaction
+                    }
+                    IdempotenceError::OtherTransaction { .. } => {
+                        Plant::T3CommitsDecideTheTransactionOfAnotherEpoch
                     }
                     _ => Plant::OldCoordinatorsAreTaken,
                 };

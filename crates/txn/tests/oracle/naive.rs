@@ -104,12 +104,15 @@ pub(crate) struct Naive {
     down: bool,
     no_ids: bool,
     server_v2: bool,
+    /// Whose pair was made by an abort of protocol 1 that nobody asked for; the log does not say so.
+    raised_v1: BTreeSet<usize>,
 }
 
 impl Naive {
     pub(crate) fn new(now: i64, next_pid: i64) -> Self {
         let (ids, missing) = (BTreeMap::new(), BTreeMap::new());
-        Self { ids, missing, now, next_pid, down: false, no_ids: false, server_v2: true }
+        let raised_v1 = BTreeSet::new();
+        Self { ids, missing, now, next_pid, down: false, no_ids: false, server_v2: true, raised_v1 }
     }
 
     /// The numbers behind a [`Who`].
@@ -156,6 +159,7 @@ impl Naive {
                     self.ids.iter().filter(|(_, it)| idle(it)).map(|(id, _)| (*id, 0)).collect();
                 for (id, _) in &gone {
                     self.ids.remove(id);
+                    self.raised_v1.remove(id);
                 }
                 Answer::Ids(gone)
             }
@@ -164,6 +168,7 @@ impl Naive {
                 Answer::Done
             }
             Step::Crash => {
+                self.raised_v1.clear();
                 self.missing.clear();
                 self.down = false;
                 for (id, it) in &self.ids {
@@ -267,7 +272,9 @@ impl Naive {
             return DOWN;
         }
         let answer = Answer::Pair(new.pid, new.epoch);
-        self.ids.insert(id, new);
+        if self.ids.insert(id, new).is_some_and(|it| answer != Answer::Pair(it.pid, it.epoch)) {
+            self.raised_v1.remove(&id);
+        }
         answer
     }
 
@@ -333,13 +340,15 @@ impl Naive {
         if [2, 3].contains(&it.state) {
             return Answer::Code(51);
         }
+        let made = it.v2 || self.raised_v1.contains(&id);
         let overflow =
-            epoch == 32_766 && it.epoch == 0 && pid == it.previous && it.previous != it.pid;
+            made && epoch == 32_766 && it.epoch == 0 && pid == it.previous && it.previous != it.pid;
         if pid != it.pid && !(overflow && it.state >= 4) {
             return Answer::Code(49);
         }
         // No client is given 32767.
-        let retry = overflow || (it.epoch < 32_767 && i32::from(epoch) + 1 == i32::from(it.epoch));
+        let retry =
+            overflow || (made && it.epoch < 32_767 && i32::from(epoch) + 1 == i32::from(it.epoch));
         let current = (pid, epoch) == (it.pid, it.epoch);
         // Rows: Empty, Ongoing, -, -, CompleteCommit, CompleteAbort; what a retry and what the current epoch gets.
         let table: [[&str; 4]; 6] = [
@@ -377,6 +386,7 @@ impl Naive {
             }
             it.epoch = old.saturating_add(1);
             it.last = old.min(32_766);
+            self.raised_v1.remove(&id);
         }
         if self.down {
             return DOWN;
@@ -411,6 +421,7 @@ impl Naive {
         it.previous = it.pid;
         it.epoch = it.epoch.saturating_add(1);
         (it.last, it.state, it.update, it.v2) = (-1, 3, self.now, false);
+        self.raised_v1.insert(id);
         let at = it.at.clone();
         let nothing = at.is_empty();
         self.missing.insert(id, at);
