@@ -2,7 +2,8 @@
 #![allow(dead_code, reason = "each test takes what it needs")]
 
 use std::{
-    io::{BufRead, BufReader},
+    fs::File,
+    io::{BufRead, BufReader, Read as _, Seek as _},
     net::SocketAddr,
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
@@ -10,18 +11,23 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// `hanbeon serve`; killed when it is dropped.
+/// `hanbeon serve`; killed when it is dropped, and looked at for a panic: clients hide one by trying again.
 pub(crate) struct Served {
     child: Child,
+    log: Option<File>,
     pub(crate) address: SocketAddr,
 }
 
 impl Served {
     /// Starts it and waits until it says that it listens. It keeps its log to itself unless `RUST_LOG` asks for it.
     pub(crate) fn start(dir: &Path, listen: &str, settings: &[&str]) -> Self {
-        let log =
-            if std::env::var_os("RUST_LOG").is_some() { Stdio::inherit() } else { Stdio::null() };
-        Self::start_with(dir, listen, settings, log)
+        if std::env::var_os("RUST_LOG").is_some() {
+            return Self::start_with(dir, listen, settings, Stdio::inherit());
+        }
+        let log = tempfile::tempfile().unwrap();
+        let mut served = Self::start_with(dir, listen, settings, log.try_clone().unwrap().into());
+        served.log = Some(log);
+        served
     }
 
     fn start_with(dir: &Path, listen: &str, settings: &[&str], log: Stdio) -> Self {
@@ -36,7 +42,7 @@ impl Served {
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let address = line.trim().strip_prefix("hanbeon listening on ");
         let address = address.unwrap_or_else(|| panic!("it said {line:?}")).parse().unwrap();
-        Self { child, address }
+        Self { child, log: None, address }
     }
 
     /// Starts it, and reads neither its output nor its log after the line that says that it listens.
@@ -65,6 +71,13 @@ impl Drop for Served {
         // Both fail when it has ended already.
         drop(self.child.kill());
         drop(self.child.wait());
+        let mut said = Vec::new();
+        if let Some(log) = &mut self.log {
+            log.rewind().unwrap();
+            log.read_to_end(&mut said).unwrap();
+        }
+        let said = String::from_utf8_lossy(&said);
+        assert!(!said.contains("panicked") || std::thread::panicking(), "{said}");
     }
 }
 
