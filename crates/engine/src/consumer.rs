@@ -59,6 +59,23 @@ struct Assigned<E: Env> {
     position: Option<Offset>,
 }
 
+/// Bytes of batches that one poll reads at most, but for the last one: Kafka's `fetch.max.bytes` (`ConsumerConfig`, 50 MiB).
+const POLL_BYTES: usize = 50 << 20;
+
+/// What is left of a poll: rounds of one fetch for each partition, for a fetch can be full of what is not for this reader.
+pub(crate) struct Rounds {
+    /// Partitions of the next round, and the end that the first one found there: what comes behind it is for the next poll.
+    ahead: Vec<(TopicPartition, Option<Offset>)>,
+    bytes: usize,
+}
+
+impl Rounds {
+    /// Whether another round could find nothing, or would read too much.
+    pub(crate) const fn are_over(&self) -> bool {
+        self.ahead.is_empty() || self.bytes >= POLL_BYTES
+    }
+}
+
 impl<E: Env> Engine<E> {
     /// A reader with [`ConsumerSettings::new`].
     #[must_use]
@@ -146,33 +163,59 @@ impl<E: Env> Consumer<E> {
         self.assigned.iter().filter_map(known).collect()
     }
 
-    /// What is there now, at most `max.poll.records` of it; nothing when there is nothing new.
+    /// What is there now, at most `max.poll.records` of it; nothing when there is nothing new. Nothing also after 50 MiB of what is not
+    /// for this reader: [`Consumer::data`] resolves at once then, and the next poll goes on behind them.
     ///
     /// # Errors
     /// A position outside the log with [`Reset::Fail`], a partition that fails, or a batch that does not read. Positions of
     /// what was not returned have not moved, and the next poll begins with another partition.
     pub fn poll(&mut self) -> Result<Vec<Received>, ClientError> {
-        let mut received = Vec::new();
-        let mut names: Vec<TopicPartition> = self.assigned.keys().cloned().collect();
-        if let Some(turn) = &self.turn {
-            let at = names.partition_point(|name| name <= turn);
-            names.rotate_left(at);
+        self.poll_until(Duration::MAX)
+    }
+
+    /// One round at least, and none begins at `deadline` or later.
+    fn poll_until(&mut self, deadline: Duration) -> Result<Vec<Received>, ClientError> {
+        let mut rounds = self.rounds();
+        loop {
+            let received = self.round(&mut rounds)?;
+            let late = || self.engine.env().monotonic() >= deadline;
+            if !received.is_empty() || rounds.are_over() || late() {
+                return Ok(received);
+            }
         }
-        for name in names {
+    }
+
+    /// Begins a poll.
+    pub(crate) fn rounds(&self) -> Rounds {
+        let mut ahead: Vec<_> = self.assigned.keys().map(|name| (name.clone(), None)).collect();
+        if let Some(turn) = &self.turn {
+            let at = ahead.partition_point(|(name, _)| name <= turn);
+            ahead.rotate_left(at);
+        }
+        Rounds { ahead, bytes: 0 }
+    }
+
+    /// Fetches once from each partition of a poll that may have something.
+    pub(crate) fn round(&mut self, rounds: &mut Rounds) -> Result<Vec<Received>, ClientError> {
+        let mut received = Vec::new();
+        for (name, end) in std::mem::take(&mut rounds.ahead) {
             let room = self.settings.max_poll_records.saturating_sub(received.len());
-            if room == 0 {
+            if room == 0 || rounds.bytes >= POLL_BYTES {
                 break;
             }
-            let read = match self.assigned.get_mut(&name) {
-                Some(assigned) => read(assigned, &self.settings, room, &mut received),
-                None => Ok(()),
-            };
+            let Some(assigned) = self.assigned.get_mut(&name) else { continue };
+            let read = read(assigned, &self.settings, room, &mut received);
             if read.is_err() && !received.is_empty() {
                 // What was read goes first; this one has the next turn, and says what is wrong with it then.
                 break;
             }
-            self.turn = Some(name);
-            read?;
+            self.turn = Some(name.clone());
+            let read = read?;
+            rounds.bytes = rounds.bytes.saturating_add(read.bytes);
+            let end = end.unwrap_or(read.end);
+            if read.from < read.to && read.to < end {
+                rounds.ahead.push((name, Some(end)));
+            }
         }
         Ok(received)
     }
@@ -184,7 +227,7 @@ impl<E: Env> Consumer<E> {
     pub fn poll_timeout(&mut self, timeout: Duration) -> Result<Vec<Received>, ClientError> {
         let deadline = self.engine.env().monotonic().saturating_add(timeout);
         loop {
-            let received = self.poll()?;
+            let received = self.poll_until(deadline)?;
             let left = deadline.saturating_sub(self.engine.env().monotonic());
             if !received.is_empty() || left.is_zero() {
                 return Ok(received);
@@ -292,31 +335,25 @@ fn start<E: Env>(
     Ok(position)
 }
 
-/// Reads until there is something, or nothing more is there: a fetch can be full of what is not for this reader.
+/// What became of one fetch.
+struct Read {
+    /// The position before.
+    from: Offset,
+    /// And after.
+    to: Offset,
+    /// The end that this reader sees.
+    end: Offset,
+    /// Bytes of its batches, whoever they are for.
+    bytes: usize,
+}
+
+/// Reads what one fetch brings.
 fn read<E: Env>(
     assigned: &mut Assigned<E>,
     settings: &ConsumerSettings,
     room: usize,
     into: &mut Vec<Received>,
-) -> Result<(), ClientError> {
-    let before = into.len();
-    loop {
-        let from = start(assigned, settings.isolation, settings.reset)?;
-        let end = read_once(assigned, settings, room, into)?;
-        let moved = assigned.position.filter(|position| *position > from && *position < end);
-        if into.len() > before || moved.is_none() {
-            return Ok(());
-        }
-    }
-}
-
-/// Reads what one fetch brings; the end that this reader sees.
-fn read_once<E: Env>(
-    assigned: &mut Assigned<E>,
-    settings: &ConsumerSettings,
-    room: usize,
-    into: &mut Vec<Received>,
-) -> Result<Offset, ClientError> {
+) -> Result<Read, ClientError> {
     let spec = |from| FetchSpec {
         isolation: settings.isolation,
         max_bytes: settings.max_partition_fetch_bytes,
@@ -334,7 +371,8 @@ fn read_once<E: Env>(
         }
         fetched => fetched?,
     };
-    let mut position = assigned.position.unwrap_or(position);
+    let from = assigned.position.unwrap_or(position);
+    let mut position = from;
     let end = match settings.isolation {
         Isolation::Committed => fetched.last_stable_offset,
         Isolation::Uncommitted | Isolation::LogEnd => fetched.high_watermark,
@@ -380,7 +418,7 @@ fn read_once<E: Env>(
         };
     }
     assigned.position = Some(position);
-    Ok(end)
+    Ok(Read { from, to: position, end, bytes: fetched.records.len() })
 }
 
 /// Whether all of a batch was taken.

@@ -1,6 +1,6 @@
-//! When the oldest batch of a partition was written that is not synced: what `flush.ms` counts from.
+//! What of a partition is not synced yet: since when, which is what `flush.ms` counts from, and whether a helper knows.
 
-use hanbeon_log::sync::{AtomicI64, Ordering};
+use hanbeon_log::sync::{AtomicBool, AtomicI64, Ordering};
 use hanbeon_records::Millis;
 
 /// No time.
@@ -48,5 +48,30 @@ impl DirtySince {
                 self.0.fetch_min(taken, Ordering::AcqRel);
             }
         }
+    }
+}
+
+/// Whether a helper is asked for a sync that has not begun. Both sides read and write in one step: either the asking comes behind the
+/// beginning and is heard, or the sync sees what was published before it.
+#[derive(Debug)]
+pub(crate) struct Asked(AtomicBool);
+
+impl Asked {
+    /// Nobody is asked.
+    pub(crate) fn nobody() -> Self {
+        Self(AtomicBool::new(false))
+    }
+
+    /// Asks for what is published already; whether a helper must be told.
+    pub(crate) fn ask(&self) -> bool {
+        !self.0.swap(true, Ordering::AcqRel)
+    }
+
+    /// A sync begins: it covers what is published now.
+    pub(crate) fn begin(&self) {
+        #[cfg(hanbeon_weak = "asked")]
+        self.0.store(false, Ordering::Release);
+        #[cfg(not(hanbeon_weak = "asked"))]
+        self.0.swap(false, Ordering::AcqRel);
     }
 }

@@ -13,7 +13,7 @@ use hanbeon_idempotence::ProducerView;
 use hanbeon_log::{
     AbortedTxn, Checked, CompressionType, Durability, EpochEnd, FirstBatch, FoundOffset, Isolation,
     LogConfig, LogError, OpenPartition, Partition, SegmentView, Shutdown, TimeQuery,
-    sync::{AtomicBool, AtomicI64, AtomicU8, Mutex, Ordering},
+    sync::{AtomicI64, AtomicU8, Mutex, Ordering},
 };
 use hanbeon_records::{LeaderEpoch, Millis, Offset, TopicId, TopicName, TopicPartition};
 use hanbeon_replica::{
@@ -24,7 +24,7 @@ use crate::{
     AbortedData, Env, PartitionError, System,
     aborted::leave_out,
     data_dir::LastStop,
-    dirty::DirtySince,
+    dirty::{Asked, DirtySince},
     ground::{Ground, Helpers},
     metrics::TopicMetrics,
     waiters::{End, Ends, Parking},
@@ -70,7 +70,7 @@ pub(crate) struct Opened<E: Env> {
     /// Kept where somebody will ask.
     dirty_since: DirtySince,
     /// Whether a helper is asked to sync it.
-    asked: AtomicBool,
+    asked: Asked,
 }
 
 /// What a look at checksums has brought to light.
@@ -512,8 +512,7 @@ impl<E: Env> PartitionHandle<E> {
     /// Lets a helper know that a sync is due.
     pub(crate) fn ask_for_sync(&self, opened: &Opened<E>) -> Helpers {
         let ground = &self.0.ground;
-        // Pairs with the store in `sync_all`: who finds it set is covered by the sync that follows its clearing.
-        if ground.helpers == Helpers::Some && !opened.asked.swap(true, Ordering::AcqRel) {
+        if ground.helpers == Helpers::Some && opened.asked.ask() {
             ground.due.ask(self.clone());
         }
         ground.helpers
@@ -524,7 +523,7 @@ impl<E: Env> PartitionHandle<E> {
         let Some(opened) = self.if_open() else {
             return Ok(());
         };
-        opened.asked.store(false, Ordering::Release);
+        opened.asked.begin();
         let end = opened.log.log_end_offset();
         self.0.ground.metrics.syncs.add(1);
         opened.log.sync(end)?;
@@ -674,7 +673,7 @@ impl<E: Env> Opened<E> {
             flush_messages: AtomicI64::new(config.flush_messages),
             flush_ms: AtomicI64::new(config.flush_ms),
             dirty_since: DirtySince::never(),
-            asked: AtomicBool::new(false),
+            asked: Asked::nobody(),
             log,
         }
     }

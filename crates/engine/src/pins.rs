@@ -23,8 +23,8 @@ pub struct Pin {
     pub transactional_id: Option<TransactionalId>,
     /// Where the transaction begins on this partition, or what is left of it: the last stable offset.
     pub first_offset: Offset,
-    /// When it began, by the coordinator's clock. Where the coordinator knows none, by what its first batch says of its time: a producer may
-    /// write records of long ago.
+    /// When it began, by the coordinator's clock. Where the coordinator knows none, by what its first batch that is left says of its time, or its
+    /// last one where that lies in another segment: a producer may write records of long ago.
     pub since: Millis,
     /// The time in its last batch, by the producer's own account.
     pub last_write: Millis,
@@ -75,6 +75,18 @@ impl<E: Env> Shared<E> {
     }
 }
 
+/// The time in the first batch that a producer wrote in a transaction. Others write in between, and the first of all may be theirs once
+/// records were deleted.
+fn begun(mut records: &[u8], producer_id: ProducerId) -> Option<Millis> {
+    while let Ok((batch, rest)) = BatchRef::parse(records) {
+        if batch.attributes().is_transactional() && batch.producer_id() == producer_id {
+            return Some(batch.base_timestamp());
+        }
+        records = rest;
+    }
+    None
+}
+
 fn pin<E: Env>(partition: &PartitionHandle<E>) -> Option<Pin> {
     let log = &partition.if_open()?.log;
     let (stable, end) = (log.last_stable_offset(), log.high_watermark());
@@ -87,8 +99,7 @@ fn pin<E: Env>(partition: &PartitionHandle<E>) -> Option<Pin> {
     let read = log.read(first_offset, Isolation::Uncommitted, usize::MAX, FirstBatch::Whole);
     // Deleted a moment ago, or not readable: it holds readers back all the same.
     let records = read.map_or_else(|_| Bytes::new(), |read| read.records);
-    let since = BatchRef::parse(&records)
-        .map_or(oldest.last_timestamp, |(batch, _)| batch.base_timestamp());
+    let since = begun(&records, oldest.producer_id).unwrap_or(oldest.last_timestamp);
     // What was read ends with its segment; later ones are behind as a whole.
     let (here, later) = (records.len(), log.size_bytes_above(first_offset));
     Some(Pin {

@@ -7,7 +7,10 @@ use std::{
     fmt,
     io::{self, IoSlice},
     ops::Range,
+    pin::pin,
     sync::{Arc, Mutex},
+    task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -26,7 +29,7 @@ type Meanwhile = Mutex<Option<Box<dyn FnOnce() + Send>>>;
 /// Who looks on.
 #[derive(Default)]
 struct Watch {
-    /// Names of the files that were read, one for each time.
+    /// Paths of the files that were read, one for each time.
     read: Mutex<Vec<String>>,
     meanwhile: Meanwhile,
 }
@@ -67,7 +70,8 @@ impl Dir for Watched {
 
     fn open(&self, name: &FileName, how: Open) -> io::Result<WatchedFile> {
         let file = self.dir.open(name, how)?;
-        Ok(WatchedFile { file, name: name.to_string(), watch: Arc::clone(&self.watch) })
+        let name = format!("{}/{name}", self.dir.display());
+        Ok(WatchedFile { file, name, watch: Arc::clone(&self.watch) })
     }
 
     fn rename(&self, from: &FileName, to: &FileName) -> io::Result<()> {
@@ -136,12 +140,33 @@ impl LogFile for WatchedFile {
 }
 
 fn open() -> (Engine<Manual<Watched>>, Arc<Watch>) {
+    let (_env, engine, watch) = open_with_clock();
+    (engine, watch)
+}
+
+fn open_with_clock() -> (Manual<Watched>, Engine<Manual<Watched>>, Arc<Watch>) {
     let watch = Arc::<Watch>::default();
     let dir = Watched { dir: MemDir::new(), watch: Arc::clone(&watch) };
     let env = Manual::new(Millis::new(NOW), 7);
-    let engine = Engine::open_in(env, dir, Options::embedded()).unwrap();
+    let engine = Engine::open_in(env.clone(), dir, Options::embedded()).unwrap();
     engine.create_topic(&NewTopic::new("t", 1), Mode::Apply).unwrap();
-    (engine, watch)
+    (env, engine, watch)
+}
+
+/// Writes transactions of one record each that are all aborted.
+fn abort(engine: &Engine<Manual<Watched>>, topic: &str, transactions: usize, bytes: usize) {
+    let mut producer = engine.transactional_producer("aborts").unwrap();
+    for _ in 0..transactions {
+        let mut transaction = producer.begin();
+        transaction.send(Record::new(topic, "x".repeat(bytes))).unwrap();
+        transaction.flush().unwrap();
+        transaction.abort().unwrap();
+    }
+}
+
+/// Settings with which a fetch brings one of those transactions.
+fn one_at_a_time() -> ConsumerSettings {
+    ConsumerSettings::new().set("max.partition.fetch.bytes", "1100").unwrap()
 }
 
 fn produce(engine: &Engine<Manual<Watched>>, after_ms: i64, value: &str) {
@@ -169,16 +194,9 @@ fn a_record_that_comes_while_its_time_is_looked_for_is_not_skipped() {
 #[test]
 fn t6_a_poll_goes_past_what_was_aborted_to_what_was_committed() {
     let (engine, _watch) = open();
-    let mut producer = engine.transactional_producer("tx").unwrap();
-    for _ in 0..20 {
-        let mut transaction = producer.begin();
-        transaction.send(Record::new("t", "x".repeat(1000))).unwrap();
-        transaction.flush().unwrap();
-        transaction.abort().unwrap();
-    }
+    abort(&engine, "t", 20, 1000);
     produce(&engine, 0, "committed");
-    let settings = ConsumerSettings::new().set("max.partition.fetch.bytes", "1500").unwrap();
-    let mut consumer = engine.consumer_with(settings);
+    let mut consumer = engine.consumer_with(one_at_a_time());
     consumer.assign("t", 0).unwrap();
     let received = consumer.poll().unwrap();
     assert_eq!(received.len(), 1);
@@ -187,6 +205,81 @@ fn t6_a_poll_goes_past_what_was_aborted_to_what_was_committed() {
         (Some(&b"committed"[..]), Offset::new(40))
     );
     assert!(consumer.poll().unwrap().is_empty());
+    engine.shutdown().unwrap();
+}
+
+#[test]
+fn t6_a_record_does_not_wait_for_what_was_aborted_elsewhere() {
+    let (engine, watch) = open();
+    engine.create_topic(&NewTopic::new("void", 1), Mode::Apply).unwrap();
+    abort(&engine, "void", 20, 1000);
+    produce(&engine, 0, "a");
+    produce(&engine, 0, "b");
+    let mut consumer = engine.consumer_with(one_at_a_time().set("max.poll.records", "1").unwrap());
+    consumer.assign("t", 0).unwrap();
+    consumer.assign("void", 0).unwrap();
+    // The first poll begins with the one, the second with the other.
+    for value in ["a", "b"] {
+        watch.read.lock().unwrap().clear();
+        let received = consumer.poll().unwrap();
+        assert_eq!(received[0].value.as_deref(), Some(value.as_bytes()));
+        let read = std::mem::take(&mut *watch.read.lock().unwrap());
+        let void = |path: &&String| path.contains("void-0") && path.ends_with(".log");
+        let looked = read.iter().filter(void).count();
+        assert!(looked <= 4, "{looked} reads of what nobody gets: {read:?}");
+    }
+    assert!(consumer.position("void", 0).unwrap() > Offset::ZERO, "it had its turn");
+    engine.shutdown().unwrap();
+}
+
+#[test]
+fn t6_a_poll_of_aborted_data_keeps_its_deadline() {
+    let (env, engine, watch) = open_with_clock();
+    abort(&engine, "t", 20, 1000);
+    produce(&engine, 0, "committed");
+    let mut consumer = engine.consumer_with(one_at_a_time());
+    consumer.assign("t", 0).unwrap();
+    *watch.meanwhile.lock().unwrap() = Some(Box::new(move || env.advance(1000)));
+    assert!(consumer.poll_timeout(Duration::from_secs(1)).unwrap().is_empty());
+    let reached = consumer.position("t", 0).unwrap();
+    assert!(reached > Offset::ZERO && reached < Offset::new(40), "{reached}");
+    assert_eq!(consumer.poll().unwrap().len(), 1);
+    engine.shutdown().unwrap();
+}
+
+#[test]
+fn t6_a_poll_reads_so_much_of_aborted_data_and_the_next_goes_on() {
+    let (engine, _watch) = open();
+    abort(&engine, "t", 60, 1_000_000);
+    produce(&engine, 0, "committed");
+    let mut consumer = engine.consumer();
+    consumer.assign("t", 0).unwrap();
+    assert!(consumer.poll().unwrap().is_empty());
+    let reached = consumer.position("t", 0).unwrap();
+    assert!(reached >= Offset::new(100) && reached < Offset::new(120), "{reached}");
+    let data = pin!(consumer.data().unwrap());
+    assert!(data.poll(&mut Context::from_waker(Waker::noop())).is_ready(), "there may be more");
+    assert_eq!(consumer.poll().unwrap().len(), 1);
+    engine.shutdown().unwrap();
+}
+
+#[test]
+fn t6_a_member_lets_others_run_while_it_reads_past_what_was_aborted() {
+    let (engine, _watch) = open();
+    let mut member = engine.group_consumer("g").settings(one_at_a_time()).subscribe(["t"]).unwrap();
+    assert!(member.poll().unwrap().is_empty());
+    abort(&engine, "t", 20, 1000);
+    produce(&engine, 0, "committed");
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut polling = pin!(member.poll_async());
+    let mut turns = 0;
+    let received = loop {
+        match polling.as_mut().poll(&mut cx) {
+            Poll::Ready(received) => break received.unwrap(),
+            Poll::Pending => turns += 1,
+        }
+    };
+    assert_eq!((received.len(), turns >= 10), (1, true), "{turns}");
     engine.shutdown().unwrap();
 }
 

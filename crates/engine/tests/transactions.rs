@@ -8,7 +8,7 @@ use hanbeon::{
     Transactions,
     txn::{EndTxn, InitProducerId, Outcome, Producer, Protocol, State, TransactionalId},
 };
-use hanbeon_records::{BatchRef, ErrorCode, Offset, ProducerEpoch};
+use hanbeon_records::{BatchRef, ErrorCode, Offset, ProducerEpoch, ProducerId};
 use support::in_transaction;
 
 type Home = tempfile::TempDir;
@@ -233,6 +233,30 @@ fn t5_the_age_of_a_transaction_is_not_that_of_its_records() {
     assert_eq!(pins.len(), 1);
     assert_eq!(pins[0].transactional_id.as_ref(), Some(&id));
     assert!(pins[0].since >= begun && pins[0].since <= engine.now(), "{:?}", pins[0].since);
+}
+
+/// A transaction that nobody will end is as old as itself, not as what another client wrote behind its beginning.
+#[test]
+fn t5_the_age_of_a_hanging_transaction_is_not_that_of_a_strangers_batch() {
+    let home = tempfile::tempdir().unwrap();
+    let unasked = Options::broker().set("transaction.partition.verification.enable", "false");
+    let engine = Engine::open_with(home.path(), unasked.unwrap()).unwrap();
+    engine.ensure_topic("t", 1).unwrap();
+    let partition = engine.partition("t", 0).unwrap();
+    let begun = engine.now();
+    let year_ago = begun.saturating_add(-365 * 86_400_000).get();
+    let nobody = Producer { id: ProducerId::new(7), epoch: ProducerEpoch::new(0) };
+    let write = |batch| partition.produce(batch, Acks::All).wait().unwrap();
+    write(support::in_transaction_at(begun.get(), nobody, 0, &["a"]));
+    write(support::batch_at(year_ago, &["b"]));
+    assert_eq!(partition.delete_records(Some(Offset::new(1))).unwrap(), Offset::new(1));
+    let pins = engine.pins();
+    assert_eq!(pins.len(), 1);
+    assert_eq!((pins[0].producer_id, pins[0].transactional_id.as_ref()), (nobody.id, None));
+    assert_eq!(pins[0].since, begun, "nothing else is left of it");
+    write(support::in_transaction_at(begun.get() + 1, nobody, 1, &["c"]));
+    write(support::in_transaction_at(begun.get() + 2, nobody, 2, &["d"]));
+    assert_eq!(engine.pins()[0].since, begun.saturating_add(1), "the first that is left");
 }
 
 #[test]

@@ -183,9 +183,10 @@ thread_local! {
 }
 
 fn check(records: &Bytes, config: &LogConfig, now: Millis) -> Result<Validated, AppendError> {
-    let mut scratch = SCRATCH.take();
+    // Where a thread that ends has taken them down already, a value it kept may still append.
+    let mut scratch = SCRATCH.try_with(Cell::take).unwrap_or_default();
     let validated = validate(records, config, now, &mut scratch);
-    SCRATCH.set(scratch);
+    let (Ok(()) | Err(_)) = SCRATCH.try_with(|kept| kept.set(scratch));
     validated
 }
 

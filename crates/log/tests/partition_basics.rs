@@ -4,6 +4,8 @@
 
 mod fixture;
 
+use std::cell::RefCell;
+
 use fixture::{Batch, NOW, append, config, end_txn, offsets, open, options};
 use hanbeon_idempotence::Outcome;
 use hanbeon_log::{
@@ -155,4 +157,30 @@ fn times_lead_to_records() {
     log.delete_records(Offset::new(14)).unwrap();
     assert_eq!(offset(TimeQuery::At(Millis::new(NOW.get() + 4001))), Some(14));
     assert_eq!(offset(TimeQuery::Earliest), Some(14));
+}
+
+/// Appends when the thread that keeps it ends.
+struct Last(Partition<MemDir>);
+
+impl Drop for Last {
+    fn drop(&mut self) {
+        append(&self.0, &Batch::of(2)).unwrap();
+    }
+}
+
+thread_local! {
+    static LAST: RefCell<Option<Last>> = const { RefCell::new(None) };
+}
+
+#[test]
+fn a_thread_appends_until_its_very_end() {
+    let log = open(&MemDir::new(), &config(|_| ())).0;
+    let life = || {
+        // Kept before the first append: what that keeps is taken down earlier.
+        LAST.set(Some(Last(log.clone())));
+        append(&log, &Batch::of(1)).unwrap();
+    };
+    // A scope alone does not wait for what a thread keeps.
+    std::thread::scope(|scope| scope.spawn(life).join().unwrap());
+    assert_eq!(offsets(&log, 0, Isolation::LogEnd), [(0, 0), (1, 2)]);
 }

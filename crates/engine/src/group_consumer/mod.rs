@@ -16,7 +16,14 @@ mod member;
 mod seats;
 mod share;
 
-use std::{collections::BTreeMap, fmt, future::Future, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    future::{Future, poll_fn},
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use hanbeon_group::{Commit, CommitDialect, Membership, NewOffset, consumer::Partitions};
 use hanbeon_records::{ErrorCode, LeaderEpoch, Offset, TopicPartition};
@@ -95,8 +102,8 @@ impl<E: Env> GroupConsumer<E> {
         }
     }
 
-    /// Does what membership asks for, then returns what is there now, at most `max.poll.records` of it. Waits for the disk under the
-    /// coordinator's answers, and for nobody else.
+    /// Does what membership asks for, then returns what is there now, as [`Consumer::poll`] does. Waits for the disk under the coordinator's
+    /// answers, and for nobody else.
     ///
     /// # Errors
     /// - [`ClientError::MemberFenced`]: the group put this consumer out, see the rules of [`GroupConsumer`].
@@ -108,18 +115,34 @@ impl<E: Env> GroupConsumer<E> {
         engine.shared().drive(self.poll_async())
     }
 
-    /// The same as a future for any executor. Dropped halfway it leaves nothing undone that the next poll would not do.
+    /// The same as a future for any executor, which others get back between two reads. Dropped halfway it leaves nothing undone that the
+    /// next poll would not do.
     ///
     /// # Errors
     /// As [`GroupConsumer::poll`].
-    #[expect(clippy::manual_async_fn, reason = "the signature promises Send")]
     pub fn poll_async(
         &mut self,
+    ) -> impl Future<Output = Result<Vec<Received>, ClientError>> + Send + use<'_, E> {
+        self.poll_until(Duration::MAX)
+    }
+
+    #[expect(clippy::manual_async_fn, reason = "the signature promises Send")]
+    fn poll_until(
+        &mut self,
+        deadline: Duration,
     ) -> impl Future<Output = Result<Vec<Received>, ClientError>> + Send + use<'_, E> {
         async move {
             let failed = self.advance().await?;
             self.check_rewound()?;
-            let received = self.reader.poll()?;
+            let mut rounds = self.reader.rounds();
+            let received = loop {
+                let received = self.reader.round(&mut rounds)?;
+                let late = || self.engine.env().monotonic() >= deadline;
+                if !received.is_empty() || rounds.are_over() || late() {
+                    break received;
+                }
+                let_others_run().await;
+            };
             for of_partition in
                 received.chunk_by(|a, b| a.partition == b.partition && a.topic == b.topic)
             {
@@ -157,7 +180,7 @@ impl<E: Env> GroupConsumer<E> {
     pub fn poll_timeout(&mut self, timeout: Duration) -> Result<Vec<Received>, ClientError> {
         let deadline = self.engine.env().monotonic().saturating_add(timeout);
         loop {
-            let received = self.poll()?;
+            let received = self.engine.clone().shared().drive(self.poll_until(deadline))?;
             let left = deadline.saturating_sub(self.engine.env().monotonic());
             if !received.is_empty() || left.is_zero() {
                 return Ok(received);
@@ -392,6 +415,18 @@ fn is_out(code: ErrorCode) -> bool {
         ErrorCode::GroupIdNotFound,
     ];
     out.contains(&code)
+}
+
+/// Pending once, and ready to be polled again at once.
+fn let_others_run() -> impl Future<Output = ()> + Send {
+    let mut let_them = false;
+    poll_fn(move |cx| {
+        if std::mem::replace(&mut let_them, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
 }
 
 impl<E: Env> Transaction<'_, E> {

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    sync::mpsc,
+    sync::{atomic::AtomicBool, mpsc},
     task::{Wake, Waker},
     thread::{self, JoinHandle},
     time::Duration,

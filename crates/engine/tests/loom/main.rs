@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use dirty::DirtySince;
+use dirty::{Asked, DirtySince};
 use hanbeon_group::Name;
 use hanbeon_log::{
     Published,
@@ -132,5 +132,28 @@ fn l1_what_a_sync_did_not_cover_is_due() {
             synced == 2 || dirty.get().is_some(),
             "lost interval: written, not synced, and never due"
         );
+    });
+}
+
+/// A helper begins a sync while an appender asks for one: the sync covers the batch, or a helper is told of it.
+#[test]
+fn l1_who_is_not_covered_by_a_sync_is_heard() {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound.get_or_insert(3);
+    builder.check(|| {
+        let asked = Arc::new(Asked::nobody());
+        let end = Arc::new(Published::new(1));
+        assert!(asked.ask());
+        let appending = {
+            let (asked, end) = (Arc::clone(&asked), Arc::clone(&end));
+            thread::spawn(move || {
+                end.advance(2);
+                asked.ask()
+            })
+        };
+        asked.begin();
+        let synced = end.get();
+        let told = appending.join().unwrap();
+        assert!(synced == 2 || told, "lost sync: written, not synced, and no helper knows");
     });
 }

@@ -12,7 +12,8 @@ mod walk;
 use bytes::Bytes;
 use hanbeon_idempotence::{Claim, Origin};
 use hanbeon_records::{
-    Attributes, BatchError, BatchRef, Codec, HEADER_LEN, Millis, Offset, Records, TimestampType,
+    Attributes, BatchError, BatchRef, Codec, CodecError, HEADER_LEN, Millis, Offset, OutputLimit,
+    Records, TimestampType,
 };
 
 use crate::{
@@ -142,7 +143,7 @@ impl Checked<'_> {
         let payload = if target == self.codec {
             whole.slice(HEADER_LEN..self.batch.bytes().len())
         } else {
-            self.recompressed(target, plain)?
+            self.recompressed(target, plain, OutputLimit::STORED)?
         };
         self.check_segment(&payload)?;
         let timestamp_type = self.config.message_timestamp_type;
@@ -185,7 +186,16 @@ impl Checked<'_> {
         }
     }
 
-    fn recompressed(&self, target: Codec, plain: &[u8]) -> Result<Bytes, AppendError> {
+    /// `plain` in another codec, unless it is more than what readers decompress.
+    fn recompressed(
+        &self,
+        target: Codec,
+        plain: &[u8],
+        readable: OutputLimit,
+    ) -> Result<Bytes, AppendError> {
+        if plain.len() > readable.get() {
+            return Err(CodecError::TooLarge { limit: readable.get() }.into());
+        }
         let bytes = codec::pack(target, self.config, plain)?;
         let (limit, found) =
             (self.config.max_message_bytes(), bytes.len().saturating_add(HEADER_LEN));

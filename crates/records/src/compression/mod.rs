@@ -90,8 +90,8 @@ impl OutputLimit {
         Self(bytes)
     }
 
-    /// What a batch that lies in a log may grow to: 256 MiB, more than [`OutputLimit::for_batch`] and requests let in. It does not go by
-    /// its size there, for a topic's own codec may have made less of it than the one it came in.
+    /// What a batch that lies in a log may grow to: 256 MiB, more than [`OutputLimit::for_batch`]. It does not go by its size there, for a
+    /// topic's own codec may have made less of it than the one it came in; what is larger before that is refused.
     pub const STORED: Self = Self(256 << 20);
 
     /// What a batch of `compressed` bytes that a client sends may grow to unless a host sets its own limit: 1,000 times as much, at

@@ -123,3 +123,18 @@ fn a_bomb_is_refused_and_the_scratch_gives_its_memory_back() {
         assert!(scratch.plain.capacity() <= Scratch::KEPT_BYTES);
     }
 }
+
+/// What a topic's codec would make small enough to store is refused when no reader would expand it.
+#[test]
+fn what_no_reader_decompresses_is_not_compressed() {
+    let (sent, config) = (values(&["a", "b"]).bytes(), defaults());
+    let batch = one_batch(&sent).unwrap();
+    let checked = Checked { batch, codec: Codec::None, claim: None, now: NOW, config: &config };
+    let plain = batch.payload();
+    let pack = |limit| checked.recompressed(Codec::Zstd, plain, OutputLimit::new(limit));
+    pack(plain.len()).unwrap();
+    let limit = plain.len() - 1;
+    let error = pack(limit).unwrap_err();
+    assert!(matches!(error, AppendError::Codec(CodecError::TooLarge { limit: l }) if l == limit));
+    assert_eq!(error.code(), ErrorCode::MessageTooLarge);
+}
