@@ -100,16 +100,16 @@ impl<'a> Draft<'a> {
             self.regexes.to_mut().take(before.regex().into_iter());
             self.regexes.to_mut().add(self.after.regex().into_iter());
         }
+        if self.replaced.is_some() {
+            // The target goes over with the place: before the member, with which it is written and no later.
+            self.push_target(&self.member_id.clone(), &self.target.clone());
+        }
         if self.is_reseated() || before.metadata != self.after.metadata {
             self.records.push(ConsumerRecord::Member {
                 group_id: self.group.id().into(),
                 member_id: self.member_id.clone(),
                 value: Some(self.after.metadata.clone()),
             });
-        }
-        if self.replaced.is_some() {
-            // The target goes over with the place.
-            self.push_target(&self.member_id.clone(), &self.target.clone());
         }
     }
 
