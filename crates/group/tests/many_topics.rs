@@ -332,3 +332,61 @@ fn an_expression_that_costs_much_takes_several_heartbeats() {
         Err(ErrorCode::InvalidRegularExpression)
     );
 }
+
+/// Topics that change all the time keep nobody from an end.
+#[test]
+fn an_expression_that_costs_much_is_finished_though_the_topics_change_meanwhile() {
+    let mut world = world(2_000);
+    let mut joined = speak(&mut world, &join("m-1", "(a?0?){250}[0-9]*")).unwrap();
+    let mut count = 2_000;
+    while assigned(&joined).is_none_or(|count| count == 0) {
+        // One more each time, which is the last of them.
+        count += 1;
+        world.groups.set_topics(Arc::new(topics(count)));
+        world.pass(100);
+        joined = speak(&mut world, &beat("m-1", joined.member_epoch)).unwrap();
+        assert!(count < 3_000, "it never ends");
+    }
+    // All were looked at, also those that came behind the place where the look was.
+    assert_eq!(assigned(&joined), Some(count));
+    // It began with other topics: ten seconds later it is due again.
+    let now = topics(count);
+    let looks = Arc::clone(&now.looks);
+    world.groups.set_topics(Arc::new(now));
+    world.pass(5_000);
+    speak(&mut world, &beat("m-1", joined.member_epoch)).unwrap();
+    assert_eq!(looks.load(Ordering::Relaxed), 0);
+    world.pass(5_000);
+    speak(&mut world, &beat("m-1", joined.member_epoch)).unwrap();
+    assert!(looks.load(Ordering::Relaxed) > 0);
+}
+
+#[test]
+fn nobody_looks_for_topics_for_the_sake_of_a_heartbeat_that_is_refused() {
+    let mut world = world(1_000);
+    let joined = speak(&mut world, &join("m-1", ".*")).unwrap();
+    let now = topics(1_001);
+    let looks = Arc::clone(&now.looks);
+    world.groups.set_topics(Arc::new(now));
+    world.pass(10_000);
+    let mut refused = |request: &Heartbeat, group: &str| {
+        let (token, fresh) = (world.token(), world.fresh_id());
+        world.with(|groups, now, out| {
+            groups.consumer_heartbeat(now, token, name(group), request.clone(), fresh, out);
+        });
+        let reply = world.reply(token);
+        let Some(Reply::ConsumerHeartbeat(Err(error))) = reply else { panic!("{reply:?}") };
+        assert_eq!(looks.load(Ordering::Relaxed), 0, "{error}");
+        error.code()
+    };
+    let stranger = Heartbeat { member_epoch: 3, ..join("stranger", "0.*") };
+    assert_eq!(refused(&stranger, "g"), ErrorCode::UnknownMemberId);
+    assert_eq!(refused(&stranger, "no-such-group"), ErrorCode::GroupIdNotFound);
+    let ahead = Heartbeat { member_epoch: 99, ..join("m-1", "0.*") };
+    assert_eq!(refused(&ahead, "g"), ErrorCode::FencedMemberEpoch);
+    assert_eq!(refused(&join("m-2", "("), "g"), ErrorCode::InvalidRegularExpression);
+    let asks = Heartbeat { server_assignor: Some("none".into()), ..join("m-2", ".*") };
+    assert_eq!(refused(&asks, "g"), ErrorCode::UnsupportedAssignor);
+    speak(&mut world, &beat("m-1", joined.member_epoch)).unwrap();
+    assert_eq!(looks.load(Ordering::Relaxed), 1_001);
+}

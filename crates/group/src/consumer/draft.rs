@@ -118,8 +118,11 @@ impl<'a> Draft<'a> {
         self.before.is_none() || self.replaced.is_some()
     }
 
-    /// Looks at the member's expression if that is new, and takes over what one stands for that was looked for.
-    pub(super) fn resolve(&mut self, found: Option<Resolution>) -> Result<(), ConsumerError> {
+    /// Looks at the member's expression if that is new, then has the topics of one looked for, and takes over what it stands for.
+    pub(super) fn resolve(
+        &mut self,
+        look: impl FnOnce(&ConsumerGroup) -> Option<Resolution>,
+    ) -> Result<(), ConsumerError> {
         if self.subscription == Subscription::Changed {
             // Its error is the member's own; what others subscribed with was accepted once.
             if let Some(regex) = self.after.regex() {
@@ -130,7 +133,7 @@ impl<'a> Draft<'a> {
                 self.push_resolved(regex, None);
             }
         }
-        if let Some(Resolution { regex, value }) = found
+        if let Some(Resolution { regex, value }) = look(self.group)
             && self.regexes.contains(&regex)
         {
             self.push_resolved(regex, Some(value));
