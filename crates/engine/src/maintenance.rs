@@ -110,6 +110,9 @@ impl<E: Env> Drop for Owner<E> {
     }
 }
 
+/// How long a closed engine may pass for an open one, to a thread that is parked and that nobody unparks for it.
+const LOOK_FOR_THE_END: Duration = Duration::from_millis(50);
+
 /// Whether logs are left that must be opened because the last holder of the directory did not close them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Recovering {
@@ -369,8 +372,8 @@ impl<E: Env> Shared<E> {
     pub(crate) fn drive<F: Future>(&self, future: F) -> F::Output {
         let mut future = pin!(future);
         loop {
-            // No deadline: it always ends with an output.
-            if let Some(output) = self.drive_on(future.as_mut(), None) {
+            // For ever: it always ends with an output.
+            if let Some(output) = self.drive_on(future.as_mut(), || Some(Duration::MAX)) {
                 return output;
             }
         }
@@ -382,13 +385,32 @@ impl<E: Env> Shared<E> {
         future: F,
         deadline: Duration,
     ) -> Option<F::Output> {
-        self.drive_on(pin!(future), Some(deadline))
+        self.drive_on(pin!(future), || self.left(deadline))
     }
 
+    /// The same, and until the engine is closed: for who holds what a shutdown waits for.
+    pub(crate) fn drive_while_open<F: Future>(
+        &self,
+        future: F,
+        deadline: Duration,
+    ) -> Option<F::Output> {
+        self.drive_on(pin!(future), || {
+            let left = self.left(deadline).filter(|_| !self.closed.load(Ordering::Acquire))?;
+            Some(left.min(LOOK_FOR_THE_END))
+        })
+    }
+
+    /// How long it is to a deadline that is still to come.
+    fn left(&self, deadline: Duration) -> Option<Duration> {
+        let left = deadline.saturating_sub(self.ground.env.monotonic());
+        Some(left).filter(|left| !left.is_zero())
+    }
+
+    /// Parks as long as `patience` says at most, and gives up when it has no more.
     fn drive_on<F: Future>(
         &self,
         mut future: Pin<&mut F>,
-        deadline: Option<Duration>,
+        patience: impl Fn() -> Option<Duration>,
     ) -> Option<F::Output> {
         let waker = Waker::from(Arc::new(Unpark(thread::current())));
         let mut cx = Context::from_waker(&waker);
@@ -400,15 +422,7 @@ impl<E: Env> Shared<E> {
                 lead(&partition);
                 continue;
             }
-            let Some(deadline) = deadline else {
-                thread::park();
-                continue;
-            };
-            let left = deadline.saturating_sub(self.ground.env.monotonic());
-            if left.is_zero() {
-                return None;
-            }
-            thread::park_timeout(left);
+            thread::park_timeout(patience()?);
         }
     }
 }

@@ -42,6 +42,15 @@ struct Hooks {
     on_append: Mutex<Option<Box<dyn FnOnce() + Send>>>,
     /// How the last value was written.
     version: Mutex<Option<ValueVersion>>,
+    /// Whether nothing becomes durable, and how often somebody waited for that.
+    stuck: AtomicBool,
+    awaited: AtomicUsize,
+}
+
+impl Hooks {
+    fn is_stuck(&self) -> bool {
+        self.stuck.load(Ordering::SeqCst)
+    }
 }
 
 #[derive(Clone)]
@@ -129,14 +138,18 @@ impl StateLog for WatchedLog {
     }
 
     fn is_synced(&self) -> bool {
-        self.log.is_synced()
+        self.hooks.is_stuck() || self.log.is_synced()
     }
 
     fn is_durable(&self, end: Offset) -> bool {
-        self.log.is_durable(end)
+        !self.hooks.is_stuck() && self.log.is_durable(end)
     }
 
     fn durable_to(&self, end: Offset) -> DurableFuture {
+        if self.hooks.is_stuck() {
+            self.hooks.awaited.fetch_add(1, Ordering::SeqCst);
+            return Box::pin(std::future::pending());
+        }
         self.log.durable_to(end)
     }
 }
@@ -356,6 +369,71 @@ fn committed(engine: &World, group: &str) -> Option<i64> {
     };
     let fetched = wait(engine.groups().fetch_offsets(fetch)).unwrap().remove(0);
     fetched.committed.map(|committed| committed.offset.get())
+}
+
+/// Deletes the topic; once it is through, or waits for a log, which of both.
+fn delete_beside(engine: &World, logs: &Watched) -> (thread::JoinHandle<bool>, bool) {
+    let other = engine.clone();
+    let deletion = thread::spawn(move || other.delete_topic(TopicRef::Name("t")).is_ok());
+    let waits = || logs.hooks.awaited.load(Ordering::SeqCst) > 0;
+    while !waits() && !deletion.is_finished() {
+        thread::yield_now();
+    }
+    (deletion, waits())
+}
+
+/// It holds up everybody who changes topics.
+#[test]
+fn a_deletion_waits_for_no_log_to_which_it_has_written_nothing() {
+    let (env, dir, logs) = (env(), MemDir::new(), Watched::new());
+    let engine = open(&env, &dir, &logs);
+    engine.ensure_topic("t", 1).unwrap();
+    engine.ensure_topic("u", 1).unwrap();
+    let of_u = NewOffset {
+        topic: TopicName::new("u").unwrap(),
+        topic_id: engine.topic("u").map(|topic| topic.id()),
+        ..request(&engine, "g", 5).offsets.remove(0)
+    };
+    let of_u = Commit { offsets: vec![of_u], ..request(&engine, "g", 5) };
+    wait(engine.groups().commit_offsets(of_u)).unwrap();
+    logs.hooks.stuck.store(true, Ordering::SeqCst);
+    let (deletion, waits) = delete_beside(&engine, &logs);
+    assert!(!waits, "nobody committed for it");
+    assert!(deletion.join().unwrap());
+}
+
+#[test]
+fn a_deletion_waits_for_tombstones_no_longer_than_its_patience_or_the_engine_lasts() {
+    type End = fn(&Manual<MemDir>, &World);
+    let ends: [End; 2] = [|env, _| env.advance(5_000), |_, engine| engine.shutdown().unwrap()];
+    for end in ends {
+        let (env, dir, logs) = (env(), MemDir::new(), Watched::new());
+        let engine = open(&env, &dir, &logs);
+        engine.ensure_topic("t", 1).unwrap();
+        commit(&engine, "g", 90);
+        logs.hooks.stuck.store(true, Ordering::SeqCst);
+        let (deletion, waits) = delete_beside(&engine, &logs);
+        assert!(waits, "its tombstone is not durable");
+        end(&env, &engine);
+        assert!(deletion.join().unwrap(), "the topic is gone");
+    }
+}
+
+/// Who reads the log for a deletion forgets what belongs to no topic, and that counts as written by it.
+#[test]
+fn a_deletion_waits_for_what_was_written_when_the_log_was_read_for_it() {
+    let (env, dir, logs) = (env(), MemDir::new(), Watched::new());
+    let engine = open(&env, &dir, &logs);
+    engine.ensure_topic("t", 1).unwrap();
+    commit(&engine, "g", 90);
+    engine.shutdown().unwrap();
+    drop(engine);
+    let engine = open(&env, &dir, &logs);
+    logs.hooks.stuck.store(true, Ordering::SeqCst);
+    let (deletion, waits) = delete_beside(&engine, &logs);
+    assert!(waits, "its tombstone is not durable");
+    env.advance(5_000);
+    assert!(deletion.join().unwrap());
 }
 
 /// What does not read takes as long to find out for everybody who asks, and they hold up others meanwhile.

@@ -55,7 +55,8 @@ impl<T> Coordinator<T> {
                     metadata: offset.metadata,
                     commit_timestamp: now,
                     expire_timestamp: expire,
-                    topic_id: offset.topic_id,
+                    // Nor has it an id: what is known here is what whoever reads the log will know.
+                    topic_id: offset.topic_id.filter(|_| layout == OffsetLayout::V4),
                 };
                 records.push(record(&group, &Name::from(&offset.topic), offset.partition, value));
                 Ok(())

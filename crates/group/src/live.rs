@@ -11,8 +11,7 @@ use crate::{
     consumer::{
         CommitApi, CommitClaim, CommitRule, ConsumerError, ConsumerGroup, ConsumerSettings,
         Departure, GroupDescription, GroupState, Heartbeat, HeartbeatDecision, HeartbeatReply,
-        LEFT, Matching, Resolution, SettingsOfGroups, Timer, TopicList, TopicsImage,
-        record::ConsumerRecord,
+        LEFT, Matching, SettingsOfGroups, Timer, TopicList, TopicsImage, record::ConsumerRecord,
     },
     coordinator::{Entry, Group, Job, Phase},
     migration::Turn,
@@ -67,33 +66,6 @@ impl Live {
     pub(crate) fn tombstones(&self, group: &Name) -> Vec<Record> {
         // What was read from the log, or checked on its way in, can be written.
         logged(group, &self.group.remove()).unwrap_or_default()
-    }
-
-    /// Looks for the topics of an expression, as far as that goes in one heartbeat: of the one that was begun with before another.
-    fn match_some(
-        &mut self,
-        now: Millis,
-        request: &Heartbeat,
-        topics: &dyn TopicsImage,
-        settings: &ConsumerSettings,
-    ) -> Option<Resolution> {
-        let group = &self.group;
-        let goes_on = |begun: &Matching| {
-            begun.is_of(topics)
-                && group.wants_regex(request, begun.regex())
-                && group.is_due(begun.regex(), now, topics, settings)
-        };
-        let begun = self.matching.take().filter(|begun| goes_on(begun));
-        let mut matching = match begun {
-            Some(begun) => begun,
-            None => {
-                let due = group.due_regex(now, request, topics, settings)?;
-                Box::new(Matching::new(due, topics))
-            }
-        };
-        let found = matching.go_on(now, topics);
-        self.matching = found.is_none().then_some(matching);
-        found
     }
 
     /// When time will change it.
@@ -181,6 +153,13 @@ impl fmt::Debug for Surroundings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Surroundings").finish_non_exhaustive()
     }
+}
+
+/// Whether a heartbeat looks for the topics of an expression.
+enum Look<'a> {
+    /// From where an earlier one was; where that is afterwards.
+    On(&'a mut Option<Box<Matching>>),
+    Away,
 }
 
 /// What a heartbeat leads to once it is logged.
@@ -288,40 +267,27 @@ impl<T> Coordinator<T> {
         fresh: FreshId,
         out: &mut Vec<Output<T>>,
     ) {
-        let found = self.look_for_topics(now, name, request);
-        self.run_beat_with(now, token, name, (request, fresh), found, out);
-    }
-
-    /// The topics of an expression, where a heartbeat is to look for them.
-    fn look_for_topics(
-        &mut self,
-        now: Millis,
-        name: &Name,
-        request: &Heartbeat,
-    ) -> Option<Resolution> {
-        let settings = self.settings_of(name)?;
-        let topics = self.surroundings.topics.clone();
-        let none = TopicList::default();
-        let topics: &dyn TopicsImage = topics.as_deref().map_or(&none, |topics| topics);
-        match self.groups.get_mut(name) {
-            Some(Entry { group: Group::Consumer(live), .. }) => {
-                live.match_some(now, request, topics, &settings)
-            }
-            // The group is to be made: whoever comes next goes on where this has not come to an end.
-            Some(_) | None => Live::new(name).match_some(now, request, topics, &settings),
+        let mut begun = match self.groups.get_mut(name).map(|entry| &mut entry.group) {
+            Some(Group::Consumer(live)) => live.matching.take(),
+            Some(Group::Classic(_)) | None => None,
+        };
+        let look = Look::On(&mut begun);
+        let decided = self.decide_beat(now, token, name, (request, fresh), look);
+        if let Some(Entry { group: Group::Consumer(live), .. }) = self.groups.get_mut(name) {
+            live.matching = begun;
         }
+        self.write_beat(now, name, (request, fresh), decided, out);
     }
 
-    fn run_beat_with(
+    fn write_beat(
         &mut self,
         now: Millis,
-        token: T,
         name: &Name,
         (request, fresh): (&Heartbeat, FreshId),
-        found: Option<Resolution>,
+        decided: Result<(Writes, Beaten<T>), (T, GroupError)>,
         out: &mut Vec<Output<T>>,
     ) {
-        match self.decide_beat(now, token, name, (request, fresh), found) {
+        match decided {
             Ok((Writes { resolved: Some(first), rest }, mut beaten)) => {
                 (beaten.rest, beaten.again) = (rest, Some(Box::new((request.clone(), fresh))));
                 self.open_write(name, first, AppendKind::Plain, Job::Beat(beaten), out);
@@ -369,7 +335,8 @@ impl<T> Coordinator<T> {
                 live.group.note_failed(regex.clone(), now);
             }
             drop(rest);
-            return self.run_beat_with(now, token, name, (&request, fresh), None, out);
+            let decided = self.decide_beat(now, token, name, (&request, fresh), Look::Away);
+            return self.write_beat(now, name, (&request, fresh), decided, out);
         }
         // Its member was heard all the same.
         let live = |member_id: &str| match self.groups.get(name).map(|entry| &entry.group) {
@@ -389,10 +356,10 @@ impl<T> Coordinator<T> {
         token: T,
         name: &Name,
         (request, fresh): (&Heartbeat, FreshId),
-        found: Option<Resolution>,
+        mut look: Look<'_>,
     ) -> Result<(Writes, Beaten<T>), (T, GroupError)> {
-        let regex = found.as_ref().map(|found| found.regex.clone());
-        let decide = || {
+        let mut regex = None;
+        let mut decide = || {
             let settings = &self.settings_of(name).ok_or(GroupError::ConsumerProtocolOff)?;
             request.check(name.as_str(), settings)?;
             let made;
@@ -421,7 +388,13 @@ impl<T> Coordinator<T> {
             };
             let HeartbeatDecision { records: more, reply, mut timers } =
                 self.with_topics(|topics| {
-                    group.heartbeat_with(now, request, topics, settings, fresh.bytes(), found)
+                    let look = |group: &ConsumerGroup| {
+                        let Look::On(begun) = &mut look else { return None };
+                        let found = group.look_on(begun, now, request, topics, settings)?;
+                        regex = Some(found.regex.clone());
+                        Some(found)
+                    };
+                    group.heartbeat_with(now, request, topics, settings, fresh.bytes(), look)
                 })?;
             if let (LEFT, Some((records, turn))) =
                 (request.member_epoch, self.downgraded_by_leave(now, name, &request.member_id))
@@ -441,6 +414,9 @@ impl<T> Coordinator<T> {
         };
         match decide() {
             Ok((writes, reply, timers, turn)) => {
+                if let (Look::On(begun), Some(_)) = (look, &regex) {
+                    *begun = None;
+                }
                 let rest = VecDeque::new();
                 Ok((writes, Beaten { token, reply, timers, turn, rest, again: None, regex }))
             }

@@ -18,7 +18,7 @@ pub(crate) fn len_of(record: &Record) -> usize {
 /// What a heartbeat changes, as writes in their order.
 #[derive(Debug, Default)]
 pub(crate) struct Writes {
-    /// What an expression stands for, where it is written apart: the rest was decided with it.
+    /// What an expression stands for, where it is written apart: the rest was decided with it. Behind the head, which makes room for it.
     pub(crate) resolved: Option<Vec<Record>>,
     pub(crate) rest: VecDeque<Vec<Record>>,
 }
@@ -30,7 +30,8 @@ impl Writes {
         Self { resolved: None, rest: rest.into_iter().collect() }
     }
 
-    /// In parts where it is much. After each of them the log makes sense: what an expression stands for changes nothing until the group
+    /// In parts where it is much; the head is with the first, for a classic group that gives way must be gone before there is anything of
+    /// its successor: Kafka reads no log that has the two at once (`getOrMaybeCreatePersistedConsumerGroup`). After each of them the log makes sense: what an expression stands for changes nothing until the group
     /// epoch is raised (3); that goes with who changed (5), so that a target is due again for whoever finds only this; and parts of a
     /// target (7) make nobody move before its epoch (6), which is behind them. Until then the target is due.
     pub(crate) fn of(
@@ -46,13 +47,13 @@ impl Writes {
             return Ok(Self::whole(whole));
         }
         let tail = whole.split_off(first);
-        let (mut early, mut targets, mut late) = (whole, Vec::new(), Vec::new());
+        let (mut early, mut targets, mut late) = (Vec::new(), Vec::new(), Vec::new());
         let (mut resolved, mut left) = (None, 0);
         let grounds = records.iter().rposition(is_ground).map_or(0, |at| at.saturating_add(1));
         for (at, (kind, record)) in records.iter().zip(tail).enumerate() {
             let is_target = matches!(kind, ConsumerRecord::TargetAssignment { value: Some(_), .. });
             if matches!(kind, ConsumerRecord::ResolvedRegex { value: Some(_), .. }) {
-                resolved = Some(Vec::from([record]));
+                resolved = Some(record);
             } else if at < grounds {
                 early.push(record);
             } else if !is_target {
@@ -71,6 +72,16 @@ impl Writes {
                 }
             }
         }
+        let resolved = match resolved {
+            Some(record) => {
+                whole.push(record);
+                Some(whole)
+            }
+            None => {
+                early.splice(..0, whole);
+                None
+            }
+        };
         let parts = core::iter::once(early).chain(targets).chain([late]);
         Ok(Self { resolved, rest: parts.filter(|part| !part.is_empty()).collect() })
     }

@@ -166,3 +166,19 @@ fn c1_what_could_not_be_forgotten_is_with_the_next_sweep() {
     world.pass(600_000);
     assert_eq!((world.fetch("g", "t", 0, ANY), tombstones(&world)), (Ok(-1), 1));
 }
+
+/// The value's version with an expiry has no id: nobody knows more of it while the log is not read than afterwards.
+#[test]
+fn c1_an_offset_with_a_retention_of_its_own_is_the_same_before_and_after_a_reload() {
+    let mut world = world();
+    let offsets = vec![of_t(0, Some(EARLIER))];
+    let token = world.commit(Commit { offsets, retention_ms: Some(60_000), ..commit("g", 0) });
+    assert_eq!(world.committed(token), Some(ErrorCode::None));
+    world.groups.set_topics(topics(Some(LATER)));
+    let before = world.fetch("g", "t", 0, ANY);
+    reload(&mut world, topics(Some(LATER)));
+    assert_eq!(world.fetch("g", "t", 0, ANY), before);
+    // Its topic is forgotten with its offsets all the same.
+    world.with(|groups, now, out| groups.partitions_deleted(now, &[(name("t"), 0)], out));
+    assert_eq!((world.fetch("g", "t", 0, ANY), tombstones(&world)), (Ok(-1), 1));
+}

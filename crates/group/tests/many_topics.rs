@@ -19,9 +19,9 @@ use std::{
 };
 
 use consumer_world::{beat, join as join_by_name, settings};
-use fixture::{AT_ONCE, LogMood, World, name};
+use fixture::{AT_ONCE, LogMood, World, name, stable_alone};
 use hanbeon_group::{
-    Record, Reply,
+    Record, Reply, State,
     consumer::{GroupState, Heartbeat, HeartbeatReply, Topic, TopicsImage},
 };
 use hanbeon_records::{ErrorCode, TopicId};
@@ -161,14 +161,7 @@ fn c6_every_part_of_a_step_leaves_a_log_from_which_the_group_goes_on() {
             }
         }
         let all = world.held.is_empty();
-        world.groups = fixture::replayed(world.settings, &world.log);
-        world.mood = LogMood::Bounded;
-        world.held.clear();
-        let mut settings = settings();
-        settings.assignment_interval_ms = 0;
-        world.groups.set_consumer_settings(settings);
-        world.groups.set_topics(Arc::new(topics(9_000)));
-        world.with(|groups, now, out| groups.loaded(now, out));
+        reload(&mut world, 9_000);
         let second = speak(&mut world, &join("m-2", "0.*")).unwrap();
         let first = speak(&mut world, &beat("m-1", joined.member_epoch)).unwrap();
         assert_eq!(assigned(&first), Some(4_500), "{parts} parts");
@@ -182,6 +175,92 @@ fn c6_every_part_of_a_step_leaves_a_log_from_which_the_group_goes_on() {
             break;
         }
     }
+}
+
+/// Another coordinator reads what the log has taken.
+fn reload(world: &mut World, count: usize) {
+    world.groups = fixture::replayed(world.settings, &world.log);
+    world.mood = LogMood::Bounded;
+    world.held.clear();
+    let mut settings = settings();
+    settings.assignment_interval_ms = 0;
+    world.groups.set_consumer_settings(settings);
+    world.groups.set_topics(Arc::new(topics(count)));
+    world.with(|groups, now, out| groups.loaded(now, out));
+}
+
+/// A static member's target is nobody's where its place is taken and the target has not come along.
+#[test]
+fn c6_a_place_that_is_taken_in_parts_has_its_target_in_each_of_them() {
+    let in_place =
+        |member_id: &str| Heartbeat { instance_id: Some("i".into()), ..join(member_id, "0.*") };
+    for parts in 1.. {
+        let mut world = world(9_000);
+        let joined = speak(&mut world, &in_place("a")).unwrap();
+        assert_eq!(assigned(&joined), Some(9_000));
+        let leaves = Heartbeat { instance_id: Some("i".into()), ..beat("a", -2) };
+        speak(&mut world, &leaves).unwrap();
+        // What the expression stands for is written anew, with the same topics.
+        let mut same = topics(9_000);
+        same.version += 1;
+        world.groups.set_topics(Arc::new(same));
+        world.pass(10_000);
+        world.mood = LogMood::Slow;
+        let (token, fresh) = (world.token(), world.fresh_id());
+        world.with(|groups, now, out| {
+            groups.consumer_heartbeat(now, token, name("g"), in_place("b"), fresh, out);
+        });
+        for _ in 0..parts {
+            if let Some(held) = world.held.pop_front() {
+                world.take(held);
+            }
+        }
+        let all = world.held.is_empty();
+        reload(&mut world, 9_000);
+        let back = match speak(&mut world, &in_place("b")) {
+            Ok(joined) => joined,
+            Err(error) => panic!("{error:?} after {parts} parts"),
+        };
+        assert_eq!(assigned(&back), Some(9_000), "{parts} parts");
+        if all {
+            assert!(parts > 2, "it was in parts");
+            break;
+        }
+    }
+}
+
+/// A classic group that gives way is gone in the log before there is anything of its successor; Kafka reads no other.
+#[test]
+fn c6_a_classic_group_ends_with_the_first_part_of_what_follows_it() {
+    let mut world = world(9_000);
+    world.mood = LogMood::Willing;
+    let member = stable_alone(&mut world, "g");
+    world.leave("g", &[(&member, None)]).unwrap();
+    let state = |world: &World| world.groups.describe(&name("g")).unwrap().state;
+    assert_eq!(state(&world), State::Empty);
+    // Of the parts the first is refused, and then what comes instead.
+    let before = world.records.len();
+    world.mood = LogMood::Slow;
+    let (token, fresh) = (world.token(), world.fresh_id());
+    world.with(|groups, now, out| {
+        groups.consumer_heartbeat(now, token, name("g"), join("m-1", ".*"), fresh, out);
+    });
+    for _ in 0..2 {
+        let first = world.held.pop_front().unwrap();
+        let code = ErrorCode::NotEnoughReplicas;
+        world.with(|groups, now, out| groups.appended(now, first.write, Err(code), out));
+        assert_eq!(state(&world), State::Empty, "it is as it was");
+    }
+    assert!(matches!(world.reply(token), Some(Reply::ConsumerHeartbeat(Err(_)))));
+    world.mood = LogMood::Bounded;
+    let joined = speak(&mut world, &join("m-1", ".*")).unwrap();
+    assert_eq!(assigned(&joined), Some(9_000));
+    let written = &world.records[before..];
+    let ends =
+        written.iter().position(|record| matches!(record, Record::Group { value: None, .. }));
+    let resolves = |record: &Record| matches!(record, Record::Consumer { key_type: 16, .. });
+    let begins = written.iter().position(resolves);
+    assert!(ends.is_some() && ends < begins, "{ends:?} {begins:?}");
 }
 
 #[test]
@@ -252,4 +331,62 @@ fn an_expression_that_costs_much_takes_several_heartbeats() {
         speak(&mut world, &join("m-2", &"a".repeat(1_025))).map(drop),
         Err(ErrorCode::InvalidRegularExpression)
     );
+}
+
+/// Topics that change all the time keep nobody from an end.
+#[test]
+fn an_expression_that_costs_much_is_finished_though_the_topics_change_meanwhile() {
+    let mut world = world(2_000);
+    let mut joined = speak(&mut world, &join("m-1", "(a?0?){250}[0-9]*")).unwrap();
+    let mut count = 2_000;
+    while assigned(&joined).is_none_or(|count| count == 0) {
+        // One more each time, which is the last of them.
+        count += 1;
+        world.groups.set_topics(Arc::new(topics(count)));
+        world.pass(100);
+        joined = speak(&mut world, &beat("m-1", joined.member_epoch)).unwrap();
+        assert!(count < 3_000, "it never ends");
+    }
+    // All were looked at, also those that came behind the place where the look was.
+    assert_eq!(assigned(&joined), Some(count));
+    // It began with other topics: ten seconds later it is due again.
+    let now = topics(count);
+    let looks = Arc::clone(&now.looks);
+    world.groups.set_topics(Arc::new(now));
+    world.pass(5_000);
+    speak(&mut world, &beat("m-1", joined.member_epoch)).unwrap();
+    assert_eq!(looks.load(Ordering::Relaxed), 0);
+    world.pass(5_000);
+    speak(&mut world, &beat("m-1", joined.member_epoch)).unwrap();
+    assert!(looks.load(Ordering::Relaxed) > 0);
+}
+
+#[test]
+fn nobody_looks_for_topics_for_the_sake_of_a_heartbeat_that_is_refused() {
+    let mut world = world(1_000);
+    let joined = speak(&mut world, &join("m-1", ".*")).unwrap();
+    let now = topics(1_001);
+    let looks = Arc::clone(&now.looks);
+    world.groups.set_topics(Arc::new(now));
+    world.pass(10_000);
+    let mut refused = |request: &Heartbeat, group: &str| {
+        let (token, fresh) = (world.token(), world.fresh_id());
+        world.with(|groups, now, out| {
+            groups.consumer_heartbeat(now, token, name(group), request.clone(), fresh, out);
+        });
+        let reply = world.reply(token);
+        let Some(Reply::ConsumerHeartbeat(Err(error))) = reply else { panic!("{reply:?}") };
+        assert_eq!(looks.load(Ordering::Relaxed), 0, "{error}");
+        error.code()
+    };
+    let stranger = Heartbeat { member_epoch: 3, ..join("stranger", "0.*") };
+    assert_eq!(refused(&stranger, "g"), ErrorCode::UnknownMemberId);
+    assert_eq!(refused(&stranger, "no-such-group"), ErrorCode::GroupIdNotFound);
+    let ahead = Heartbeat { member_epoch: 99, ..join("m-1", "0.*") };
+    assert_eq!(refused(&ahead, "g"), ErrorCode::FencedMemberEpoch);
+    assert_eq!(refused(&join("m-2", "("), "g"), ErrorCode::InvalidRegularExpression);
+    let asks = Heartbeat { server_assignor: Some("none".into()), ..join("m-2", ".*") };
+    assert_eq!(refused(&asks, "g"), ErrorCode::UnsupportedAssignor);
+    speak(&mut world, &beat("m-1", joined.member_epoch)).unwrap();
+    assert_eq!(looks.load(Ordering::Relaxed), 1_001);
 }

@@ -6,7 +6,7 @@ mod error;
 mod shard;
 mod upkeep;
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use hanbeon_group::{
     Commit, CommitInTxn, Coordinator, DeleteOffsets, Described, Fetch, FetchedOffset, FreshId,
@@ -63,6 +63,10 @@ impl<E: Env> Engine<E> {
         Groups(self.clone())
     }
 }
+
+/// How long a deletion waits for the logs of groups. It holds up whoever else changes topics or settings, and a log elsewhere may never
+/// answer.
+const FORGET_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Whether time may have changed a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -381,8 +385,9 @@ impl<E: Env> Groups<E> {
         Ok(TimePassed::Yes)
     }
 
-    /// Tells all groups that a topic is gone for good, and waits until the disk says so too. To be called under the admin lock, with the
-    /// topic gone from the image: nobody makes another of its name before, and no commit of this one comes behind.
+    /// Tells all groups that a topic is gone for good, and waits until the disk says so too, or for [`FORGET_PATIENCE`]. To be called
+    /// under the admin lock, with the topic gone from the image: nobody makes another of its name before, and no commit of this one comes
+    /// behind.
     ///
     /// What cannot be written is hidden from readers by the topic's id, and written by a sweep or by who reads the log next.
     pub(crate) fn forget_topic(&self, topic: &Topic<E>) {
@@ -398,10 +403,22 @@ impl<E: Env> Groups<E> {
             gates.push((shard, told));
         }
         // All are written before the first is waited for, so that one sync may do for several.
+        let deadline = shared.ground.env.monotonic().saturating_add(FORGET_PATIENCE);
         for (shard, told) in gates {
-            let told = told.and_then(|gate| Ok(shared.drive(pass(&*shard.log, gate))?));
-            if let Err(error) = told {
-                tracing::warn!(shard = shard.number, %error, "offsets of a deleted topic are left");
+            let driven = told
+                .map(|gate| shared.drive_while_open(pass(&*shard.log, gate), deadline).transpose());
+            let shard = shard.number;
+            match driven.and_then(|driven| Ok(driven?)) {
+                Ok(Some(())) => {}
+                Ok(None) => {
+                    tracing::warn!(
+                        shard,
+                        "that offsets of a deleted topic are gone is not durable"
+                    );
+                }
+                Err(error) => {
+                    tracing::warn!(shard, %error, "offsets of a deleted topic are left");
+                }
             }
         }
     }

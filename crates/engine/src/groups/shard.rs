@@ -82,11 +82,16 @@ impl GroupShard {
         if around.is_closed() {
             return Err(Abandoned.into());
         }
-        if !matches!(*state, Loading::Done(_)) {
-            *state = Loading::Done(self.load(around)?);
-            self.loaded.store(true, Ordering::Release);
-        }
-        let mut groups = GroupsGuard(state);
+        let before = match &*state {
+            Loading::Done(groups) => groups.end,
+            Loading::NotYet => {
+                let (groups, read_to) = self.load(around)?;
+                *state = Loading::Done(groups);
+                self.loaded.store(true, Ordering::Release);
+                read_to
+            }
+        };
+        let mut groups = GroupsGuard { state, before };
         groups.coordinator.set_topics(around.topics());
         Ok(groups)
     }
@@ -99,7 +104,7 @@ impl GroupShard {
         drop(groups);
     }
 
-    fn load(&self, around: &dyn Around) -> Result<Groups, GroupsError> {
+    fn load(&self, around: &dyn Around) -> Result<(Groups, Offset), GroupsError> {
         let broken = |why: Arc<dyn std::error::Error + Send + Sync>| GroupsError::Load {
             shard: self.number,
             why,
@@ -135,7 +140,7 @@ impl GroupShard {
         let now = around.now();
         groups.coordinator.set_topics(around.topics());
         self.run(&mut groups, now, None, |coordinator, out| coordinator.loaded(now, out));
-        Ok(groups)
+        Ok((groups, end))
     }
 
     /// Asks something that is answered now or later.
@@ -156,7 +161,8 @@ impl GroupShard {
         Ok(completion)
     }
 
-    /// Tells the coordinator something that has no answer of its own; what must be durable before anybody relies on it.
+    /// Tells the coordinator something that has no answer of its own; what must be durable before anybody relies on it, if that made it
+    /// write anything. What it wrote because it read the log for this belongs to it.
     pub(crate) fn step(
         &self,
         around: &dyn Around,
@@ -164,7 +170,7 @@ impl GroupShard {
     ) -> Result<Option<Offset>, GroupsError> {
         let mut groups = self.loaded(around)?;
         let answers = self.run(&mut groups, around.now(), None, step);
-        let gate = self.gate(&groups);
+        let gate = self.gate(&groups).filter(|end| *end > groups.before);
         drop(groups);
         tell(answers);
         Ok(gate)
@@ -275,13 +281,17 @@ impl Shard for GroupShard {
 }
 
 /// The groups of a shard, held by who asks.
-pub(crate) struct GroupsGuard<'a>(MutexGuard<'a, Loading<Groups>>);
+pub(crate) struct GroupsGuard<'a> {
+    state: MutexGuard<'a, Loading<Groups>>,
+    /// Where the log ended when they were asked for, before what reading it has written.
+    before: Offset,
+}
 
 impl std::ops::Deref for GroupsGuard<'_> {
     type Target = Groups;
 
     fn deref(&self) -> &Groups {
-        match &*self.0 {
+        match &*self.state {
             Loading::Done(groups) => groups,
             Loading::NotYet => unreachable!("a guard is made of a loaded shard"),
         }
@@ -290,7 +300,7 @@ impl std::ops::Deref for GroupsGuard<'_> {
 
 impl std::ops::DerefMut for GroupsGuard<'_> {
     fn deref_mut(&mut self) -> &mut Groups {
-        match &mut *self.0 {
+        match &mut *self.state {
             Loading::Done(groups) => groups,
             Loading::NotYet => unreachable!("a guard is made of a loaded shard"),
         }

@@ -177,7 +177,7 @@ impl ConsumerGroup {
     ) -> Result<ClassicSeat, ConsumerError> {
         let mut draft = self.classic_seat(join)?;
         draft.update_member(|metadata| join.tell(metadata));
-        draft.resolve(None)?;
+        draft.resolve(|_| None)?;
         draft.advance_epoch(topics);
         draft.assign(now, topics, settings);
         draft.reconcile(Some(&Partitions::named(&join.subscription.owned, topics)), topics)?;

@@ -100,16 +100,16 @@ impl<'a> Draft<'a> {
             self.regexes.to_mut().take(before.regex().into_iter());
             self.regexes.to_mut().add(self.after.regex().into_iter());
         }
+        if self.replaced.is_some() {
+            // The target goes over with the place: before the member, with which it is written and no later.
+            self.push_target(&self.member_id.clone(), &self.target.clone());
+        }
         if self.is_reseated() || before.metadata != self.after.metadata {
             self.records.push(ConsumerRecord::Member {
                 group_id: self.group.id().into(),
                 member_id: self.member_id.clone(),
                 value: Some(self.after.metadata.clone()),
             });
-        }
-        if self.replaced.is_some() {
-            // The target goes over with the place.
-            self.push_target(&self.member_id.clone(), &self.target.clone());
         }
     }
 
@@ -118,8 +118,11 @@ impl<'a> Draft<'a> {
         self.before.is_none() || self.replaced.is_some()
     }
 
-    /// Looks at the member's expression if that is new, and takes over what one stands for that was looked for.
-    pub(super) fn resolve(&mut self, found: Option<Resolution>) -> Result<(), ConsumerError> {
+    /// Looks at the member's expression if that is new, then has the topics of one looked for, and takes over what it stands for.
+    pub(super) fn resolve(
+        &mut self,
+        look: impl FnOnce(&ConsumerGroup) -> Option<Resolution>,
+    ) -> Result<(), ConsumerError> {
         if self.subscription == Subscription::Changed {
             // Its error is the member's own; what others subscribed with was accepted once.
             if let Some(regex) = self.after.regex() {
@@ -130,7 +133,7 @@ impl<'a> Draft<'a> {
                 self.push_resolved(regex, None);
             }
         }
-        if let Some(Resolution { regex, value }) = found
+        if let Some(Resolution { regex, value }) = look(self.group)
             && self.regexes.contains(&regex)
         {
             self.push_resolved(regex, Some(value));

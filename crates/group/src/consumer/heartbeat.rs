@@ -10,8 +10,8 @@ use alloc::{
 use hanbeon_records::{Millis, TopicId};
 
 use super::{
-    ConsumerError, ConsumerGroup, ConsumerSettings, InvalidField, Matching, Partitions, Resolution,
-    Timer, TopicsImage,
+    ConsumerError, ConsumerGroup, ConsumerSettings, InvalidField, Partitions, Resolution, Timer,
+    TopicsImage,
     draft::Draft,
     member::{LEFT, LEFT_FOR_A_WHILE, Member},
     partitions::Held,
@@ -177,7 +177,8 @@ impl ConsumerGroup {
     /// Takes a heartbeat: join, go on or leave. `fresh` becomes the id of a member that has none (version 0).
     ///
     /// A group that does not exist is the caller's to refuse with `GROUP_ID_NOT_FOUND` unless the epoch is 0. Of the expressions whose
-    /// topics are to be looked for one is, the member's own first, as far as that goes in one heartbeat.
+    /// topics are to be looked for one is, the member's own first, and at all names in this call; a [`Coordinator`](crate::Coordinator)
+    /// spreads that over several.
     ///
     /// # Errors
     /// [`ConsumerError`], in this order: invalid request, unknown assignor, full group, unknown or fenced member, bad expression.
@@ -190,12 +191,11 @@ impl ConsumerGroup {
         settings: &ConsumerSettings,
         fresh: [u8; 16],
     ) -> Result<HeartbeatDecision, ConsumerError> {
-        let due = self.due_regex(now, request, topics, settings);
-        let found = due.and_then(|regex| Matching::new(regex, topics).go_on(now, topics));
-        self.heartbeat_with(now, request, topics, settings, fresh, found)
+        let look = |group: &Self| group.look(now, request, topics, settings);
+        self.heartbeat_with(now, request, topics, settings, fresh, look)
     }
 
-    /// The same, with the topics of an expression that were found.
+    /// The same, with whoever looks for the topics of an expression. Nobody does for a heartbeat that is refused or leaves.
     pub(crate) fn heartbeat_with(
         &self,
         now: Millis,
@@ -203,7 +203,7 @@ impl ConsumerGroup {
         topics: &dyn TopicsImage,
         settings: &ConsumerSettings,
         fresh: [u8; 16],
-        found: Option<Resolution>,
+        look: impl FnOnce(&Self) -> Option<Resolution>,
     ) -> Result<HeartbeatDecision, ConsumerError> {
         request.check(self.id(), settings)?;
         if matches!(request.member_epoch, LEFT | LEFT_FOR_A_WHILE) {
@@ -217,7 +217,7 @@ impl ConsumerGroup {
         };
         let mut draft = self.seat(member_id, request, settings)?;
         draft.update_member(|metadata| request.tell(metadata));
-        draft.resolve(found)?;
+        draft.resolve(look)?;
         draft.advance_epoch(topics);
         draft.assign(now, topics, settings);
         draft.reconcile(request.owned.as_ref(), topics)?;

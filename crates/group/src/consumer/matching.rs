@@ -1,6 +1,6 @@
 //! Which topics an expression stands for. Names are looked at a few at a time: all groups of a shard wait meanwhile.
 
-use alloc::{string::String, vec::Vec};
+use alloc::{boxed::Box, string::String, vec::Vec};
 
 use hanbeon_records::Millis;
 
@@ -20,79 +20,107 @@ pub(crate) struct Resolution {
     pub(crate) value: ResolvedRegex,
 }
 
-/// An expression whose topics are looked for.
+/// An expression whose topics are looked for. It is finished however often the topics change meanwhile: those that come behind the last
+/// name looked at are seen, others with the next look, which is due because this one tells the version with which it began.
 #[derive(Debug)]
 pub(crate) struct Matching {
     regex: String,
     /// None for one that another broker accepted: it stands for nothing here.
     pattern: Option<TopicPattern>,
     version: i64,
-    /// How many names were looked at.
-    seen: usize,
+    /// The last name looked at.
+    last: Option<String>,
     found: Vec<String>,
 }
 
 impl Matching {
-    pub(crate) fn new(regex: String, topics: &dyn TopicsImage) -> Self {
+    fn new(regex: String, topics: &dyn TopicsImage) -> Self {
         let pattern = TopicPattern::new(&regex).ok();
-        Self { regex, pattern, version: topics.version(), seen: 0, found: Vec::new() }
+        Self { regex, pattern, version: topics.version(), last: None, found: Vec::new() }
     }
 
-    pub(crate) fn regex(&self) -> &str {
-        &self.regex
-    }
-
-    /// Whether these are the topics it has begun with.
-    pub(crate) fn is_of(&self, topics: &dyn TopicsImage) -> bool {
-        self.version == topics.version()
-    }
-
-    /// Looks at more names, one at least; what it stands for once all were looked at.
-    pub(crate) fn go_on(&mut self, now: Millis, topics: &dyn TopicsImage) -> Option<Resolution> {
+    /// Looks at more names, one at least and about as many as `steps` allows; what it stands for once all were looked at.
+    fn go_on(&mut self, now: Millis, topics: &dyn TopicsImage, steps: usize) -> Option<Resolution> {
         if let Some(pattern) = &self.pattern {
-            let mut names = topics.names().skip(self.seen);
-            let mut left = STEPS_MAX;
+            let seen = |name: &&str| self.last.as_deref().is_some_and(|last| *name <= last);
+            let mut names = topics.names().skip_while(seen).peekable();
+            let (mut left, mut last) = (steps, None);
             let some = core::iter::from_fn(|| {
                 if left == 0 {
                     return None;
                 }
                 let name = names.next()?;
                 left = left.saturating_sub(pattern.steps(name));
-                self.seen += 1;
+                last = Some(name);
                 Some(name)
             });
             self.found.extend(pattern.filter(some));
-            if names.next().is_some() {
+            let is_through = names.peek().is_none();
+            drop(names);
+            if let Some(last) = last {
+                self.last = Some(last.into());
+            }
+            if !is_through {
                 return None;
             }
         }
-        let mut found = core::mem::take(&mut self.found);
-        found.sort_unstable();
-        found.dedup();
-        let value = ResolvedRegex { topics: found, version: self.version, timestamp: now.get() };
+        let mut topics = self.found.clone();
+        topics.sort_unstable();
+        topics.dedup();
+        let value = ResolvedRegex { topics, version: self.version, timestamp: now.get() };
         Some(Resolution { regex: self.regex.clone(), value })
     }
 }
 
 impl ConsumerGroup {
+    /// Looks for the topics of an expression as far as that goes in one heartbeat: of the one that was begun with before another. It stays
+    /// in `begun` also when it is through, until somebody has made use of it.
+    pub(crate) fn look_on(
+        &self,
+        begun: &mut Option<Box<Matching>>,
+        now: Millis,
+        request: &Heartbeat,
+        topics: &dyn TopicsImage,
+        settings: &ConsumerSettings,
+    ) -> Option<Resolution> {
+        let goes_on = |begun: &Matching| {
+            self.wants_regex(request, &begun.regex)
+                && self.is_due(&begun.regex, now, topics, settings)
+        };
+        if !begun.as_deref().is_some_and(goes_on) {
+            let due = self.due_regex(now, request, topics, settings);
+            *begun = due.map(|due| Box::new(Matching::new(due, topics)));
+        }
+        begun.as_mut()?.go_on(now, topics, STEPS_MAX)
+    }
+
+    /// The same in one go.
+    pub(super) fn look(
+        &self,
+        now: Millis,
+        request: &Heartbeat,
+        topics: &dyn TopicsImage,
+        settings: &ConsumerSettings,
+    ) -> Option<Resolution> {
+        let due = self.due_regex(now, request, topics, settings)?;
+        Matching::new(due, topics).go_on(now, topics, usize::MAX)
+    }
+
     /// The expression whose topics are to be looked for with this heartbeat: the member's own before those of others, and one at a time.
-    pub(crate) fn due_regex(
+    fn due_regex(
         &self,
         now: Millis,
         request: &Heartbeat,
         topics: &dyn TopicsImage,
         settings: &ConsumerSettings,
     ) -> Option<String> {
-        if request.member_epoch < 0 {
-            return None;
-        }
         let due = |regex: &&str| self.is_due(regex, now, topics, settings);
         let own = self.own_regex(request).filter(due);
         own.or_else(|| self.regexes.iter().find(due)).map(String::from)
     }
 
     /// Whether a member has this expression, or is about to.
-    pub(crate) fn wants_regex(&self, request: &Heartbeat, regex: &str) -> bool {
+    fn wants_regex(&self, request: &Heartbeat, regex: &str) -> bool {
         self.regexes.contains(regex) || self.own_regex(request) == Some(regex)
     }
 
@@ -105,7 +133,7 @@ impl ConsumerGroup {
     }
 
     /// Whether it is time to look for the topics of an expression.
-    pub(crate) fn is_due(
+    fn is_due(
         &self,
         regex: &str,
         now: Millis,

@@ -2,8 +2,8 @@
 
 use alloc::{
     boxed::Box,
+    collections::BTreeMap,
     string::{String, ToString},
-    vec::Vec,
 };
 
 use hanbeon_records::TopicId;
@@ -29,8 +29,8 @@ pub trait TopicsImage {
     /// The name of that topic.
     fn name(&self, id: TopicId) -> Option<&str>;
 
-    /// The names that a subscription by expression can stand for: those of topics that the group may see. In the same order while the
-    /// version is the same, as they are looked at a few at a time.
+    /// The names that a subscription by expression can stand for, in ascending order of their bytes: those of topics that the group may
+    /// see. They are looked at a few at a time, and the topics may change in between.
     fn names(&self) -> Box<dyn Iterator<Item = &str> + '_>;
 }
 
@@ -80,21 +80,20 @@ fn topic_hash(name: &str, topic: Topic) -> u64 {
 #[derive(Clone, Debug, Default)]
 pub struct TopicList {
     version: i64,
-    topics: Vec<(String, Topic)>,
+    topics: BTreeMap<String, Topic>,
 }
 
 impl TopicList {
     /// Adds a topic, or changes the one of that name.
     pub fn put(&mut self, name: &str, topic: Topic) {
         self.version = self.version.wrapping_add(1);
-        self.topics.retain(|(known, _)| known != name);
-        self.topics.push((name.to_string(), topic));
+        self.topics.insert(name.to_string(), topic);
     }
 
     /// Takes a topic away.
     pub fn remove(&mut self, name: &str) {
         self.version = self.version.wrapping_add(1);
-        self.topics.retain(|(known, _)| known != name);
+        self.topics.remove(name);
     }
 }
 
@@ -104,7 +103,7 @@ impl TopicsImage for TopicList {
     }
 
     fn topic(&self, name: &str) -> Option<Topic> {
-        self.topics.iter().find(|(known, _)| known == name).map(|(_, topic)| *topic)
+        self.topics.get(name).copied()
     }
 
     fn name(&self, id: TopicId) -> Option<&str> {
@@ -112,7 +111,7 @@ impl TopicsImage for TopicList {
     }
 
     fn names(&self) -> Box<dyn Iterator<Item = &str> + '_> {
-        Box::new(self.topics.iter().map(|(name, _)| name.as_str()))
+        Box::new(self.topics.keys().map(String::as_str))
     }
 }
 
