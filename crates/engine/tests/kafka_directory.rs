@@ -385,6 +385,33 @@ fn what_kafka_made_in_between_is_taken_over_too() {
     assert!(engine.partition_by_id(made.id(), 0).is_err());
 }
 
+/// The first opening is refused half way: there are rows, and no cluster.
+#[test]
+fn what_kafka_made_behind_a_refused_first_opening_is_taken_over_too() {
+    for id in [ONE_ID, OTHER_ID] {
+        let home = tempfile::tempdir().unwrap();
+        let home = home.path();
+        partition_of(home, "a-0", ONE_ID);
+        fs::create_dir(home.join("b-1")).unwrap();
+        let refused = Engine::open_in(
+            Manual::new(NOW, 1),
+            FsDir::create(home, ReadMode::Map).unwrap(),
+            Options::embedded(),
+        );
+        assert!(matches!(refused, Err(OpenError::Foreign { .. })));
+        fs::remove_dir(home.join("b-1")).unwrap();
+        if id != ONE_ID {
+            fs::remove_dir_all(home.join("a-0")).unwrap();
+            partition_of(home, "a-0", id);
+        }
+        partition_of(home, "a-1", id);
+        fs::write(home.join(".kafka_cleanshutdown"), KAFKAS_MARKER).unwrap();
+        let engine = open_then(home);
+        assert_eq!(engine.topic("a").unwrap().id().to_string(), id);
+        assert_eq!([0, 1].map(|number| count_of(&engine, "a", number)), [1, 1], "{id}");
+    }
+}
+
 #[test]
 fn what_kafka_made_in_between_is_put_aside_by_nobody() {
     let home = tempfile::tempdir().unwrap();
