@@ -63,22 +63,11 @@ pub(crate) struct Takeover<'a, E: Env> {
 }
 
 impl<E: Env> Takeover<'_, E> {
-    /// Makes rows for all partitions that are there, and returns the first producer id to hand out.
+    /// Makes rows for all partitions that are there, and returns the first producer id to hand out. Some have rows where an earlier opening was
+    /// refused half way; Kafka may have gone on since.
     pub(crate) fn adopt(&self) -> Result<ProducerId, OpenError> {
         let topics = self.look_at_all()?;
-        for (name, found) in &topics {
-            if self.rows.topic(name).is_none() {
-                self.commit(&self.new_topic(name, found)?)?;
-            }
-        }
-        if !topics.is_empty() {
-            let (count, dir) = (topics.len(), self.data.dir.display());
-            tracing::warn!(
-                dir,
-                topics = count,
-                "taken over from Kafka: topics have default settings"
-            );
-        }
+        self.take_over(&topics)?;
         Ok(first_id(&topics).unwrap_or(ProducerId::new(0)))
     }
 
@@ -91,7 +80,11 @@ impl<E: Env> Takeover<'_, E> {
             let row = ProducerIdsRow { next }.encode();
             self.commit(&Txn::new().put(RowKey::ProducerIds.key(), row))?;
         }
-        for (name, found) in &topics {
+        self.take_over(&topics)
+    }
+
+    fn take_over(&self, topics: &BTreeMap<&TopicName, Partitions>) -> Result<(), OpenError> {
+        for (name, found) in topics {
             let known = self.rows.topic(name);
             if let Some(topic) = known.filter(|topic| !is_another(topic, found)) {
                 self.commit(&self.grown_topic(topic, found)?)?;

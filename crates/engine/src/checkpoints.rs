@@ -157,6 +157,8 @@ impl File {
         let written = match &self.written {
             Some(written) => written,
             None => {
+                // What is read may be what an earlier write has renamed and could not make durable.
+                dir.sync().map_err(|error| LogError::sync_dir(dir.display(), error))?;
                 read = Self::read(dir, self.name)?.found;
                 &read
             }
@@ -178,7 +180,7 @@ fn file_name<D: Dir>(dir: &D, name: &str) -> Result<FileName, LogError> {
 mod tests {
     use std::io::IoSlice;
 
-    use hanbeon_log::{LogFile as _, MemDir, Open};
+    use hanbeon_log::{CrashDir, Fault, FaultKind, Lasting, LogFile as _, MemDir, Open};
     use hanbeon_records::TopicName;
 
     use super::*;
@@ -242,5 +244,23 @@ mod tests {
         files.recovery_points.written = None;
         files.forget(&dir, &[partition("a", 0)]).unwrap();
         assert_eq!(recovery_points(&dir), Offsets::new());
+    }
+
+    /// L9: the second attempt finds the file as it should be, and not yet durable.
+    #[test]
+    fn l9_a_change_that_was_not_made_durable_is_when_it_is_tried_again() {
+        for seed in 0..16 {
+            let disk = CrashDir::new();
+            let name = FileName::new(checkpoint::RECOVERY_POINTS).unwrap();
+            checkpoint::write_offsets(&disk, &name, &offsets(&[("a", 17)])).unwrap();
+            let mut files = CheckpointFiles::read(&disk).unwrap();
+            let mut lower =
+                || files.lower_recovery_point(&disk, &partition("a", 0), Offset::new(11));
+            disk.inject(Fault { kind: FaultKind::DirClosed, after: 0, lasting: Lasting::Once });
+            lower().unwrap_err();
+            lower().unwrap();
+            let files = CheckpointFiles::read(&disk.crash(seed)).unwrap();
+            assert_eq!(files.recovery_points.found, offsets(&[("a", 11)]), "image {seed}");
+        }
     }
 }

@@ -282,7 +282,7 @@ impl<D: Dir> DataDir<D> {
     /// Makes creations and renames of partition directories durable.
     pub(crate) fn sync(&self) -> Result<(), LogError> {
         let synced = self.dir.sync();
-        let failed = |error| LogError::io(Action::SyncDir, self.dir.display(), error);
+        let failed = |error| LogError::sync_dir(self.dir.display(), error);
         self.poison.by_sync(synced.map_err(failed))
     }
 

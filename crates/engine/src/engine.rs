@@ -123,6 +123,7 @@ impl<E: Env> Engine<E> {
             verification,
             first_write: FirstWrite::AnySequence,
             metrics: Arc::new(Metrics::default()),
+            store: Arc::clone(&store),
             ids: ProducerIds::new(Arc::clone(&store)),
             due: DueSyncs::new(),
             env,

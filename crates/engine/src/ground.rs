@@ -8,6 +8,7 @@ use std::{
 
 use hanbeon_idempotence::{FirstWrite, Verification};
 use hanbeon_log::sync::Mutex;
+use hanbeon_meta::MetadataStore;
 use hanbeon_records::ProducerEpoch;
 
 use crate::{
@@ -32,6 +33,7 @@ pub(crate) struct Ground<E: Env> {
     pub(crate) verification: Verification,
     pub(crate) first_write: FirstWrite,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) store: Arc<dyn MetadataStore>,
     pub(crate) ids: ProducerIds,
     pub(crate) due: DueSyncs<E>,
 }

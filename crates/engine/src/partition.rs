@@ -3,6 +3,7 @@
 use std::{
     fmt,
     future::Future,
+    io,
     pin::Pin,
     sync::{Arc, OnceLock},
     task::{Context, Poll},
@@ -11,10 +12,12 @@ use std::{
 use bytes::Bytes;
 use hanbeon_idempotence::ProducerView;
 use hanbeon_log::{
-    AbortedTxn, Checked, CompressionType, Durability, EpochEnd, FirstBatch, FoundOffset, Isolation,
-    LogConfig, LogError, OpenPartition, Partition, SegmentView, Shutdown, TimeQuery,
+    AbortedTxn, Action, Checked, CompressionType, Dir as _, Durability, EpochEnd, FirstBatch,
+    FoundOffset, Isolation, LogConfig, LogError, OpenPartition, Partition, SegmentView, Shutdown,
+    TimeQuery,
     sync::{AtomicI64, AtomicU8, Mutex, Ordering},
 };
+use hanbeon_meta::changes;
 use hanbeon_records::{LeaderEpoch, Millis, Offset, TopicId, TopicName, TopicPartition};
 use hanbeon_replica::{
     Acks, Input, Leader, LogBounds, ReplicaError, Settled, WaiterId, check_epoch,
@@ -40,7 +43,7 @@ pub(crate) struct Inner<E: Env> {
     pub(crate) ground: Arc<Ground<E>>,
     pub(crate) name: TopicPartition,
     pub(crate) topic_id: TopicId,
-    /// The epoch that the rows give it. A log that has a later one is led in one above that.
+    /// The epoch that the rows gave it when the directory was opened. A log that has it already is led in one above those that it has.
     leader_epoch: LeaderEpoch,
     pub(crate) metrics: Arc<TopicMetrics>,
     pub(crate) parking: Parking,
@@ -192,7 +195,7 @@ impl<E: Env> PartitionHandle<E> {
     }
 
     /// The epoch this node leads the partition in. Does not open the log; opening it raises the epoch where somebody else has written
-    /// in a later one.
+    /// in this one or a later one.
     #[must_use]
     pub fn leader_epoch(&self) -> LeaderEpoch {
         self.if_open().map_or(self.0.leader_epoch, |opened| opened.leader_epoch)
@@ -633,6 +636,7 @@ impl<E: Env> Inner<E> {
             );
         }
         ground.data.lower_recovery_point(&self.name, log.recovery_point())?;
+        self.lead(&log)?;
         ground.metrics.partitions_opened.add(1);
         let opened = Opened::new(log, &config, ground.data.identity.node_id);
         let end = opened.log.log_end_offset();
@@ -655,6 +659,24 @@ impl<E: Env> Inner<E> {
         opened.durable.store(durable.get(), Ordering::Release);
         opened.raise(&self.parking, now, end);
         Ok(opened)
+    }
+
+    /// Leads the log above every epoch that anybody has led it in. The rows give each opening an epoch above those of the openings before,
+    /// so that one which is in the log already is somebody else's; theirs then go on above that, also when nothing is written in it.
+    fn lead(&self, log: &Partition<E::Dir>) -> Result<(), LogError> {
+        let latest = log.leader_epochs().last().map(|entry| entry.epoch);
+        let Some(latest) = latest.filter(|latest| *latest >= self.leader_epoch) else {
+            return Ok(());
+        };
+        let (ground, at) = (&self.ground, (self.topic_id, self.name.partition));
+        let epoch = LeaderEpoch::new(latest.get().saturating_add(1));
+        // Not by way of the admin: a shutdown holds that while it waits for this opening.
+        changes::raise_leader_epoch(&*ground.store, at, epoch).map_err(|error| {
+            let file = format!("{}/{}", ground.data.dir.display(), hanbeon_meta::FILE_NAME);
+            LogError::io(Action::Write, file, io::Error::other(error))
+        })?;
+        log.begin_leader_epoch(epoch);
+        Ok(())
     }
 }
 

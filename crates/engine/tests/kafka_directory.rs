@@ -3,16 +3,16 @@
 
 mod support;
 
-use std::{fs, path::Path};
+use std::{fs, io::IoSlice, path::Path};
 
 use hanbeon::{Acks, Engine, Env, FetchSpec, Manual, Mode, NewTopic, OpenError, Options};
-use hanbeon_log::{FsDir, ReadMode};
+use hanbeon_log::{CrashDir, Dir, FileName, FsDir, LogFile, Open, ReadMode};
 use hanbeon_records::{
     BatchBuilder, BatchKind, BatchSettings, Codec, CompressionLevel, LeaderEpoch, Millis,
     NewRecord, Offset, ProducerEpoch, ProducerId, ProducerStamp, Sequence, TimestampType,
 };
 use hanbeon_txn::{Producer, State, TransactionalId, TxnValue, ValueVersion, encode_key};
-use support::{batch, idempotent_at};
+use support::{batch, batch_at, idempotent_at};
 
 /// Some seconds after Kafka wrote its directories: a day later their producers would have expired.
 const NOW: Millis = Millis::new(1_795_234_420_000);
@@ -275,6 +275,74 @@ fn l1_leader_epochs_go_on_above_those_that_kafka_led_in_between() {
     }
 }
 
+/// S11: nothing is written in the epochs, so that none of them shows in the log.
+#[test]
+fn s11_leader_epochs_rise_from_opening_to_opening_above_those_that_a_killed_kafka_led_in() {
+    // The second is the one that the rows give to the next opening.
+    for theirs in [2, 1] {
+        let home = tempfile::tempdir().unwrap();
+        let home = home.path();
+        let engine = open_then(home);
+        engine.ensure_topic("t", 1).unwrap();
+        engine.shutdown().unwrap();
+        drop(engine);
+        fs::remove_file(home.join(".kafka_cleanshutdown")).unwrap();
+        let log = log_in_epoch(theirs, None, Codec::None, (b"k", b"theirs"));
+        fs::write(home.join("t-0/00000000000000000000.log"), log).unwrap();
+        let mut before = LeaderEpoch::new(theirs);
+        for opening in 2..5 {
+            let engine = open_then(home);
+            let partition = engine.partition("t", 0).unwrap();
+            if opening > 2 {
+                assert!(
+                    partition.leader_epoch() > before,
+                    "{before} and then what clients are told first"
+                );
+            }
+            partition.open().unwrap();
+            let led = partition.leader_epoch();
+            assert!(led > before, "{before} and then {led} in opening {opening}");
+            before = led;
+            engine.shutdown().unwrap();
+        }
+    }
+}
+
+/// S11: records of a raised epoch that are lost are no reason to lead in it again.
+#[test]
+fn s11_an_epoch_is_led_once_though_a_power_cut_took_its_records() {
+    let open = |disk: &CrashDir| {
+        Engine::open_in(Manual::new(NOW, 1), disk.clone(), Options::broker()).unwrap()
+    };
+    for seed in 0..8 {
+        let disk = CrashDir::new();
+        let engine = open(&disk);
+        engine.ensure_topic("t", 1).unwrap();
+        engine.shutdown().unwrap();
+        drop(engine);
+        let name = |text| FileName::new(text).unwrap();
+        disk.remove(&name(".kafka_cleanshutdown")).unwrap();
+        let partition = disk.dir(&name("t-0")).unwrap();
+        let file = partition.open(&name("00000000000000000000.log"), Open::Create).unwrap();
+        let log = log_in_epoch(9, None, Codec::None, (b"k", b"theirs"));
+        file.write_at(&[IoSlice::new(&log)], 0).unwrap();
+        file.sync().unwrap();
+        partition.sync().unwrap();
+        disk.sync().unwrap();
+        let engine = open(&disk);
+        let partition = engine.partition("t", 0).unwrap();
+        let produced = partition.produce(batch_at(NOW.get(), &["lost"]), Acks::All).wait().unwrap();
+        assert_eq!(produced.base_offset, Offset::new(1));
+        let led = partition.leader_epoch();
+        assert_eq!(led, LeaderEpoch::new(10));
+        std::mem::forget(engine);
+        let engine = open(&disk.crash(seed));
+        let partition = engine.partition("t", 0).unwrap();
+        partition.open().unwrap();
+        assert!(partition.leader_epoch() > led, "{} again, image {seed}", partition.leader_epoch());
+    }
+}
+
 /// A partition with one record, as Kafka makes it.
 fn partition_of(home: &Path, name: &str, topic_id: &str) {
     let dir = home.join(name);
@@ -315,6 +383,33 @@ fn what_kafka_made_in_between_is_taken_over_too() {
     assert_eq!(engine.topic("b").unwrap().id().to_string(), OTHER_ID);
     assert_eq!([0, 1].map(|number| count_of(&engine, "b", number)), [1, 1]);
     assert!(engine.partition_by_id(made.id(), 0).is_err());
+}
+
+/// The first opening is refused half way: there are rows, and no cluster.
+#[test]
+fn what_kafka_made_behind_a_refused_first_opening_is_taken_over_too() {
+    for id in [ONE_ID, OTHER_ID] {
+        let home = tempfile::tempdir().unwrap();
+        let home = home.path();
+        partition_of(home, "a-0", ONE_ID);
+        fs::create_dir(home.join("b-1")).unwrap();
+        let refused = Engine::open_in(
+            Manual::new(NOW, 1),
+            FsDir::create(home, ReadMode::Map).unwrap(),
+            Options::embedded(),
+        );
+        assert!(matches!(refused, Err(OpenError::Foreign { .. })));
+        fs::remove_dir(home.join("b-1")).unwrap();
+        if id != ONE_ID {
+            fs::remove_dir_all(home.join("a-0")).unwrap();
+            partition_of(home, "a-0", id);
+        }
+        partition_of(home, "a-1", id);
+        fs::write(home.join(".kafka_cleanshutdown"), KAFKAS_MARKER).unwrap();
+        let engine = open_then(home);
+        assert_eq!(engine.topic("a").unwrap().id().to_string(), id);
+        assert_eq!([0, 1].map(|number| count_of(&engine, "a", number)), [1, 1], "{id}");
+    }
 }
 
 #[test]

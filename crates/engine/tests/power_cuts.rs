@@ -232,6 +232,34 @@ fn l9_a_sync_that_fails_in_a_checkpoint_stops_the_directory() {
     assert!(stopped > 1, "there were {stopped} syncs");
 }
 
+/// L9: a want of file descriptors is no sync that failed, and passes.
+#[test]
+fn l9_a_checkpoint_whose_directory_does_not_open_is_written_later() {
+    let mut missed = 0;
+    for after in 0.. {
+        let disk = CrashDir::new();
+        let engine = open(&disk, 1).unwrap();
+        engine.ensure_topic("t", 1).unwrap();
+        let producer = engine.init_producer_id().unwrap();
+        let partition = engine.partition("t", 0).unwrap();
+        let batch = |sequence| idempotent_at(NOW.get(), producer, sequence, &["x"]);
+        partition.produce(batch(0), Acks::All).wait().unwrap();
+        disk.inject(Fault { kind: FaultKind::DirClosed, after, lasting: Lasting::Once });
+        let maintained = engine.maintain(NOW.saturating_add(3_600_000));
+        if disk.fired() == 0 {
+            maintained.unwrap();
+            break;
+        }
+        missed += 1;
+        assert!(maintained.is_err(), "sync {after}");
+        assert!(engine.storage_failure().is_none(), "sync {after}");
+        engine.maintain(NOW.saturating_add(7_200_000)).unwrap();
+        partition.produce(batch(1), Acks::All).wait().unwrap();
+        engine.shutdown().unwrap();
+    }
+    assert!(missed > 0, "no directory was synced");
+}
+
 #[test]
 fn readers_of_a_sync_topic_see_nothing_that_a_power_cut_can_take_back() {
     let disk = CrashDir::new();

@@ -1,6 +1,6 @@
 //! The segment that is written to, as its one writer sees it.
 
-use std::io::{self, IoSlice};
+use std::io::{self, ErrorKind, IoSlice};
 
 use hanbeon_records::{Millis, Offset};
 
@@ -138,7 +138,9 @@ impl<D: Dir> Active<D> {
         let file = self.segment.file();
         let result = match file.reserve(ahead.max(needed)) {
             // Nearly full: what is asked for may still fit.
-            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+            Err(error)
+                if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) =>
+            {
                 self.step = RESERVE_MIN;
                 file.reserve(needed).map(|()| needed)
             }
@@ -312,7 +314,7 @@ pub(crate) fn remove_if_there<D: Dir>(
     kind: SegmentFile,
 ) -> Result<(), LogError> {
     match dir.remove(&SegmentFileName::live(base, kind).file_name()) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
             Err(LogError::io(Action::Remove, path(dir, base, kind), error))
         }
         Ok(()) | Err(_) => Ok(()),

@@ -137,7 +137,7 @@ pub fn write_atomically<D: Dir>(dir: &D, name: &FileName, bytes: &[u8]) -> Resul
     file.sync().map_err(failed(Action::Sync))?;
     drop(file);
     dir.rename(&aside, name).map_err(failed(Action::Rename))?;
-    dir.sync().map_err(|error| LogError::io(Action::SyncDir, dir.display(), error))
+    dir.sync().map_err(|error| LogError::sync_dir(dir.display(), error))
 }
 
 /// All bytes of `file`, when there are no more than `limit`; `None` when there are.

@@ -11,7 +11,8 @@ use hanbeon_records::{
 };
 
 use crate::{
-    Abandoned, checkpoint::CheckpointError, index::IndexDoubt, partition_metadata::MetadataError,
+    Abandoned, NotTried, checkpoint::CheckpointError, index::IndexDoubt,
+    partition_metadata::MetadataError,
 };
 
 /// What was being done to a file when the storage failed.
@@ -248,6 +249,13 @@ impl LogError {
     #[must_use]
     pub fn io(action: Action, file: impl fmt::Display, source: io::Error) -> Self {
         Self::Io { action, file: file.to_string(), source: Arc::new(source) }
+    }
+
+    /// Wraps what [`Dir::sync`](crate::Dir::sync) said about `dir`. The action is [`Action::Open`] where it was [`NotTried`].
+    #[must_use]
+    pub fn sync_dir(dir: impl fmt::Display, source: io::Error) -> Self {
+        let untried = source.get_ref().is_some_and(|error| error.is::<NotTried>());
+        Self::io(if untried { Action::Open } else { Action::SyncDir }, dir, source)
     }
 
     /// The code a client sees.

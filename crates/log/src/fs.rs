@@ -14,7 +14,7 @@ use crate::mmap::Map;
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 use crate::record_lock::{self, RecordLock};
 use crate::{
-    io::{Dir, Entry, EntryKind, FileName, LogFile, Open},
+    io::{Dir, Entry, EntryKind, FileName, LogFile, NotTried, Open},
     sync::{Arc, AtomicU64, Mutex, Ordering},
 };
 
@@ -177,7 +177,7 @@ impl Dir for FsDir {
 
     #[cfg(unix)]
     fn sync(&self) -> io::Result<()> {
-        File::open(&self.path)?.sync_all()
+        File::open(&self.path).map_err(NotTried)?.sync_all()
     }
 
     /// Windows has no such call; NTFS keeps its metadata in a journal.
@@ -523,6 +523,7 @@ fn allocate(_: &File, _: u64, _: u64) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Action, LogError, Poison};
 
     fn name(text: &str) -> FileName {
         FileName::new(text).unwrap()
@@ -546,6 +547,20 @@ mod tests {
         })
         .unwrap();
         content
+    }
+
+    /// L9: what was not tried may be tried again. A directory that is gone opens as little as any does without a file descriptor.
+    #[cfg(unix)]
+    #[test]
+    fn l9_a_directory_that_does_not_open_is_no_sync_that_failed() {
+        let home = tempfile::tempdir().unwrap();
+        let dir = FsDir::create(home.path().join("t-0"), ReadMode::Pread).unwrap();
+        fs::remove_dir(dir.path()).unwrap();
+        let poison = Poison::new();
+        let failed = |error| LogError::sync_dir(dir.display(), error);
+        let error = poison.by_sync(dir.sync().map_err(failed)).unwrap_err();
+        assert!(matches!(error, LogError::Io { action: Action::Open, .. }), "{error}");
+        assert!(!poison.is_set());
     }
 
     #[test]

@@ -12,6 +12,18 @@ use std::{
 
 use bytes::Bytes;
 
+/// Inside an error of [`Dir::sync`]: the directory could not even be opened, for want of a file descriptor say. The system was asked to make
+/// nothing durable, so that it has dropped nothing and told nobody.
+#[derive(Debug, thiserror::Error)]
+#[error("the directory does not open: {0}")]
+pub struct NotTried(#[source] pub io::Error);
+
+impl From<NotTried> for io::Error {
+    fn from(error: NotTried) -> Self {
+        Self::new(error.0.kind(), error)
+    }
+}
+
 /// How [`Dir::open`] treats a file that is or is not there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Open {
@@ -122,7 +134,7 @@ pub trait Dir: Clone + fmt::Debug + Send + Sync + 'static {
     /// Makes all creations, renames and removals in this directory so far durable.
     ///
     /// # Errors
-    /// What the storage reports; nothing may be assumed durable then.
+    /// What the storage reports; nothing may be assumed durable then. With [`NotTried`] inside it may be tried again.
     fn sync(&self) -> io::Result<()>;
 
     /// Makes a directory; fine when it is there. Durable after [`Dir::sync`] of this one.

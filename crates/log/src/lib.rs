@@ -180,7 +180,7 @@ pub use index::{
     IndexRefusal, OffsetIndexView, OffsetPosition, SegmentSpan, TimeIndexView, TimeOffset,
     TxnIndexView,
 };
-pub use io::{Dir, Entry, EntryKind, FileName, LogFile, Open};
+pub use io::{Dir, Entry, EntryKind, FileName, LogFile, NotTried, Open};
 pub use leader_epochs::{EpochEnd, EpochEntry, EpochsChanged, LeaderEpochs, Led};
 pub use mem::{MemDir, MemFile, MemLock};
 pub use names::{DirStage, FileStage, PartitionDirName, SegmentFile, SegmentFileName};

@@ -94,7 +94,7 @@ impl Listing {
             touched.push(name.to_string());
         }
         if !touched.is_empty() {
-            dir.sync().map_err(|error| LogError::io(Action::SyncDir, dir.display(), error))?;
+            dir.sync().map_err(|error| LogError::sync_dir(dir.display(), error))?;
         }
         Ok(touched)
     }

@@ -204,7 +204,7 @@ fn cut<D: Dir>(dir: &D, listing: &Listing, found: &Examined<D::File>) -> Result<
         remove_if_there(dir, *base, SegmentFile::Log)?;
     }
     if !found.dropped.is_empty() {
-        dir.sync().map_err(|error| LogError::io(Action::SyncDir, dir.display(), error))?;
+        dir.sync().map_err(|error| LogError::sync_dir(dir.display(), error))?;
     }
     let Some(last) = found.parts.last().filter(|last| last.end.bytes < last.len) else {
         return Ok(());
@@ -223,7 +223,7 @@ fn remove_all<D: Dir>(dir: &D, found: &mut Examined<D::File>) -> Result<(), LogE
             remove_if_there(dir, part.base, kind)?;
         }
     }
-    dir.sync().map_err(|error| LogError::io(Action::SyncDir, dir.display(), error))
+    dir.sync().map_err(|error| LogError::sync_dir(dir.display(), error))
 }
 
 fn nothing<F>(options: &OpenPartition, log_start: Offset) -> Examined<F> {

@@ -250,7 +250,7 @@ pub fn remove_all<D: Dir>(dir: &D, offsets: &[Offset]) -> Result<(), LogError> {
     for offset in offsets {
         remove_file(dir, &SegmentFileName::live(*offset, SegmentFile::Snapshot).file_name())?;
     }
-    dir.sync().map_err(|error| LogError::io(Action::SyncDir, dir.display(), error))?;
+    dir.sync().map_err(|error| LogError::sync_dir(dir.display(), error))?;
     for offset in offsets {
         remove_file(dir, &SegmentFileName::live(*offset, SegmentFile::Producers).file_name())?;
     }
@@ -312,7 +312,7 @@ fn corruption<D: Dir>(dir: &D, offset: Offset, kind: SegmentFile, damage: Damage
 }
 
 fn sync_dir<D: Dir>(dir: &D) -> Result<(), LogError> {
-    dir.sync().map_err(|error| LogError::io(Action::SyncDir, dir.display(), error))
+    dir.sync().map_err(|error| LogError::sync_dir(dir.display(), error))
 }
 
 #[cfg(test)]

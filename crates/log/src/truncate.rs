@@ -129,7 +129,7 @@ impl<D: Dir> PartitionLog<D> {
     }
 
     fn sync_dir(&self) -> Result<(), LogError> {
-        let failed = |error| LogError::io(Action::SyncDir, &self.visible.name, error);
+        let failed = |error| LogError::sync_dir(&self.visible.name, error);
         self.visible.dir.sync().map_err(failed)
     }
 

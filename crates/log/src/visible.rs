@@ -66,7 +66,7 @@ impl<D: Dir> Visible<D> {
         self.names.sync(|| {
             // Nobody may find it unsynced and try again what has failed.
             self.poison.check(&self.name)?;
-            let failed = |error| LogError::io(crate::Action::SyncDir, &self.name, error);
+            let failed = |error| LogError::sync_dir(&self.name, error);
             self.dir.sync().map_err(|error| self.poison.set(failed(error)))
         })
     }

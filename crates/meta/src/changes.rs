@@ -12,6 +12,9 @@ use crate::{
     ProducerIdsRow, Row, RowKey, StoreError, Topic, TopicNameRow, TopicRow, Txn, TxnResult,
 };
 
+/// Refusals in a row before one gives up.
+const ATTEMPTS: u32 = 10;
+
 /// A topic to be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewTopic {
@@ -146,7 +149,6 @@ pub fn take_producer_ids(
     store: &(impl MetadataStore + ?Sized),
     len: u32,
 ) -> Result<ProducerIdBlock, StoreError> {
-    const ATTEMPTS: u32 = 10;
     let key = RowKey::ProducerIds.key();
     for _ in 0..ATTEMPTS {
         let found = store.get(&key)?;
@@ -160,6 +162,40 @@ pub fn take_producer_ids(
             .put(key.clone(), ProducerIdsRow { next }.encode());
         match store.commit(&txn)? {
             TxnResult::Committed(_) => return Ok(ProducerIdBlock { first, len }),
+            TxnResult::Refused(_) => {}
+            TxnResult::Unknown(error) => return Err(error),
+        }
+    }
+    Err(StoreError::Contended { key, attempts: ATTEMPTS })
+}
+
+/// Lets a partition be led in `epoch` from now on, where its row gives it an earlier one. A partition that has no row was deleted: nobody
+/// leads it.
+///
+/// # Errors
+/// As [`take_producer_ids`].
+pub fn raise_leader_epoch(
+    store: &(impl MetadataStore + ?Sized),
+    (topic, number): (TopicId, i32),
+    epoch: LeaderEpoch,
+) -> Result<(), StoreError> {
+    let key = RowKey::Partition(topic, number).key();
+    for _ in 0..ATTEMPTS {
+        let Some(found) = store.get(&key)? else { return Ok(()) };
+        let row = PartitionRow::decode(&found.value)?;
+        let openings = match store.get(&RowKey::Openings.key())? {
+            Some(entry) => OpeningsRow::decode(&entry.value)?.count,
+            None => 0,
+        };
+        let now = row.at(openings);
+        if now.leader_epoch >= epoch {
+            return Ok(());
+        }
+        let raised = PartitionRow { leader_epoch: epoch, ..now };
+        let txn =
+            Txn::new().unchanged(&key, Some(found.modified)).put(key.clone(), raised.encode());
+        match store.commit(&txn)? {
+            TxnResult::Committed(_) => return Ok(()),
             TxnResult::Refused(_) => {}
             TxnResult::Unknown(error) => return Err(error),
         }

@@ -9,7 +9,7 @@ use hanbeon_records::{
 use crate::{
     Change, ClusterRow, ConfigScope, Configs, Entry, FeaturesRow, Key, MetadataStore, OpeningsRow,
     PartitionRow, ProducerIdsRow, Range, Revision, Row, RowError, RowKey, StoreError, TopicNameRow,
-    TopicRow,
+    TopicRow, rows::epoch_at,
 };
 
 /// A row with the revision it was last put at, which guards the next change of it.
@@ -242,7 +242,7 @@ impl Image {
     }
 
     fn epoch_now(&self, at_row: i32, at_opening: i32) -> i32 {
-        at_row.saturating_add(self.openings().saturating_sub(at_opening).max(0))
+        epoch_at(self.openings(), at_row, at_opening)
     }
 
     /// Whether names, topics and partitions fit together. [`Image::of`] and [`Image::advanced`] call it.

@@ -128,6 +128,7 @@ impl<D: Dir> LogJournal<D> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let snapshot = Snapshot::default();
                 let (file, end) = write_aside(&dir, &snapshot)?;
+                sync_aside(&dir, &file)?;
                 publish(&dir)?;
                 Ok((Self::at(dir, (file, end), settings, poison), snapshot))
             }
@@ -174,12 +175,14 @@ impl<D: Dir> LogJournal<D> {
         let end = reader.at;
         let Range { revision, entries } = table.range("");
         let snapshot = Snapshot { revision, entries };
-        let (file, end) = match write_aside(&dir, &snapshot) {
+        let written = write_aside(&dir, &snapshot)
+            .and_then(|(file, end)| sync_aside(&dir, &file).map(|()| (file, end)));
+        let (file, end) = match written {
             Ok(aside) => {
                 publish(&dir)?;
                 aside
             }
-            Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::StorageFull => {
+            Err(error) if is_full(&error) => {
                 // No room for a second file: what may be doubtful is the last record, so that one is written again.
                 let tail = bytes.get(span(last, end)).unwrap_or_default();
                 file.set_len(end).map_err(failed)?;
@@ -205,11 +208,11 @@ impl<D: Dir> Journal for LogJournal<D> {
         let mut bytes = Vec::new();
         seal(self.end, shape, &mut bytes);
         let failed = |error| Place(&self.dir).failed(FILE_NAME, error);
-        match self.file.write_at(&[IoSlice::new(&bytes)], self.end) {
+        match self.file.write_at(&[IoSlice::new(&bytes)], self.end).map_err(failed) {
             Ok(()) => {}
             // A part of the record at most: the next opening cuts it.
-            Err(error) if error.kind() == io::ErrorKind::StorageFull => return Err(failed(error)),
-            Err(error) => return Err(self.in_doubt(failed(error))),
+            Err(error) if is_full(&error) => return Err(error),
+            Err(error) => return Err(self.in_doubt(error)),
         }
         self.file.sync().map_err(|error| self.in_doubt(failed(error)))?;
         self.end = self.end.saturating_add(len_u64(&bytes));
@@ -220,25 +223,24 @@ impl<D: Dir> Journal for LogJournal<D> {
         if self.end <= self.rewrite_beyond {
             return Ok(());
         }
-        match write_aside(&self.dir, &snapshot()) {
-            Ok((file, end)) => {
-                publish(&self.dir).map_err(|error| self.in_doubt(error))?;
-                // Nothing goes to the new file before its name is durable: the old one would come back without it.
-                self.file = file;
-                self.end = end;
-                self.rewrite_beyond = self.settings.rewrite_bytes_min.max(end.saturating_mul(2));
-            }
-            // No room to rewrite is no reason to stop: the old file is whole. Tried again once it has doubled.
-            Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::StorageFull => {
-                self.rewrite_beyond = self.end.saturating_mul(2);
-            }
+        // A file aside that cannot be made or written is no reason to stop: the old one is whole. Tried again once that has doubled.
+        self.rewrite_beyond = self.end.saturating_mul(2);
+        let Ok((file, end)) = write_aside(&self.dir, &snapshot()) else { return Ok(()) };
+        match sync_aside(&self.dir, &file) {
+            Ok(()) => {}
+            Err(error) if is_full(&error) => return Ok(()),
             Err(error) => return Err(self.in_doubt(error)),
         }
+        publish(&self.dir).map_err(|error| self.in_doubt(error))?;
+        // Nothing goes to the new file before its name is durable: the old one would come back without it.
+        self.file = file;
+        self.end = end;
+        self.rewrite_beyond = self.settings.rewrite_bytes_min.max(end.saturating_mul(2));
         Ok(())
     }
 }
 
-/// Writes a whole file under the name aside and syncs it. Gives it with its length.
+/// Writes a whole file under the name aside. Gives it with its length.
 fn write_aside<D: Dir>(dir: &D, snapshot: &Snapshot) -> Result<(D::File, u64), StoreError> {
     const CHUNK: usize = 1 << 20;
     let at = Place(dir);
@@ -261,8 +263,18 @@ fn write_aside<D: Dir>(dir: &D, snapshot: &Snapshot) -> Result<(D::File, u64), S
         }
     }
     file.write_at(&[IoSlice::new(&chunk)], written).map_err(failed)?;
-    file.sync().map_err(failed)?;
     Ok((file, written.saturating_add(len_u64(&chunk))))
+}
+
+/// Makes the file aside durable.
+fn sync_aside<D: Dir>(dir: &D, file: &D::File) -> Result<(), StoreError> {
+    file.sync().map_err(|error| Place(dir).failed(ASIDE_NAME, error))
+}
+
+/// Whether there is no room, or none for us.
+fn is_full(error: &StoreError) -> bool {
+    let full = |kind| matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+    matches!(error, StoreError::Io { source, .. } if full(source.kind()))
 }
 
 /// Lets the file aside take the place of the old one, durably.

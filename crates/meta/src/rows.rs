@@ -95,6 +95,25 @@ pub struct PartitionRow {
     pub at_opening: i32,
 }
 
+/// An epoch at the `openings`-th opening that was `at_row` when a row of it was written.
+pub(crate) fn epoch_at(openings: i32, at_row: i32, at_opening: i32) -> i32 {
+    at_row.saturating_add(openings.saturating_sub(at_opening).max(0))
+}
+
+impl PartitionRow {
+    /// The row as it would be written at the `openings`-th opening: both epochs go up by one with each.
+    #[must_use]
+    pub fn at(self, openings: i32) -> Self {
+        let epoch = |at_row| epoch_at(openings, at_row, self.at_opening);
+        Self {
+            leader_epoch: LeaderEpoch::new(epoch(self.leader_epoch.get())),
+            partition_epoch: PartitionEpoch::new(epoch(self.partition_epoch.get())),
+            at_opening: openings,
+            ..self
+        }
+    }
+}
+
 /// Configs of a topic, of brokers or of a group: only what was set, in Kafka's keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Configs(pub BTreeMap<String, String>);

@@ -7,7 +7,9 @@
 use std::{collections::BTreeMap, io::IoSlice};
 
 use bytes::Bytes;
-use hanbeon_log::{CrashDir, Dir, Fault, FaultKind, FileName, Lasting, LogFile, MemDir, Open};
+use hanbeon_log::{
+    CrashDir, Dir, Fault, FaultKind, FileName, Lasting, LogFile, MemDir, Open, Poison,
+};
 use hanbeon_meta::{
     FILE_NAME, Key, LoggedSettings, LoggedStore, MetadataStore, StoreError, Txn, TxnResult,
 };
@@ -292,6 +294,29 @@ fn l9_a_full_disk_does_not_keep_it_shut() {
     for seed in 0..20 {
         check(&dir.crash(seed), &states(), (TXNS, 0), "opened on a full disk");
     }
+}
+
+/// The file aside cannot be made, for want of a file descriptor say: the old file is whole.
+#[test]
+fn a_file_aside_that_cannot_be_made_puts_a_rewriting_off() {
+    let dir = CrashDir::new();
+    let poison = Poison::new();
+    let settings = LoggedSettings { rewrite_bytes_min: 0 };
+    let store = LoggedStore::open_beside(dir.clone(), settings, poison.clone()).unwrap();
+    let mut put_off = 0;
+    for index in 0..TXNS {
+        // Behind the transaction's own write and sync.
+        dir.inject(Fault { kind: FaultKind::Error, after: 2, lasting: Lasting::Once });
+        assert!(matches!(store.commit(&txn(index)).unwrap(), TxnResult::Committed(_)));
+        put_off = put_off.max(dir.fired());
+        dir.heal();
+        assert!(!poison.is_set(), "transaction {index}");
+    }
+    assert!(put_off > 0);
+    assert_eq!(state(&store), *states().last().unwrap());
+    drop(store);
+    let store = LoggedStore::open(dir.killed(), settings).unwrap();
+    assert_eq!(state(&store), *states().last().unwrap());
 }
 
 /// No room for the file aside is no reason to stop: the old file is whole, and the next records may still fit.

@@ -91,6 +91,31 @@ fn a_single_node_keeps_its_cluster_over_restarts() {
 }
 
 #[test]
+fn s11_a_raised_leader_epoch_goes_on_from_there_with_each_opening() {
+    let store = MemoryStore::new();
+    let image = done(&store, &changes::create_topic(&Image::default(), &new_topic("a", 2)));
+    let id = image.topic(&name("a")).unwrap().id;
+    done(&store, &changes::begin_opening(&image));
+    let epochs = |image: &Image| {
+        let partitions = image.topic(&name("a")).unwrap().partitions.values();
+        let epochs = |partition| {
+            (image.leader_epoch(partition).get(), image.partition_epoch(partition).get())
+        };
+        partitions.map(epochs).collect::<Vec<_>>()
+    };
+    let raise = |number, to| {
+        changes::raise_leader_epoch(&store, (id, number), LeaderEpoch::new(to)).unwrap();
+        Image::read(&store).unwrap()
+    };
+    assert_eq!(epochs(&raise(1, 7)), [(1, 1), (7, 1)]);
+    assert_eq!(epochs(&raise(1, 6)), [(1, 1), (7, 1)], "never lowered");
+    let image = done(&store, &changes::begin_opening(&Image::read(&store).unwrap()));
+    assert_eq!(epochs(&image), [(2, 2), (8, 2)]);
+    let gone = done(&store, &changes::delete_topic(image.topic(&name("a")).unwrap()));
+    assert_eq!(raise(1, 9).revision(), gone.revision(), "a deleted partition gets no row");
+}
+
+#[test]
 fn rival_changes_of_a_topic_are_refused() {
     let store = MemoryStore::new();
     let empty = Image::read(&store).unwrap();

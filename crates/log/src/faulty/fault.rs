@@ -2,6 +2,8 @@
 
 use std::io;
 
+use crate::NotTried;
+
 /// What a storage is asked to do, as far as it can be made to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
@@ -47,6 +49,8 @@ pub enum FaultKind {
     Sync,
     /// A read reports an error.
     Read,
+    /// A directory's sync reports that it was [`NotTried`], and does nothing.
+    DirClosed,
 }
 
 impl FaultKind {
@@ -60,17 +64,22 @@ impl FaultKind {
             Self::ShortWrite => matches!(operation, Write),
             Self::Sync => matches!(operation, Sync | SyncDir),
             Self::Read => matches!(operation, Read),
+            Self::DirClosed => matches!(operation, SyncDir),
         }
     }
 
     pub(crate) fn error(self) -> io::Error {
         let kind = match self {
             Self::NoSpace => io::ErrorKind::StorageFull,
-            Self::Error | Self::ShortWrite | Self::Kill { .. } | Self::Sync | Self::Read => {
-                io::ErrorKind::Other
-            }
+            Self::Error
+            | Self::ShortWrite
+            | Self::Kill { .. }
+            | Self::Sync
+            | Self::Read
+            | Self::DirClosed => io::ErrorKind::Other,
         };
-        io::Error::new(kind, format!("injected fault: {self:?}"))
+        let error = io::Error::new(kind, format!("injected fault: {self:?}"));
+        if self == Self::DirClosed { NotTried(error).into() } else { error }
     }
 }
 
