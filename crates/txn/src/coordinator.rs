@@ -116,7 +116,7 @@ impl Coordinator {
             TxnKey::Unknown { version } => return Ok(Replayed::Skipped { key_version: version }),
         };
         let value = value.map(TxnValue::decode).transpose()?;
-        self.put(id, value.map(|(value, _)| Txn::of(&value)));
+        self.put(id, value.as_ref().map(Txn::read));
         Ok(Replayed::Applied)
     }
 

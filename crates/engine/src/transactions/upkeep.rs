@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hanbeon_idempotence::{MarkerClaim, MarkerProtocol};
+use hanbeon_idempotence::{Ends, MarkerClaim, MarkerProtocol};
 use hanbeon_records::{Millis, Outcome, ProducerId, TopicPartition};
 use hanbeon_txn::{ListFilter, State, TransactionalId};
 
@@ -129,6 +129,7 @@ impl<E: Env> Shared<E> {
                     outcome: Outcome::Abort,
                     timestamp: self.ground.env.now(),
                     protocol: MarkerProtocol::V1,
+                    ends: Ends::Any,
                 };
                 if let MarkerFate::Refused(error) =
                     self.mark(&image, name, abort, Safety::OfItsTopic)
