@@ -25,6 +25,8 @@ pub enum Ends {
     Named,
     /// The same, but nobody knows the protocol any more: a commit the one of either epoch.
     NamedByEither,
+    /// The one that began here. When that is over the marker is a repeated one.
+    From(Offset),
 }
 
 /// What a coordinator asks to append.
@@ -61,7 +63,7 @@ impl MarkerClaim {
 
     fn may_end(&self, open: ProducerEpoch) -> bool {
         match (self.outcome, self.ends) {
-            (Outcome::Abort, _) | (Outcome::Commit, Ends::Any) => true,
+            (Outcome::Abort, _) | (Outcome::Commit, Ends::Any | Ends::From(_)) => true,
             (Outcome::Commit, Ends::Named) => open == self.wrote_with(),
             (Outcome::Commit, Ends::NamedByEither) => {
                 open == self.producer_epoch || open == self.below()
@@ -129,6 +131,9 @@ impl ProducerStates {
         };
         let known = self.find(producer_id);
         let open = known.and_then(|producer| producer.txn_first_offset());
+        if matches!(claim.ends, Ends::From(first_offset) if open != Some(first_offset)) {
+            return Ok(MarkerAdmission::Repeated);
+        }
         let Some(producer) = known else {
             return Ok(MarkerAdmission::Append(MarkerTicket(marker)));
         };

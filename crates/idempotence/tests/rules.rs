@@ -91,6 +91,27 @@ fn t2_a_commit_that_does_not_say_its_protocol_is_taken_for_either() {
     assert_eq!(code(open().end_txn(&commit)), 48, "an abort in between is lost");
 }
 
+/// Who looked at what is open, and decides about it later, does not decide what the pair has begun since.
+#[test]
+fn t3_a_marker_for_one_transaction_ends_no_other_of_the_same_pair() {
+    let from = |offset, outcome| MarkerClaim {
+        outcome,
+        ends: Ends::From(Offset::new(offset)),
+        ..marker(1, 4, 0)
+    };
+    for outcome in [Outcome::Abort, Outcome::Commit] {
+        let mut log = Log::new();
+        assert_eq!(log.end_txn(&from(0, outcome)), Ok(None));
+        log.put(&in_txn(claim(1, 4, 0, 1)));
+        log.end_txn(&marker(1, 4, 0)).unwrap();
+        log.put(&in_txn(claim(1, 4, 1, 1)));
+        let end = log.end;
+        assert_eq!(log.end_txn(&from(0, outcome)), Ok(None));
+        assert_eq!((log.end, log.states.open_transactions().count()), (end, 1));
+        assert!(log.end_txn(&from(2, outcome)).unwrap().is_some());
+    }
+}
+
 #[test]
 fn e7_an_empty_transaction_completes_nothing_but_fences() {
     let mut log = Log::new();
