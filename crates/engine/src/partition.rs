@@ -64,6 +64,8 @@ const SHUT: u8 = 2;
 /// A partition whose log is open.
 pub(crate) struct Opened<E: Env> {
     pub(crate) log: Partition<E::Dir>,
+    /// Where the log ended when it was opened.
+    pub(crate) found_end: Offset,
     leader_epoch: LeaderEpoch,
     leader: Mutex<Leader>,
     /// Everything below is known to be durable.
@@ -689,6 +691,7 @@ impl<E: Env> Opened<E> {
             high_watermark: log.high_watermark(),
         };
         Self {
+            found_end: bounds.end,
             leader_epoch,
             leader: Mutex::new(Leader::alone(node, leader_epoch, bounds)),
             durable: AtomicI64::new(0),

@@ -8,7 +8,7 @@ use hanbeon::{
     StateLogs, StateRecord,
     state_log_conformance::{Fixture, run},
 };
-use hanbeon_idempotence::{MarkerClaim, MarkerProtocol};
+use hanbeon_idempotence::{Ends, MarkerClaim, MarkerProtocol};
 use hanbeon_log::CrashDir;
 use hanbeon_records::{
     CoordinatorEpoch, Millis, Outcome, ProducerEpoch, ProducerId, TopicName, TopicPartition,
@@ -78,6 +78,7 @@ fn forgets(fixture: &mut impl Fixture) {
         outcome: Outcome::Commit,
         timestamp: NOW,
         protocol: MarkerProtocol::V2,
+        ends: Ends::Named,
     };
     log.append_marker(claim).unwrap();
     assert_eq!(left(&*log), []);

@@ -10,10 +10,14 @@ use std::{
 
 use bytes::Bytes;
 use hanbeon::{
-    Acks, ClientError, ConsumerSettings, Engine, ErrorCode, Manual, Millis, Mode, NewTopic, Offset,
-    Options, ProducerSettings, Record, TopicPartition, TransactionError,
+    Acks, ClientError, ConsumerSettings, Engine, Enrol, ErrorCode, Manual, Millis, Mode, NewTopic,
+    Offset, Options, ProducerSettings, Record, TopicPartition, TransactionError,
+    TransactionalProduce,
     group::{Fetch, FetchWhat, Name, Stability},
-    txn::{self, Cause, Fence, State, TransactionalId, TxnError, TxnValue, ValueVersion},
+    txn::{
+        self, Cause, Fence, State, TopicPartitions, TransactionalId, TxnError, TxnValue,
+        ValueVersion,
+    },
 };
 use hanbeon_log::MemDir;
 use hanbeon_records::{
@@ -435,7 +439,8 @@ fn t9_when_epochs_are_used_up_the_producer_goes_on_under_another_id() {
     engine.shutdown().unwrap();
     drop((first, engine));
     let engine = reopen(&home, Options::broker());
-    set_epoch(&engine, before.id, ProducerEpoch::new(32_764));
+    let far = value_of(engine.now(), before.id, ProducerEpoch::new(32_764));
+    set_state(&engine, far, ValueVersion::V1);
     let mut producer = engine.transactional_producer("tx").unwrap();
     assert_eq!(producer.identity().id, before.id);
     let mut pairs = Vec::new();
@@ -450,15 +455,45 @@ fn t9_when_epochs_are_used_up_the_producer_goes_on_under_another_id() {
     assert_eq!(committed(&engine), ["a", "a", "b", "b", "c", "c", "d", "d"]);
 }
 
-/// Puts an id's state into the log, as if it had been used so often; before anybody has read the log.
-fn set_epoch(engine: &Engine, id: hanbeon_records::ProducerId, epoch: ProducerEpoch) {
-    let name = TransactionalId::new("tx").unwrap();
-    let value = TxnValue {
+/// An earlier release, or Kafka, has decided in the form of `transaction.version` 0, which does not say that the end was of protocol 2.
+#[test]
+fn t2_a_commit_in_the_old_form_of_the_log_is_carried_out_whatever_its_protocol() {
+    for raised in [0, 1] {
+        let (home, engine) = open(Options::broker());
+        let producer = engine.transactional_producer("tx").unwrap();
+        let pair = engine.transactions().describe("tx").unwrap().unwrap().producer;
+        let (id, partition) =
+            (TransactionalId::new("tx").unwrap(), engine.partition("t", 0).unwrap());
+        let batches = vec![(partition, support::in_transaction(pair, 0, &["a"]))];
+        let begun = engine.transactions().produce(&id, Enrol::Add, batches, Acks::All);
+        let TransactionalProduce::Begun(mut produced) = begun else { panic!("nothing is synced") };
+        produced.pop().unwrap().wait().unwrap();
+        engine.shutdown().unwrap();
+        drop((produced, producer, engine));
+        let engine = reopen(&home, Options::broker());
+        let epoch = ProducerEpoch::new(pair.epoch.get() + raised);
+        let topic = TopicName::new("t").unwrap();
+        let mut value = value_of(engine.now(), pair.id, epoch);
+        value.state = State::PrepareCommit;
+        value.partitions = Some(vec![TopicPartitions { topic, partitions: vec![0] }]);
+        value.start = engine.now();
+        value.client_transaction_version = 0;
+        set_state(&engine, value, ValueVersion::V0);
+        while engine.maintain(engine.now()).unwrap() == 0 {}
+        assert_eq!(committed(&engine), ["a"], "raised by {raised}");
+        let state = engine.transactions().describe("tx").unwrap().unwrap().state;
+        assert_eq!(state, State::CompleteCommit);
+    }
+}
+
+/// An id that has got so far.
+fn value_of(now: Millis, id: hanbeon_records::ProducerId, epoch: ProducerEpoch) -> TxnValue {
+    TxnValue {
         producer: txn::Producer { id, epoch },
         timeout_ms: 60_000,
         state: State::Empty,
         partitions: None,
-        last_update: engine.now(),
+        last_update: now,
         start: Millis::NONE,
         previous_producer_id: id,
         next_producer_id: hanbeon_records::ProducerId::NONE,
@@ -466,9 +501,14 @@ fn set_epoch(engine: &Engine, id: hanbeon_records::ProducerId, epoch: ProducerEp
         next_producer_epoch: ProducerEpoch::NONE,
         last_producer_epoch: ProducerEpoch::NONE,
         unknown_tags: Vec::new(),
-    };
+    }
+}
+
+/// Puts an id's state into the log before anybody has read it.
+fn set_state(engine: &Engine, value: TxnValue, version: ValueVersion) {
+    let name = TransactionalId::new("tx").unwrap();
     let record = txn::Record::new(name, Some(value), Cause::Initialised);
-    let (key, value) = record.encode(ValueVersion::V1).unwrap();
+    let (key, value) = record.encode(version).unwrap();
     let mut bytes = Vec::new();
     let settings = BatchSettings {
         codec: Codec::None,

@@ -4,11 +4,14 @@
 mod support;
 
 use hanbeon::{
-    AbortedData, Acks, Engine, Enrol, FetchSpec, Isolation, Options, Record, TransactionError,
-    Transactions,
+    AbortedData, Acks, Engine, Enrol, Feature, FeatureUpdate, FetchSpec, Isolation, LevelChange,
+    MarkerRequest, Mode, Options, Record, TransactionError, Transactions,
     txn::{EndTxn, InitProducerId, Outcome, Producer, Protocol, State, TransactionalId},
 };
-use hanbeon_records::{BatchRef, ErrorCode, Offset, ProducerEpoch, ProducerId};
+use hanbeon_records::{
+    BatchRef, CoordinatorEpoch, ErrorCode, Offset, ProducerEpoch, ProducerId, TopicName,
+    TopicPartition,
+};
 use support::in_transaction;
 
 type Home = tempfile::TempDir;
@@ -173,6 +176,67 @@ fn t4_a_partition_that_is_offline_keeps_its_marker_owed_until_it_is_back() {
         assert_eq!(reader.join().unwrap(), Offset::new(2));
     });
     write(&transactions, &engine, &id, next, (0, &["c"])).unwrap();
+}
+
+/// The old form of the log has no room for the protocol of the end, by which the marker's epoch is judged.
+#[test]
+fn t2_a_commit_of_protocol_2_is_none_of_protocol_1_after_a_restart_at_level_0() {
+    let (home, engine) = open();
+    let change = LevelChange::SafeDowngrade;
+    let lower = FeatureUpdate { feature: Feature::TransactionVersion.name(), level: 0, change };
+    engine.update_features(&[lower], Mode::Apply).unwrap();
+    let id = TransactionalId::new("tx-1").unwrap();
+    let producer = wait(engine.transactions().init_producer_id(init(&id))).unwrap();
+    write(&engine.transactions(), &engine, &id, producer, (0, &["a"])).unwrap();
+    engine.shutdown().unwrap();
+    drop(engine);
+    let metadata = home.path().join("t-0/partition.metadata");
+    let own = std::fs::read(&metadata).unwrap();
+    std::fs::write(&metadata, "version: 0\ntopic_id: AAAAAAAAAAAAAAAAAAAAAQ").unwrap();
+    let engine = Engine::open_with(home.path(), Options::broker()).unwrap();
+    wait(engine.transactions().end(end(&id, producer, Outcome::Commit))).unwrap();
+    let state = engine.transactions().describe("tx-1").unwrap().unwrap().state;
+    assert_eq!(state, State::PrepareCommit, "t-0 is offline");
+    // Not in order, with a partition offline.
+    drop(engine.shutdown());
+    drop(engine);
+    std::fs::write(&metadata, own).unwrap();
+
+    let engine = Engine::open_with(home.path(), Options::broker()).unwrap();
+    let mut now = engine.now();
+    while engine.transactions().describe("tx-1").unwrap().unwrap().state != State::CompleteCommit {
+        now = now.saturating_add(10_001);
+        engine.maintain(now).unwrap();
+    }
+    let spec = FetchSpec { isolation: Isolation::Committed, ..FetchSpec::from(Offset::ZERO) };
+    let fetched = engine.partition("t", 0).unwrap().fetch(&spec).unwrap();
+    assert_eq!((fetched.aborted.map(|all| all.len()), stable(&engine, 0)), (Some(0), 2));
+    // And the answer to its end is known to a retry.
+    let next = Producer { epoch: ProducerEpoch::new(1), ..producer };
+    let again = wait(engine.transactions().end(end(&id, producer, Outcome::Commit))).unwrap();
+    assert_eq!(again, next);
+}
+
+/// Version 1 of `WriteTxnMarkers` has no room for the protocol, and a coordinator of Kafka 4.0 raises the epoch all the same.
+#[test]
+fn t1_a_coordinator_elsewhere_commits_at_the_next_epoch() {
+    let (_home, engine) = open();
+    let id = TransactionalId::new("tx-1").unwrap();
+    let producer = wait(engine.transactions().init_producer_id(init(&id))).unwrap();
+    write(&engine.transactions(), &engine, &id, producer, (0, &["a"])).unwrap();
+    let next = Producer { epoch: ProducerEpoch::new(1), ..producer };
+    let partition = engine.partition("t", 0).unwrap();
+    wait(engine.transactions().write_marker(MarkerRequest {
+        producer: next,
+        outcome: Outcome::Commit,
+        coordinator_epoch: CoordinatorEpoch::new(0),
+        protocol: Protocol::V1,
+        partition: TopicPartition { topic: TopicName::new("t").unwrap(), partition: 0 },
+    }))
+    .unwrap();
+    let spec = FetchSpec { isolation: Isolation::Committed, ..FetchSpec::from(Offset::ZERO) };
+    let fetched = partition.fetch(&spec).unwrap();
+    assert_eq!((fetched.aborted.map(|all| all.len()), stable(&engine, 0)), (Some(0), 2));
 }
 
 #[test]

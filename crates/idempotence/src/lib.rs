@@ -89,7 +89,7 @@ mod window;
 pub use admit::{Admission, Claim, Duplicate, Origin, Ticket};
 pub use error::{ExpectedSequence, IdempotenceError};
 pub use hanbeon_records::{BatchKind, Outcome};
-pub use markers::{CompletedTxn, MarkerAdmission, MarkerClaim, MarkerProtocol, MarkerTicket};
+pub use markers::{CompletedTxn, Ends, MarkerAdmission, MarkerClaim, MarkerProtocol, MarkerTicket};
 pub use producer::WINDOW_DEPTH;
 pub use snapshot::{Loaded, SnapshotError, load, read_snapshot};
 pub use states::{FirstWrite, OpenTxn, ProducerStates, ProducerView, Settings, Verification};

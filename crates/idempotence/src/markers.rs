@@ -16,6 +16,19 @@ pub enum MarkerProtocol {
     V2,
 }
 
+/// Which open transaction of its producer a marker may end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ends {
+    /// Whatever is open, as in Kafka.
+    Any,
+    /// A commit the one of its own epoch, or of the epoch below under [`MarkerProtocol::V2`]; an abort whatever is open.
+    Named,
+    /// The same, but nobody knows the protocol any more: a commit the one of either epoch.
+    NamedByEither,
+    /// The one that began here. When that is over the marker is a repeated one.
+    From(Offset),
+}
+
 /// What a coordinator asks to append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MarkerClaim {
@@ -31,6 +44,32 @@ pub struct MarkerClaim {
     pub timestamp: Millis,
     /// Which rules it follows.
     pub protocol: MarkerProtocol,
+    /// What it may end.
+    pub ends: Ends,
+}
+
+impl MarkerClaim {
+    /// The epoch with which the transaction wrote that it speaks of.
+    const fn wrote_with(&self) -> ProducerEpoch {
+        match self.protocol {
+            MarkerProtocol::V1 => self.producer_epoch,
+            MarkerProtocol::V2 => self.below(),
+        }
+    }
+
+    const fn below(&self) -> ProducerEpoch {
+        ProducerEpoch::new(self.producer_epoch.get().saturating_sub(1))
+    }
+
+    fn may_end(&self, open: ProducerEpoch) -> bool {
+        match (self.outcome, self.ends) {
+            (Outcome::Abort, _) | (Outcome::Commit, Ends::Any | Ends::From(_)) => true,
+            (Outcome::Commit, Ends::Named) => open == self.wrote_with(),
+            (Outcome::Commit, Ends::NamedByEither) => {
+                open == self.producer_epoch || open == self.below()
+            }
+        }
+    }
 }
 
 /// The answer to a marker that breaks no rule.
@@ -90,7 +129,12 @@ impl ProducerStates {
             outcome: claim.outcome,
             timestamp: claim.timestamp,
         };
-        let Some(producer) = self.find(producer_id) else {
+        let known = self.find(producer_id);
+        let open = known.and_then(|producer| producer.txn_first_offset());
+        if matches!(claim.ends, Ends::From(first_offset) if open != Some(first_offset)) {
+            return Ok(MarkerAdmission::Repeated);
+        }
+        let Some(producer) = known else {
             return Ok(MarkerAdmission::Append(MarkerTicket(marker)));
         };
         let (current, found) = (producer.epoch(), claim.producer_epoch);
@@ -98,7 +142,7 @@ impl ProducerStates {
             return Err(IdempotenceError::StaleEpoch { producer_id, current, found });
         }
         let same_epoch = matches!(claim.protocol, MarkerProtocol::V2) && found == current;
-        if let (true, Some(first_offset)) = (same_epoch, producer.txn_first_offset()) {
+        if let (true, Some(first_offset)) = (same_epoch, open) {
             return Err(IdempotenceError::StaleMarker {
                 producer_id,
                 current,
@@ -111,14 +155,10 @@ impl ProducerStates {
             let (current, found) = (known, asks);
             return Err(IdempotenceError::CoordinatorFenced { producer_id, current, found });
         }
-        let decided = match claim.protocol {
-            MarkerProtocol::V1 => found,
-            MarkerProtocol::V2 => ProducerEpoch::new(found.get().saturating_sub(1)),
-        };
-        if let (Outcome::Commit, Some(first_offset)) = (claim.outcome, producer.txn_first_offset())
-            && decided != current
+        if let Some(first_offset) = open
+            && !claim.may_end(current)
         {
-            let found = decided;
+            let found = claim.wrote_with();
             return Err(IdempotenceError::OtherTransaction {
                 producer_id,
                 current,

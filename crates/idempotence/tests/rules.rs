@@ -5,8 +5,8 @@ mod fixture;
 
 use fixture::{DAY_MS, Log, NOW, Placed, claim, in_txn, marker, request, settings, v2};
 use hanbeon_idempotence::{
-    Claim, CompletedTxn, IdempotenceError, MarkerAdmission, MarkerClaim, MarkerProtocol, Origin,
-    Outcome, Settings, Verification, VerificationRequest,
+    Claim, CompletedTxn, Ends, IdempotenceError, MarkerAdmission, MarkerClaim, MarkerProtocol,
+    Origin, Outcome, Settings, Verification, VerificationRequest,
 };
 use hanbeon_records::{Millis, Offset, ProducerId};
 
@@ -70,6 +70,46 @@ fn t1_t3_a_commit_does_not_decide_the_transaction_of_another_epoch() {
     let mut log = open();
     assert!(log.end_txn(&v2(marker(1, 5, 0))).unwrap().is_some());
     assert_eq!(log.end_txn(&v2(marker(1, 8, 0))).unwrap(), None, "nothing is open: it fences");
+}
+
+/// A coordinator whose log is whole but whose request has no room for the protocol is believed, and so is one that has read its own log
+/// without it.
+#[test]
+fn t2_a_commit_that_does_not_say_its_protocol_is_taken_for_either() {
+    let open = || {
+        let mut log = Log::new();
+        log.put(&in_txn(claim(1, 4, 0, 1)));
+        log
+    };
+    for (ends, highest) in [(Ends::NamedByEither, 5), (Ends::Any, 9)] {
+        for epoch in 4..=highest {
+            let commit = MarkerClaim { ends, ..marker(1, epoch, 0) };
+            assert!(open().end_txn(&commit).unwrap().is_some(), "{ends:?} at {epoch}");
+        }
+    }
+    let commit = MarkerClaim { ends: Ends::NamedByEither, ..marker(1, 6, 0) };
+    assert_eq!(code(open().end_txn(&commit)), 48, "an abort in between is lost");
+}
+
+/// Who looked at what is open, and decides about it later, does not decide what the pair has begun since.
+#[test]
+fn t3_a_marker_for_one_transaction_ends_no_other_of_the_same_pair() {
+    let from = |offset, outcome| MarkerClaim {
+        outcome,
+        ends: Ends::From(Offset::new(offset)),
+        ..marker(1, 4, 0)
+    };
+    for outcome in [Outcome::Abort, Outcome::Commit] {
+        let mut log = Log::new();
+        assert_eq!(log.end_txn(&from(0, outcome)), Ok(None));
+        log.put(&in_txn(claim(1, 4, 0, 1)));
+        log.end_txn(&marker(1, 4, 0)).unwrap();
+        log.put(&in_txn(claim(1, 4, 1, 1)));
+        let end = log.end;
+        assert_eq!(log.end_txn(&from(0, outcome)), Ok(None));
+        assert_eq!((log.end, log.states.open_transactions().count()), (end, 1));
+        assert!(log.end_txn(&from(2, outcome)).unwrap().is_some());
+    }
 }
 
 #[test]

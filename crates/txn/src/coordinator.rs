@@ -116,13 +116,13 @@ impl Coordinator {
             TxnKey::Unknown { version } => return Ok(Replayed::Skipped { key_version: version }),
         };
         let value = value.map(TxnValue::decode).transpose()?;
-        self.put(id, value.map(|(value, _)| Txn::of(&value)));
+        self.put(id, value.as_ref().map(Txn::read));
         Ok(Replayed::Applied)
     }
 
     /// The log that was replayed may lack its end, while partitions have batches and markers that rest on what it lacked: a power cut took what was
-    /// never made durable. The epochs in it are in doubt, so each id gets a fresh producer id at its next `InitProducerId`, and the one it has
-    /// enrolls no partition any more. What is decided is carried out as ever.
+    /// never made durable. The epochs in it are in doubt, so each id gets a fresh producer id at its next `InitProducerId`. The pair it has goes on:
+    /// a live client would take a refusal for its end, and what partitions have of a lost life they keep apart by its epoch.
     pub fn doubt(&mut self) {
         self.txns.values_mut().for_each(|txn| txn.tail = Tail::InDoubt);
     }
@@ -216,14 +216,6 @@ pub(crate) fn settled(id: &TransactionalId, txn: &Txn) -> Result<(), TxnError> {
         return Ok(());
     }
     Err(TxnError::ConcurrentTransactions { id: id.clone(), state: txn.state })
-}
-
-/// Refuses a producer that may have done more than the log knows.
-pub(crate) fn undoubted(id: &TransactionalId, txn: &Txn) -> Result<(), TxnError> {
-    match txn.tail {
-        Tail::Known => Ok(()),
-        Tail::InDoubt => Err(TxnError::InDoubt { id: id.clone(), current: txn.producer }),
-    }
 }
 
 /// Refuses a producer id that is not the current one.

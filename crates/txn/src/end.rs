@@ -207,7 +207,7 @@ fn claim(txn: &Txn, got: Producer) -> Claim {
     // own raises it under protocol 1, too, which the log does not say.
     let aborted = txn.fence.is_some_and(|it| matches!(it.cause, Cause::Fenced | Cause::TimedOut));
     let aborted_v1 = aborted && txn.last_epoch == ProducerEpoch::NONE;
-    let made_by_an_end = complete && (txn.client == Protocol::V2 || aborted_v1);
+    let made_by_an_end = complete && (txn.client == Some(Protocol::V2) || aborted_v1);
     // A fence may have left 32767 behind, which no client is given: that one asks InitProducerId for another id.
     let given = current.epoch <= Producer::EPOCH_MAX;
     let before = given && got.id == current.id && got.next_epoch() == current.epoch;

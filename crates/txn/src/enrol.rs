@@ -6,7 +6,7 @@ use hanbeon_records::{ErrorCode, Millis, TopicPartition};
 
 use crate::{
     Cause, Coordinator, Decision, Producer, Protocol, Record, State, TransactionalId, TxnError,
-    coordinator::{same_epoch, same_id, settled, undoubted},
+    coordinator::{same_epoch, same_id, settled},
     txn::list,
 };
 
@@ -72,7 +72,6 @@ impl Coordinator {
         if ongoing && partitions.iter().all(|partition| txn.partitions.contains(partition)) {
             return Ok(Decision::answer(()));
         }
-        undoubted(id, txn)?;
         let mut all = txn.partitions.clone();
         all.extend(partitions.iter().cloned());
         let mut value = txn.step(State::Ongoing, now);

@@ -61,17 +61,6 @@ pub enum TxnError {
         /// Who tried.
         got: Producer,
     },
-    /// A power cut may have taken what came after the current pair, so it may be one that partitions have left behind.
-    /// `INVALID_PRODUCER_ID_MAPPING`, upon which clients abort and initialise the producer.
-    #[error(
-        "a power cut may have taken the end of what was known of producer {current} of transactional id {id}: initialise the producer again"
-    )]
-    InDoubt {
-        /// Whose state it is.
-        id: TransactionalId,
-        /// The pair it speaks of.
-        current: Producer,
-    },
     /// A zombie, or a producer whose transaction the coordinator ended.
     #[error(
         "producer {got} of transactional id {id} is fenced, {current} is current{}: only the current instance goes on", Since(*fence)
@@ -174,7 +163,7 @@ impl TxnError {
             Self::TwoPhaseCommitOff => ErrorCode::TransactionalIdAuthorizationFailed,
             Self::KeepPreparedUnsupported => ErrorCode::UnsupportedVersion,
             Self::NoProducerId => ErrorCode::CoordinatorLoadInProgress,
-            Self::UnknownId { .. } | Self::OtherProducer { .. } | Self::InDoubt { .. } => {
+            Self::UnknownId { .. } | Self::OtherProducer { .. } => {
                 ErrorCode::InvalidProducerIdMapping
             }
             Self::Fenced { .. } | Self::AbortedBeforeCommit { .. } => ErrorCode::ProducerFenced,

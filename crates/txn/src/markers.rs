@@ -13,8 +13,11 @@ pub struct TxnMarker {
     pub producer: Producer,
     /// The decision.
     pub outcome: Outcome,
-    /// Which rules its epoch follows at the partition (KIP-1228).
-    pub protocol: Protocol,
+    /// Which rules its epoch follows at the partition (KIP-1228). `None` when the decision was read from a value of [`ValueVersion::V0`], which
+    /// does not say: then it goes by [`Protocol::V1`], and what it commits may have been written with the epoch below it.
+    ///
+    /// [`ValueVersion::V0`]: crate::ValueVersion::V0
+    pub protocol: Option<Protocol>,
 }
 
 /// A decided transaction and the partitions that are to hear of it.

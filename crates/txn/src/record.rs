@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::{RecordError, TransactionalId, TxnError, TxnValue, ValueVersion, encode_key};
+use crate::{Protocol, RecordError, TransactionalId, TxnError, TxnValue, ValueVersion, encode_key};
 
 /// Bytes of a key beside its id.
 const KEY_BYTES: usize = 4;
@@ -91,6 +91,9 @@ impl Record {
 
     /// Key and value as they are appended to the log; no value is a tombstone.
     ///
+    /// What is of [`Protocol::V2`] takes the form [`ValueVersion::V1`] whatever `version` says: the older one has room neither for the rules
+    /// of the markers nor for the producer id of the next transaction.
+    ///
     /// # Errors
     /// Only for a value that was made by hand: [`TxnValue::encode`].
     pub fn encode(&self, version: ValueVersion) -> Result<(Vec<u8>, Option<Vec<u8>>), RecordError> {
@@ -98,6 +101,10 @@ impl Record {
         encode_key(&self.id, &mut key);
         let Some(value) = &self.value else { return Ok((key, None)) };
         let mut bytes = Vec::with_capacity(VALUE_BYTES);
+        let version = match value.protocol() {
+            Protocol::V1 => version,
+            Protocol::V2 => ValueVersion::V1,
+        };
         value.encode(version, &mut bytes)?;
         Ok((key, Some(bytes)))
     }

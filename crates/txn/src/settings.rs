@@ -52,7 +52,8 @@ pub enum TwoPhaseCommit {
 /// Which form new values of the log take. All forms are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ValueVersion {
-    /// Transaction version 0: cannot carry rotation and retry fields, so after a failover a retry is fenced.
+    /// Transaction version 0: cannot carry rotation and retry fields, so after a failover a retry is fenced. Values of [`Protocol::V2`] never
+    /// take it.
     V0,
     /// Transaction version 1 and later.
     V1,

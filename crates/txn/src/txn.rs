@@ -6,7 +6,7 @@ use hanbeon_records::{Millis, ProducerEpoch, ProducerId, TopicPartition};
 
 use crate::{
     BrokenRule, Cause, Fence, Producer, Protocol, Record, State, TopicPartitions, TransactionalId,
-    TxnValue,
+    TxnValue, ValueVersion,
 };
 
 /// What is remembered of an id: what its last record says, and what its last fence was.
@@ -21,7 +21,8 @@ pub(crate) struct Txn {
     pub(crate) partitions: BTreeSet<TopicPartition>,
     pub(crate) start: Millis,
     pub(crate) last_update: Millis,
-    pub(crate) client: Protocol,
+    /// `None` of a decision that was read in the form that has no room for it.
+    pub(crate) client: Option<Protocol>,
     /// Memory only: for the words of a refusal.
     pub(crate) fence: Option<Fence>,
     /// Memory only: whether the log is known to have what came after.
@@ -56,10 +57,19 @@ impl Txn {
             partitions: listed.collect(),
             start: value.start,
             last_update: value.last_update,
-            client: Protocol::of_client_version(value.client_transaction_version),
+            client: Some(value.protocol()),
             fence: None,
             tail: Tail::Known,
         }
+    }
+
+    /// The state that a record of the log holds.
+    pub(crate) fn read((value, version): &(TxnValue, ValueVersion)) -> Self {
+        let mut txn = Self::of(value);
+        if *version == ValueVersion::V0 && txn.state.prepared().is_some() {
+            txn.client = None;
+        }
+        txn
     }
 
     /// The record of a step from here to `state`, with everything as it is.
@@ -73,7 +83,7 @@ impl Txn {
             start: self.start,
             previous_producer_id: self.producer.id,
             next_producer_id: self.next_id,
-            client_transaction_version: self.client.client_version(),
+            client_transaction_version: self.client.unwrap_or(Protocol::V1).client_version(),
             next_producer_epoch: ProducerEpoch::NONE,
             last_producer_epoch: self.last_epoch,
             unknown_tags: Vec::new(),

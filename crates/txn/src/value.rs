@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use hanbeon_records::{ErrorCode, Millis, ProducerEpoch, ProducerId, TopicName, TopicNameError};
 
 use crate::{
-    Producer, State, TransactionalId, TransactionalIdError, ValueVersion,
+    Producer, Protocol, State, TransactionalId, TransactionalIdError, ValueVersion,
     bytes::{Input, Output},
 };
 
@@ -292,6 +292,11 @@ impl TxnValue {
             out.uvarint(bytes.len());
             out.0.extend_from_slice(bytes);
         }
+    }
+
+    /// Which rules the last enrolment or end followed.
+    pub(crate) const fn protocol(&self) -> Protocol {
+        Protocol::of_client_version(self.client_transaction_version)
     }
 
     /// Reads a value and says in which form it was written.

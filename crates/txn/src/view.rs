@@ -37,7 +37,7 @@ pub struct TxnView<'a> {
 }
 
 impl<'a> TxnView<'a> {
-    const fn of(id: &'a TransactionalId, txn: &'a Txn) -> Self {
+    fn of(id: &'a TransactionalId, txn: &'a Txn) -> Self {
         Self {
             id,
             state: txn.state,
@@ -49,7 +49,7 @@ impl<'a> TxnView<'a> {
             start: txn.start,
             last_update: txn.last_update,
             partitions: &txn.partitions,
-            client: txn.client,
+            client: txn.client.unwrap_or(Protocol::V1),
             fence: txn.fence,
         }
     }

@@ -26,8 +26,8 @@ use std::{
 
 use fixture::{Pair, SETTINGS, World, given, id, pair, producer};
 use hanbeon_idempotence::{
-    Admission, BatchKind, Claim, FirstWrite, MarkerAdmission, MarkerClaim, MarkerProtocol, Origin,
-    ProducerStates, Verification, VerificationNeed, VerificationRequest,
+    Admission, BatchKind, Claim, Ends, FirstWrite, MarkerAdmission, MarkerClaim, MarkerProtocol,
+    Origin, ProducerStates, Verification, VerificationNeed, VerificationRequest,
 };
 use hanbeon_records::{
     BatchRef, CoordinatorEpoch, LeaderEpoch, Marker, Millis, Offset, ProducerEpoch, ProducerId,
@@ -283,7 +283,7 @@ impl State {
                 };
                 let log = &self.partitions[at];
                 let open = states_of(log).open_transactions().next().is_some();
-                if !log.iter().any(is_it) || (open && owed.marker.protocol == Protocol::V2) {
+                if !log.iter().any(is_it) || (open && owed.marker.protocol == Some(Protocol::V2)) {
                     self.broken.insert(Broken::EarlyCompletion);
                 }
             }
@@ -459,6 +459,7 @@ impl State {
             outcome: outcome.into(),
             timestamp: NOW,
             protocol: if v2 { MarkerProtocol::V2 } else { MarkerProtocol::V1 },
+            ends: Ends::Named,
         };
         let answer = states.admit_marker(&claim);
         let code = match &answer {
@@ -501,7 +502,7 @@ impl State {
         if let Some(Missing { marker, round, partitions, .. }) = state.markers.missing(&id(NAME)) {
             let missing = partitions.clone();
             let (who, outcome) = (pair(marker.producer), ordered(marker.outcome));
-            let v2 = marker.protocol == Protocol::V2;
+            let v2 = marker.protocol == Some(Protocol::V2);
             for at in (0..2).filter(|at| missing.contains(&partition(*at))) {
                 state.marker(who, outcome, v2, round, at, true);
             }
@@ -733,7 +734,7 @@ impl Model for Setup {
                 let message = Message::Marker {
                     pair: pair(missing.marker.producer),
                     outcome: ordered(missing.marker.outcome),
-                    v2: missing.marker.protocol == Protocol::V2,
+                    v2: missing.marker.protocol == Some(Protocol::V2),
                     round: missing.round,
                     at,
                 };

@@ -12,7 +12,7 @@ mod fixture;
 use fixture::{World, given, id, pair, partition};
 use hanbeon_records::{CoordinatorEpoch, ErrorCode, ProducerId};
 use hanbeon_txn::{
-    Enqueued, MarkersOwed, Membership, Outcome, Progress, Protocol, State, ValueVersion,
+    Enqueued, MarkersOwed, Membership, Outcome, Progress, Protocol, State, ValueVersion, encode_key,
 };
 
 /// P2, KAFKA-17754: an `EndTxn` whose answer was lost arrives once more, after the next transaction has begun.
@@ -445,6 +445,40 @@ fn values_of_version_0_lose_the_retry() {
     assert_eq!(world.init_from("x", (0, 0)), Err(90));
     let view = world.coordinator.describe(&id("x")).unwrap();
     assert_eq!(view.previous_producer_id, ProducerId::NONE);
+}
+
+/// It has no room for the protocol of a decision either, by which its markers are judged, nor for the producer id that an end promised.
+#[test]
+fn t2_decisions_of_protocol_2_are_not_written_in_version_0() {
+    let mut settings = fixture::SETTINGS;
+    settings.value_version = ValueVersion::V0;
+    settings.server_protocol = Protocol::V1;
+    for pair in [(0, 0), (0, 32766)] {
+        let value = given::value(State::Empty, pair);
+        let mut world = given::world(World::new(settings), "x", value);
+        world.write("x", pair, &["t-0"]).unwrap();
+        let promised = world.commit_v2("x", pair).unwrap();
+        world.crash();
+        let owed = world.coordinator.owed_by(&id("x")).unwrap();
+        assert_eq!(owed.marker.protocol, Some(Protocol::V2));
+        world.markers_arrive("x");
+        assert_eq!(world.current("x"), promised);
+        world.crash();
+        assert_eq!(world.commit_v2("x", pair), Ok(promised), "a retry is known");
+    }
+}
+
+/// What an earlier release, or Kafka, has written in it: nobody knows the protocol.
+#[test]
+fn t2_a_decision_of_version_0_leaves_its_protocol_open() {
+    let mut bytes = Vec::new();
+    given::value(State::PrepareCommit, (7, 1)).encode(ValueVersion::V0, &mut bytes).unwrap();
+    let mut key = Vec::new();
+    encode_key(&id("x"), &mut key);
+    let mut world = World::v2();
+    world.coordinator.replay(&key, Some(&bytes)).unwrap();
+    let owed = world.coordinator.owed_by(&id("x")).unwrap();
+    assert_eq!(owed.marker.protocol, None);
 }
 
 /// A verdict's code is what a partition leader translates.

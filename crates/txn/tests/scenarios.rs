@@ -253,7 +253,7 @@ impl Case {
         for Missing { id, marker, round, partitions } in self.world.markers.iter() {
             let (pid, e) = pair(marker.producer);
             let at: Vec<_> = partitions.iter().map(ToString::to_string).collect();
-            let (outcome, protocol) = (marker.outcome, marker.protocol);
+            let (outcome, protocol) = (marker.outcome, marker.protocol.unwrap());
             let (at, epoch) = (at.join(" "), round.coordinator_epoch());
             writeln!(self.out, "  {id} {outcome:?} P{pid}/{e} {protocol:?} under {epoch}: {at}")
                 .unwrap();

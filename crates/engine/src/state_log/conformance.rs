@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use hanbeon_idempotence::{
-    MarkerClaim,
+    Ends, MarkerClaim,
     MarkerProtocol::{self, V1, V2},
 };
 use hanbeon_records::{
@@ -141,6 +141,7 @@ fn end(
         outcome,
         timestamp: NOW,
         protocol,
+        ends: Ends::Named,
     };
     log.append_marker(claim).map(|written| written.end)
 }

@@ -139,6 +139,7 @@ impl Keyed {
             outcome: Outcome::Abort,
             timestamp: Millis::NONE,
             protocol: MarkerProtocol::V1,
+            ends: hanbeon_idempotence::Ends::Any,
         };
         if let MarkerAdmission::Append(ticket) =
             self.producers.admit_marker(&claim).map_err(refused)?

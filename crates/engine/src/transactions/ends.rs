@@ -9,7 +9,7 @@ use std::{
     task::{Poll, Waker},
 };
 
-use hanbeon_idempotence::{IdempotenceError, MarkerClaim, MarkerProtocol};
+use hanbeon_idempotence::{Ends, IdempotenceError, MarkerClaim, MarkerProtocol};
 use hanbeon_log::AppendError;
 use hanbeon_records::{CoordinatorEpoch, ErrorCode, Outcome, ProducerEpoch, TopicPartition};
 use hanbeon_txn::{
@@ -272,9 +272,10 @@ impl<E: Env> Shared<E> {
             outcome: marker.outcome,
             timestamp: self.ground.env.now(),
             protocol: match marker.protocol {
-                Protocol::V1 => MarkerProtocol::V1,
-                Protocol::V2 => MarkerProtocol::V2,
+                Some(Protocol::V1) | None => MarkerProtocol::V1,
+                Some(Protocol::V2) => MarkerProtocol::V2,
             },
+            ends: if marker.protocol.is_some() { Ends::Named } else { Ends::NamedByEither },
         }
     }
 

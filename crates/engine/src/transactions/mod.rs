@@ -17,6 +17,7 @@ mod upkeep;
 
 use std::{collections::BTreeSet, future::Future, sync::Arc};
 
+use hanbeon_idempotence::{Ends, MarkerClaim};
 use hanbeon_records::{CoordinatorEpoch, Millis, Outcome, TopicPartition};
 use hanbeon_txn::{
     AddPartitions, Decision, EndTxn, InitProducerId, ListFilter, Membership, Producer, Protocol,
@@ -254,8 +255,9 @@ impl<E: Env> Transactions<E> {
             let shared = this.0.shared();
             let MarkerRequest { producer, outcome, coordinator_epoch, protocol, partition } =
                 request;
-            let marker = TxnMarker { producer, outcome, protocol };
-            let claim = shared.claim(marker, coordinator_epoch);
+            let marker = TxnMarker { producer, outcome, protocol: Some(protocol) };
+            // A coordinator of Kafka 4.0 or 4.1 raises the epoch and has no way to say so.
+            let claim = MarkerClaim { ends: Ends::Any, ..shared.claim(marker, coordinator_epoch) };
             let image = Arc::clone(&shared.image.read());
             match shared.mark(&image, &partition, claim, Safety::OfItsTopic) {
                 MarkerFate::Written(None) => Ok(()),

@@ -1,9 +1,9 @@
 //! What transactions need when nobody calls: reading the log after a start, markers that are owed, timeouts, forgetting.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
-use hanbeon_idempotence::{MarkerClaim, MarkerProtocol};
-use hanbeon_records::{Millis, Outcome, ProducerId, TopicPartition};
+use hanbeon_idempotence::{Ends, MarkerClaim, MarkerProtocol, ProducerView};
+use hanbeon_records::{Millis, Offset, Outcome, TopicPartition};
 use hanbeon_txn::{ListFilter, State, TransactionalId};
 
 use super::{
@@ -11,7 +11,8 @@ use super::{
     shard::{Fresh, pass},
 };
 use crate::{
-    Env, Pin, Settings, coordinators::Shard, engine::Shared, ground::Helpers, timer::Timer,
+    Env, PartitionHandle, Pin, Settings, coordinators::Shard, engine::Shared, ground::Helpers,
+    timer::Timer,
 };
 
 /// Milliseconds between reports of transactions that are open for long.
@@ -38,6 +39,22 @@ enum Orphans {
     /// Not every partition could be looked at.
     Left,
     Gone,
+}
+
+/// A transaction that is open on a partition since before this opening.
+struct Unfinished {
+    partition: TopicPartition,
+    producer: ProducerView,
+    from: Offset,
+}
+
+fn unfinished<E: Env>(handle: &PartitionHandle<E>) -> Vec<Unfinished> {
+    let Some(opened) = handle.if_open() else { return Vec::new() };
+    let of = |producer: ProducerView| {
+        let from = producer.txn_first_offset.filter(|from| *from < opened.found_end)?;
+        Some(Unfinished { partition: handle.0.name.clone(), producer, from })
+    };
+    opened.log.producers().into_iter().filter_map(of).collect()
 }
 
 impl TxnUpkeep {
@@ -93,8 +110,7 @@ impl<E: Env> Shared<E> {
         upkeep.orphans != Orphans::Gone && shards.iter().any(|shard| shard.log.may_lack_its_end())
     }
 
-    /// Aborts what is open on partitions and is no part of a transaction that the coordinator knows. It enrols nobody of before the power cut any
-    /// more ([`Coordinator::doubt`](hanbeon_txn::Coordinator::doubt)), so what it does not know now it will never end.
+    /// Aborts what was open on partitions at the opening and is no part of a transaction that the coordinator knows.
     fn abort_orphans(&self, shards: &[Arc<TxnShard>]) -> Orphans {
         if !shards.iter().any(|shard| shard.log.may_lack_its_end()) {
             return Orphans::Gone;
@@ -107,59 +123,64 @@ impl<E: Env> Shared<E> {
             // Upkeep opens them one by one.
             return Orphans::Unknown;
         }
-        let image = Arc::clone(&self.image.read());
-        let mut orphans = Orphans::Gone;
-        for partition in &partitions {
-            let Some(opened) = partition.if_open() else {
-                orphans = Orphans::Left;
-                continue;
-            };
-            let name = &partition.0.name;
-            let open =
-                opened.log.producers().into_iter().filter(|view| view.txn_first_offset.is_some());
-            for view in open.filter(|view| !self.will_end(shards, view.producer_id, name)) {
-                tracing::warn!(
-                    partition = %name, producer_id = %view.producer_id, producer_epoch = %view.producer_epoch,
-                    "a power cut has taken what was known of a transaction: it is aborted"
-                );
-                let abort = MarkerClaim {
-                    producer_id: view.producer_id,
-                    producer_epoch: view.producer_epoch,
-                    coordinator_epoch: view.coordinator_epoch,
-                    outcome: Outcome::Abort,
-                    timestamp: self.ground.env.now(),
-                    protocol: MarkerProtocol::V1,
-                };
-                if let MarkerFate::Refused(error) =
-                    self.mark(&image, name, abort, Safety::OfItsTopic)
-                {
-                    tracing::error!(partition = %name, %error, "it could not be aborted");
-                    orphans = Orphans::Left;
-                }
-            }
-        }
-        orphans
+        let unfinished: Vec<_> = partitions.iter().flat_map(unfinished).collect();
+        let aborted = self.abort_unowned(shards, &unfinished);
+        let all = partitions.iter().all(|partition| partition.if_open().is_some());
+        if all { aborted } else { Orphans::Left }
     }
 
-    /// Whether a coordinator has the partition in an open transaction of the producer, or owes it a marker.
-    fn will_end(
-        &self,
-        shards: &[Arc<TxnShard>],
-        producer_id: ProducerId,
-        partition: &TopicPartition,
-    ) -> bool {
+    /// Aborts those of the transactions that no coordinator has in an open or decided one. Whoever is ended meanwhile is left alone: what is
+    /// open then is another.
+    fn abort_unowned(&self, shards: &[Arc<TxnShard>], unfinished: &[Unfinished]) -> Orphans {
+        if unfinished.is_empty() {
+            return Orphans::Gone;
+        }
+        // All of them until it is done, so that nobody enrols what is taken for nobody's.
+        let mut coordinators = Vec::with_capacity(shards.len());
+        for shard in shards {
+            match shard.loaded(|| self.txn_settings()) {
+                Ok(loaded) => coordinators.push(loaded),
+                Err(_) => return Orphans::Left,
+            }
+        }
         let filter = ListFilter {
-            producer_ids: [producer_id].into(),
+            producer_ids: unfinished.iter().map(|one| one.producer.producer_id).collect(),
             states: [State::Ongoing, State::PrepareCommit, State::PrepareAbort].into(),
             ..ListFilter::default()
         };
-        shards.iter().any(|shard| match shard.loaded(|| self.txn_settings()) {
-            Ok(loaded) => loaded
-                .coordinator
-                .list(Millis::NONE, &filter)
-                .any(|txn| txn.partitions.contains(partition)),
-            Err(_) => true,
-        })
+        let owned: BTreeSet<_> = coordinators
+            .iter()
+            .flat_map(|loaded| loaded.coordinator.list(Millis::NONE, &filter))
+            .flat_map(|txn| txn.partitions.iter().map(move |at| (txn.producer.id, at)))
+            .collect();
+        let image = Arc::clone(&self.image.read());
+        let mut orphans = Orphans::Gone;
+        for Unfinished { partition, producer, from } in unfinished {
+            let ProducerView { producer_id, producer_epoch, coordinator_epoch, .. } = *producer;
+            if owned.contains(&(producer_id, partition)) {
+                continue;
+            }
+            tracing::warn!(
+                %partition, %producer_id, %producer_epoch,
+                "a power cut has taken what was known of a transaction: it is aborted"
+            );
+            let abort = MarkerClaim {
+                producer_id,
+                producer_epoch,
+                coordinator_epoch,
+                outcome: Outcome::Abort,
+                timestamp: self.ground.env.now(),
+                protocol: MarkerProtocol::V1,
+                ends: Ends::From(*from),
+            };
+            if let MarkerFate::Refused(error) =
+                self.mark(&image, partition, abort, Safety::OfItsTopic)
+            {
+                tracing::error!(%partition, %error, "it could not be aborted");
+                orphans = Orphans::Left;
+            }
+        }
+        orphans
     }
 
     /// Says which transactions hold readers back for long, and whose they are.
@@ -252,5 +273,55 @@ impl<E: Env> Shared<E> {
             Helpers::None => Some(crate::produce::block_on(future)),
             Helpers::Some => self.help_until(future),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hanbeon_log::CrashDir;
+    use hanbeon_txn::{EndTxn, Protocol};
+
+    use super::*;
+    use crate::{Engine, Manual, Mode, NewTopic, Options, Record, produce::block_on};
+
+    /// Upkeep looks at partitions first and asks coordinators then. Under protocol 1 the pair has its next transaction meanwhile.
+    #[test]
+    fn t3_what_was_open_when_upkeep_looked_is_aborted_only_while_it_is_open_and_nobodys() {
+        let open = |dir| {
+            let env = Manual::new(Millis::new(1_700_000_000_000), 7);
+            Engine::open_in(env, dir, Options::broker()).unwrap()
+        };
+        let dir = CrashDir::new();
+        let killed = open(dir.clone());
+        killed.create_topic(&NewTopic::new("t", 1), Mode::Apply).unwrap();
+        let mut producer = killed.transactional_producer("tx").unwrap();
+        let mut transaction = producer.begin();
+        transaction.send(Record::new("t", "a").partition(0)).unwrap();
+        transaction.flush().unwrap();
+        let engine = open(dir.killed());
+        std::mem::forget(transaction);
+        std::mem::forget(producer);
+        std::mem::forget(killed);
+
+        let partition = engine.partition("t", 0).unwrap();
+        let ends = || {
+            let (stable, end) = (partition.last_stable_offset(), partition.log_end_offset());
+            (stable.unwrap().get(), end.unwrap().get())
+        };
+        assert_eq!(ends(), (0, 1));
+        let pair = engine.transactions().describe("tx").unwrap().unwrap().producer;
+        let found = unfinished(&partition);
+        assert_eq!(found.len(), 1);
+        let shared = engine.shared();
+        let shards = shared.txn_shards().unwrap();
+        assert_eq!(shared.abort_unowned(shards, &found), Orphans::Gone);
+        assert_eq!(ends(), (0, 1), "the coordinator has it");
+        let id = TransactionalId::new("tx").unwrap();
+        let (outcome, protocol) = (Outcome::Commit, Protocol::V1);
+        block_on(engine.transactions().end(EndTxn { id, producer: pair, outcome, protocol }))
+            .unwrap();
+        assert_eq!(ends(), (2, 2));
+        assert_eq!(shared.abort_unowned(shards, &found), Orphans::Gone);
+        assert_eq!(ends(), (2, 2), "it is over, and what comes next is another");
     }
 }

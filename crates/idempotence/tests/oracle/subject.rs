@@ -1,9 +1,9 @@
 //! The crate behind the same questions, and bugs that can be planted between the two.
 
 use hanbeon_idempotence::{
-    Admission, BatchKind, Claim, ExpectedSequence, FirstWrite, IdempotenceError, MarkerAdmission,
-    MarkerClaim, MarkerProtocol, Origin, Outcome, ProducerStates, Settings, Verification,
-    VerificationGuard, VerificationNeed, VerificationRequest, load,
+    Admission, BatchKind, Claim, Ends, ExpectedSequence, FirstWrite, IdempotenceError,
+    MarkerAdmission, MarkerClaim, MarkerProtocol, Origin, Outcome, ProducerStates, Settings,
+    Verification, VerificationGuard, VerificationNeed, VerificationRequest, load,
 };
 use hanbeon_records::{
     BatchRef, CoordinatorEpoch, LeaderEpoch, Millis, Offset, ProducerEpoch, ProducerId, Sequence,
@@ -194,6 +194,7 @@ impl Subject {
             outcome: if marker.commit { Outcome::Commit } else { Outcome::Abort },
             timestamp: Millis::new(marker.time),
             protocol: if marker.v2 { MarkerProtocol::V2 } else { MarkerProtocol::V1 },
+            ends: Ends::Named,
         };
         let done = match self.states.admit_marker(&claim) {
             Ok(MarkerAdmission::Repeated) if self.has(Plant::E9RepeatedMarkersAreRefused) => {

@@ -1,7 +1,7 @@
 //! A partition on a disk that may lose power, and beside it what must be true of it.
 
 use bytes::Bytes;
-use hanbeon_idempotence::{FirstWrite, MarkerClaim, MarkerProtocol, Outcome, Verification};
+use hanbeon_idempotence::{Ends, FirstWrite, MarkerClaim, MarkerProtocol, Outcome, Verification};
 use hanbeon_log::{
     Appended, CrashDir, Dir, Fault, FaultKind, Lasting, LogConfig, LogSettings, OpenPartition,
     Partition, Placed, Poison, Shutdown,
@@ -386,6 +386,7 @@ impl World {
             outcome,
             timestamp: self.now,
             protocol: MarkerProtocol::V1,
+            ends: Ends::Named,
         };
         let stored = Stored::marker(&Marker {
             base_offset: Offset::new(self.model.end),
