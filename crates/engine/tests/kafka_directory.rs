@@ -275,9 +275,9 @@ fn l1_leader_epochs_go_on_above_those_that_kafka_led_in_between() {
     }
 }
 
-/// S11: nothing is written in the epochs, so that none of them shows in the log.
+/// L11: nothing is written in the epochs, so that none of them shows in the log.
 #[test]
-fn s11_leader_epochs_rise_from_opening_to_opening_above_those_that_a_killed_kafka_led_in() {
+fn l11_leader_epochs_rise_from_opening_to_opening_above_those_that_a_killed_kafka_led_in() {
     // The second is the one that the rows give to the next opening.
     for theirs in [2, 1] {
         let home = tempfile::tempdir().unwrap();
@@ -308,9 +308,9 @@ fn s11_leader_epochs_rise_from_opening_to_opening_above_those_that_a_killed_kafk
     }
 }
 
-/// S11: records of a raised epoch that are lost are no reason to lead in it again.
+/// L11: records of a raised epoch that are lost are no reason to lead in it again.
 #[test]
-fn s11_an_epoch_is_led_once_though_a_power_cut_took_its_records() {
+fn l11_an_epoch_is_led_once_though_a_power_cut_took_its_records() {
     let open = |disk: &CrashDir| {
         Engine::open_in(Manual::new(NOW, 1), disk.clone(), Options::broker()).unwrap()
     };

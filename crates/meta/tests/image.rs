@@ -91,7 +91,7 @@ fn a_single_node_keeps_its_cluster_over_restarts() {
 }
 
 #[test]
-fn s11_a_raised_leader_epoch_goes_on_from_there_with_each_opening() {
+fn l11_a_raised_leader_epoch_goes_on_from_there_with_each_opening() {
     let store = MemoryStore::new();
     let image = done(&store, &changes::create_topic(&Image::default(), &new_topic("a", 2)));
     let id = image.topic(&name("a")).unwrap().id;
