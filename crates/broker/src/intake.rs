@@ -17,7 +17,19 @@ pub(crate) struct Intake {
 /// Room for one large request; given back when dropped.
 #[derive(Debug)]
 pub(crate) struct Room {
-    _permit: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
+}
+
+impl Room {
+    /// As much of it as `bytes` take; none when they are few.
+    pub(crate) fn shrunk_to(mut self, bytes: usize) -> Option<Self> {
+        if bytes <= FREE_BYTES {
+            return None;
+        }
+        let spare = self.permit.num_permits().saturating_sub(bytes.div_ceil(1024));
+        drop(self.permit.split(spare));
+        Some(self)
+    }
 }
 
 impl Intake {
@@ -36,7 +48,15 @@ impl Intake {
         let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX).min(self.kib_max);
         // The semaphore is never closed.
         let permit = Arc::clone(&self.permits).acquire_many_owned(kib).await.ok()?;
-        Some(Room { _permit: permit })
+        Some(Room { permit })
+    }
+}
+
+#[cfg(test)]
+impl Intake {
+    /// What nobody holds.
+    pub(crate) fn free_bytes(&self) -> usize {
+        self.permits.available_permits() * 1024
     }
 }
 
@@ -53,8 +73,12 @@ mod tests {
         let mut second = Box::pin(intake.room_for(200 * 1024));
         let blocked = futures_poll(&mut second).await;
         assert!(!blocked, "the budget is used up");
-        drop(held);
-        assert!(second.await.is_some());
+        // What is held no more is given back at once.
+        let held = held.and_then(|held| held.shrunk_to(800 * 1024));
+        let second = second.await;
+        assert!(held.is_some() && second.is_some());
+        assert!(held.and_then(|held| held.shrunk_to(FREE_BYTES)).is_none());
+        drop(second);
         // More than the whole budget is held to the budget: it waits for all of it, but it is not refused.
         assert!(intake.room_for(100 * 1024 * 1024).await.is_some());
     }
