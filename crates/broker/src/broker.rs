@@ -121,7 +121,6 @@ impl<E: Env> Broker<E> {
             answer_bytes_max: now.answer_bytes_max,
             fetch_bytes_max: now.fetch_bytes_max,
             fetch_wait_ms_max: now.idle_ms_max,
-            stopping: stopping.clone(),
         });
         let connections = ConnectionMetrics::default();
         let page = page.map(|(listener, address)| {

@@ -56,13 +56,25 @@ pub(crate) enum Reply {
     Nothing,
     /// It must wait for something, and holds its request meanwhile.
     Later(Boxed<Self>),
-    /// It has let go of its request, and waits until others do something, or its client leaves: a Fetch for data, a member for its group.
-    Parked(Boxed<Self>),
+    /// It waits until others do something, who may never do it.
+    Parked(Parked),
     /// Something must be made ready before it can start, or before it has its place in a log; nothing behind it starts before that.
     Prepare(Boxed<Prepared>),
     /// It has no answer that the client could read, or must not have one.
     Close(&'static str),
 }
+
+/// A request that has let go of its bytes and waits for others: a Fetch for data, a member for its group.
+pub(crate) struct Parked {
+    /// What it waits for.
+    pub(crate) reply: Boxed<Reply>,
+    /// What it is told when it is waited with no longer.
+    pub(crate) early: Early,
+    /// What it has copied of its request, in bytes.
+    pub(crate) held_bytes: usize,
+}
+
+type Early = Box<dyn FnOnce() -> Reply + Send>;
 
 /// How far a request has come for which something was made ready.
 pub(crate) enum Prepared {
@@ -107,8 +119,13 @@ pub(crate) fn promptly(future: impl Future<Output = Reply> + Send + 'static) -> 
 }
 
 /// The answer at once when nothing has to be waited for, else [`Reply::Parked`].
-pub(crate) fn parked(future: impl Future<Output = Reply> + Send + 'static) -> Reply {
-    at_once(Box::pin(future)).unwrap_or_else(Reply::Parked)
+pub(crate) fn parked(
+    future: impl Future<Output = Reply> + Send + 'static,
+    early: impl FnOnce() -> Reply + Send + 'static,
+    held_bytes: usize,
+) -> Reply {
+    at_once(Box::pin(future))
+        .unwrap_or_else(|reply| Reply::Parked(Parked { reply, early: Box::new(early), held_bytes }))
 }
 
 fn at_once(mut future: Boxed<Reply>) -> Result<Reply, Boxed<Reply>> {
@@ -166,16 +183,8 @@ struct UnderWay<T> {
     place: Place,
     future: Boxed<T>,
     room: Option<Room>,
-    waits_for: WaitsFor,
-}
-
-/// What ends the waiting of a request.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum WaitsFor {
-    /// The broker is at it.
-    Broker,
-    /// Other clients, who may never do it.
-    Others,
+    /// Of one that waits for others; what the broker is at comes to its end by itself.
+    early: Option<Early>,
 }
 
 /// Whether more requests may start when an answer is out, bytes are in, or at once.
@@ -246,7 +255,7 @@ impl<'s, S: Service> Connection<'s, S> {
     }
 
     /// Serves until the client leaves, breaks a rule, or `stop` turns true. What was begun by then is answered first, except to a
-    /// client that has left or does not read.
+    /// client that does not read. What a client has sent whole before it left is begun, too: it may have closed its writing side alone.
     pub(crate) async fn run(mut self, stop: watch::Receiver<bool>) -> Ended {
         match self.serve(stop).await {
             Ok(ended) | Err(ended) => ended,
@@ -261,6 +270,12 @@ impl<'s, S: Service> Connection<'s, S> {
         let mut stopping = pin!(async move { drop(stop.wait_for(|stop| *stop).await) });
         loop {
             let turn = self.start_what_may_start();
+            if self.waits_in_vain() {
+                // What is behind starts before the answer is written: to a client that is gone the writing fails.
+                self.answer_early();
+                coop::consume_budget().await;
+                continue;
+            }
             self.write_some()?;
             if let Some(ended) = self.ending.take_if(|_| {
                 self.waiting.is_empty() && self.preparing.is_none() && self.out.is_empty()
@@ -294,15 +309,13 @@ impl<'s, S: Service> Connection<'s, S> {
                 }
                 read = self.reader.read_buf(self.order.room()), if may_read => {
                     if read? == 0 {
-                        return Err(Ended::ByClient);
+                        self.ending = Some(Ended::ByClient);
                     }
                 }
                 writable = self.writer.writable(), if !self.out.is_empty() => writable?,
                 () = &mut stopping, if self.ending.is_none() => self.ending = Some(Ended::Shutdown),
-                _ = tick.tick() => {
-                    self.check_patience(turn)?;
-                    self.check_presence()?;
-                }
+                // It also looks whether the client is still there; nothing is read while one request waits and another stands behind it.
+                _ = tick.tick() => self.check_patience(turn)?,
             }
         }
     }
@@ -387,18 +400,15 @@ impl<'s, S: Service> Connection<'s, S> {
             Reply::Now(answer) => self.send(place, answer),
             Reply::Nothing => self.send(place, Answer::none()),
             Reply::Later(future) => {
-                self.waiting.push(UnderWay { place, future, room, waits_for: WaitsFor::Broker });
+                self.waiting.push(UnderWay { place, future, room, early: None });
             }
-            // Its bytes are gone, so that others get their room.
-            Reply::Parked(future) => self.waiting.push(UnderWay {
-                place,
-                future,
-                room: None,
-                waits_for: WaitsFor::Others,
-            }),
+            // Others get the room of what it has let go of.
+            Reply::Parked(Parked { reply: future, early, held_bytes }) => {
+                let room = room.and_then(|room| room.shrunk_to(held_bytes));
+                self.waiting.push(UnderWay { place, future, room, early: Some(early) });
+            }
             Reply::Prepare(future) => {
-                self.preparing =
-                    Some(UnderWay { place, future, room, waits_for: WaitsFor::Broker });
+                self.preparing = Some(UnderWay { place, future, room, early: None });
             }
             // Its place stays empty, so that nothing behind it goes out either.
             Reply::Close(why) => self.ending = Some(Ended::Refused(why)),
@@ -473,11 +483,24 @@ impl<'s, S: Service> Connection<'s, S> {
         Ok(self.patience.tick(seen)?)
     }
 
-    /// Ends a connection whose client has left a request that others may never let go on: nothing is read meanwhile when more has
-    /// arrived behind it, so that a read would not tell. What the broker is at comes to its end by itself, and what is behind it gets its turn.
-    fn check_presence(&self) -> Result<(), Ended> {
-        let parked = self.waiting.iter().any(|one| one.waits_for == WaitsFor::Others);
-        if parked && self.has_left() { Err(Ended::ByClient) } else { Ok(()) }
+    /// Whether a request waits for others though no more are taken, or its client has left: who reads answers and sends nothing more,
+    /// and who is gone, look the same.
+    fn waits_in_vain(&self) -> bool {
+        self.waiting.iter().any(|one| one.early.is_some())
+            && (self.ending.is_some() || self.has_left())
+    }
+
+    /// Answers requests that wait for others with what there is, so that those behind get their turn.
+    fn answer_early(&mut self) {
+        for UnderWay { place, future, room, early } in std::mem::take(&mut self.waiting) {
+            match early {
+                Some(early) => {
+                    drop(future);
+                    self.take(place, early(), room);
+                }
+                None => self.waiting.push(UnderWay { place, future, room, early }),
+            }
+        }
     }
 
     /// Whether the client has closed its side, as the last event of the socket says; bytes may be left in front of the end.

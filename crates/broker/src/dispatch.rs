@@ -7,7 +7,6 @@ use hanbeon::{Engine, Env, PartitionHandle};
 use hanbeon_wire::{
     Advertised, Answer, ApiKey, ApiVersionsRequest, ReplyTo, Request, WireError, write_api_versions,
 };
-use tokio::sync::watch;
 
 use crate::{
     admin,
@@ -89,8 +88,6 @@ pub(crate) struct Node<E: Env> {
     pub(crate) fetch_bytes_max: usize,
     /// Milliseconds that a Fetch waits for data at most: who sends nothing for longer is idle ([`crate::Limits::idle_ms_max`]).
     pub(crate) fetch_wait_ms_max: u64,
-    /// Turns true when the broker stops.
-    pub(crate) stopping: watch::Receiver<bool>,
 }
 
 impl<E: Env> Node<E> {

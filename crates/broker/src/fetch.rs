@@ -21,7 +21,7 @@ use hanbeon_wire::{
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
-    connection::Reply,
+    connection::{Parked, Reply},
     dispatch::Node,
     named::{self, add_unopened},
     sessions::{News, Sessions, Standing, Told, TopicKey, Wanted, known},
@@ -63,7 +63,7 @@ pub(crate) fn start<E: Env>(node: &Node<E>, request: &Request) -> Reply {
         Err(code) => return finished(whole_error(reply_to, code)),
     };
     let filtered = node.filters_for(request);
-    let fetch = Fetching {
+    let fetch = Arc::new(Fetching {
         engine: node.engine.clone(),
         sessions: Arc::clone(&node.sessions),
         reply_to,
@@ -77,23 +77,23 @@ pub(crate) fn start<E: Env>(node: &Node<E>, request: &Request) -> Reply {
         min_bytes: bytes_of(asked.min_bytes)
             .min(bytes_of(asked.max_bytes))
             .min(node.fetch_bytes_max),
-    };
+    });
     let read = fetch.read();
     let wait_ms = u64::try_from(asked.max_wait_ms).unwrap_or(0).min(node.fetch_wait_ms_max);
     if wait_ms == 0 || fetch.is_enough(&read) {
         return finished(fetch.answer(read));
     }
-    let mut stopping = node.stopping.clone();
-    // Nothing of the request is held: its bytes count for all connections, and nobody knows when there will be data.
-    Reply::Parked(Box::pin(async move {
-        let deadline = Instant::now() + Duration::from_millis(wait_ms);
-        let read = tokio::select! {
-            read = fetch.wait(read, deadline) => read,
-            // A broker that stops does not keep readers waiting for data that cannot come.
-            _ = stopping.wait_for(|stop| *stop) => fetch.read(),
-        };
-        finished(fetch.answer(read))
-    }))
+    let waiting = Arc::clone(&fetch);
+    Reply::Parked(Parked {
+        reply: Box::pin(async move {
+            let deadline = Instant::now() + Duration::from_millis(wait_ms);
+            let read = waiting.wait(read, deadline).await;
+            finished(waiting.answer(read))
+        }),
+        early: Box::new(move || finished(fetch.answer(fetch.read()))),
+        // Each partition stands in it once and is there, so that the request's length says nothing about what is kept.
+        held_bytes: 0,
+    })
 }
 
 fn finished(answer: Result<Answer, WireError>) -> Reply {
@@ -342,7 +342,6 @@ impl<'a, E: Env> Topics<'a, E> {
     }
 
     fn partition(&mut self, wanted: &'a Wanted) -> Result<PartitionHandle<E>, ErrorCode> {
-        // Partitions that were named together share their topic's name, so that equal ones are not compared byte by byte.
         let topic = match &self.last {
             Some((key, topic)) if **key == wanted.topic => topic,
             _ => {

@@ -17,7 +17,19 @@ pub(crate) struct Intake {
 /// Room for one large request; given back when dropped.
 #[derive(Debug)]
 pub(crate) struct Room {
-    _permit: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
+}
+
+impl Room {
+    /// As much of it as `bytes` take; none when they are few.
+    pub(crate) fn shrunk_to(mut self, bytes: usize) -> Option<Self> {
+        if bytes <= FREE_BYTES {
+            return None;
+        }
+        let spare = self.permit.num_permits().saturating_sub(bytes.div_ceil(1024));
+        drop(self.permit.split(spare));
+        Some(self)
+    }
 }
 
 impl Intake {
@@ -36,7 +48,15 @@ impl Intake {
         let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX).min(self.kib_max);
         // The semaphore is never closed.
         let permit = Arc::clone(&self.permits).acquire_many_owned(kib).await.ok()?;
-        Some(Room { _permit: permit })
+        Some(Room { permit })
+    }
+}
+
+#[cfg(test)]
+impl Intake {
+    /// What nobody holds.
+    pub(crate) fn free_bytes(&self) -> usize {
+        self.permits.available_permits() * 1024
     }
 }
 
@@ -57,6 +77,17 @@ mod tests {
         assert!(second.await.is_some());
         // More than the whole budget is held to the budget: it waits for all of it, but it is not refused.
         assert!(intake.room_for(100 * 1024 * 1024).await.is_some());
+    }
+
+    #[tokio::test]
+    async fn t_a4_what_is_held_no_more_is_given_back() {
+        let intake = Intake::new(1024 * 1024);
+        for (held, free) in [(usize::MAX, 0), (800 * 1024, 224 * 1024), (FREE_BYTES, 1024 * 1024)] {
+            let room = intake.room_for(1024 * 1024).await.and_then(|room| room.shrunk_to(held));
+            assert_eq!(intake.free_bytes(), free);
+            drop(room);
+            assert_eq!(intake.free_bytes(), 1024 * 1024);
+        }
     }
 
     /// Whether the future is ready when polled once.

@@ -18,10 +18,21 @@ const PARTITIONS_MAX: usize = 10_000;
 const ALL_PARTITIONS_MAX: usize = 1_000_000;
 
 /// A topic as the session's client names it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Eq, PartialOrd, Ord)]
 pub(crate) enum TopicKey {
     Name(Arc<str>),
     Id(TopicId),
+}
+
+/// Partitions that were named together share their topic's name, which is not compared byte by byte then.
+impl PartialEq for TopicKey {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Name(a), Self::Name(b)) => Arc::ptr_eq(a, b) || a == b,
+            (Self::Id(a), Self::Id(b)) => a == b,
+            (Self::Name(_), Self::Id(_)) | (Self::Id(_), Self::Name(_)) => false,
+        }
+    }
 }
 
 impl TopicKey {

@@ -8,7 +8,8 @@
 mod support;
 
 use bytes::{Buf, Bytes, BytesMut};
-use hanbeon::{Feature, FeatureUpdate, LevelChange, Mode};
+use hanbeon::{Feature, FeatureUpdate, LevelChange, Mode, Options, group::Name};
+use hanbeon_broker::Limits;
 use hanbeon_wire::{
     ApiKey,
     messages::{
@@ -22,6 +23,7 @@ use support::*;
 
 const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
 const OFFSET_METADATA_TOO_LARGE: i16 = 12;
+const NOT_COORDINATOR: i16 = 16;
 const ILLEGAL_GENERATION: i16 = 22;
 const INVALID_GROUP_ID: i16 = 24;
 const INCONSISTENT_GROUP_PROTOCOL: i16 = 23;
@@ -260,6 +262,62 @@ async fn a_newcomer_waits_until_all_are_together() {
     let synced = heard::<sync_group::Request>(&mut second, 3).await;
     assert_eq!((synced.error_code, &synced.assignment[..]), (0, &b"yours"[..]));
     broker.stop().await;
+}
+
+/// Two members; the second has joined again and waits for the first.
+async fn rejoining(broker: &Running) -> ([Client; 2], [String; 2]) {
+    let (mut first, mut second) = (broker.client().await, broker.client().await);
+    let (leader, _) = joined(&mut first, 3).await;
+    assert_eq!(ask(&mut first, 3, sync(&leader, 1, &[(&leader, b"mine")])).await.error_code, 0);
+    send(&mut second, 3, &join(3, "")).await;
+    timely(async {
+        while ask(&mut first, 3, beat(&leader, 1)).await.error_code != REBALANCE_IN_PROGRESS {}
+    })
+    .await;
+    assert_eq!(ask(&mut first, 3, join(3, &leader)).await.error_code, 0);
+    let follower = heard::<join_group::Request>(&mut second, 3).await.member_id.to_string();
+    let assigned: [(&str, &[u8]); 2] = [(&leader, b"mine"), (&follower, b"mine")];
+    assert_eq!(ask(&mut first, 3, sync(&leader, 2, &assigned)).await.error_code, 0);
+    assert_eq!(ask(&mut second, 3, sync(&follower, 2, &[])).await.error_code, 0);
+    let mut again = join(3, &follower);
+    again.protocols[0].metadata = Bytes::from_static(b"\0\0\0\0\0\x01\0\x01u\xff\xff\xff\xff");
+    send(&mut second, 3, &again).await;
+    timely(async {
+        while ask(&mut first, 3, beat(&leader, 2)).await.error_code != REBALANCE_IN_PROGRESS {}
+    })
+    .await;
+    ([first, second], [leader, follower])
+}
+
+#[tokio::test]
+async fn a_member_that_leaves_while_it_waits_is_gone_with_its_connection() {
+    let options = Options::broker().set("group.initial.rebalance.delay.ms", "0").unwrap();
+    let limits = Limits { request_ms_max: 200, ..Limits::standard() };
+    let broker = Running::on(options, |options| options.limits(limits)).await;
+    let ([_first, mut second], [leader, follower]) = rejoining(&broker).await;
+    send(&mut second, 3, &leave(3, &follower)).await;
+    drop(second);
+    let group = Name::new("g").unwrap();
+    let left = timely(async {
+        loop {
+            let members = broker.engine.groups().describe(&group).unwrap().members;
+            if let [member] = &members[..] {
+                break member.member_id.as_str().to_owned();
+            }
+            tokio::task::yield_now().await;
+        }
+    });
+    // Not the one that is gone, after the session of the other.
+    assert_eq!(left.await, leader);
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn a_member_that_waits_is_sent_to_another_coordinator_by_a_stop() {
+    let broker = started().await;
+    let ([_first, mut second], _) = rejoining(&broker).await;
+    broker.stop().await;
+    assert_eq!(heard::<join_group::Request>(&mut second, 3).await.error_code, NOT_COORDINATOR);
 }
 
 fn new_offset(partition_index: i32, offset: i64) -> offset_commit::OffsetCommitRequestPartition {

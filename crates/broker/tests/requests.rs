@@ -12,6 +12,7 @@ use hanbeon::{Engine, FetchSpec as EngineFetch, Options};
 use hanbeon_broker::Limits;
 use hanbeon_records::Offset;
 use support::*;
+use tokio::io::AsyncWriteExt;
 
 /// Answered only when it is on the disk, so that answers are waited for.
 const SYNC: &[(&str, &str)] = &[("flush.messages", "1")];
@@ -166,6 +167,53 @@ async fn a_reader_that_leaves_behind_what_it_has_sent_is_not_waited_with() {
         };
         timely(gone).await;
     }
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_sent_behind_a_fetch_that_waits_runs_when_the_client_leaves() {
+    let broker = Running::limited(Limits { request_ms_max: 200, ..Limits::standard() }).await;
+    broker.topic("t");
+    broker.topic("u");
+    let partition = broker.engine.partition("u", 0).unwrap();
+    for (acks, written) in [(1, 1), (0, 2)] {
+        let mut client = broker.client().await;
+        let waits = FetchSpec { wait_ms: i32::MAX, ..FetchSpec::from("t", 0) };
+        let behind = request(PRODUCE, 3, 2, &produce(acks, "u", &batch(&["v"])));
+        client.raw(&[request(FETCH, 11, 1, &waits.body()), behind].concat()).await;
+        drop(client);
+        timely(async {
+            while partition.high_watermark().unwrap() < Offset::new(written) {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_sends_no_more_gets_its_answers() {
+    let broker = Running::limited(Limits { request_ms_max: 200, ..Limits::standard() }).await;
+    broker.topic_with("t", SYNC);
+    broker.topic("u");
+    let mut client = broker.client().await;
+    let produces = (0..5).map(|id| request(PRODUCE, 3, id, &produce(-1, "t", &batch(&["v"]))));
+    client.raw(&produces.collect::<Vec<_>>().concat()).await;
+    client.stream.shutdown().await.unwrap();
+    for id in 0..5 {
+        assert_eq!(produced(client.answer(id).await), (0, i64::from(id)));
+    }
+    client.is_closed().await;
+
+    let mut client = broker.client().await;
+    let waits = FetchSpec { wait_ms: i32::MAX, ..FetchSpec::from("u", 0) };
+    let behind = request(METADATA, 1, 2, &[0xff; 4]);
+    client.raw(&[request(FETCH, 11, 1, &waits.body()), behind].concat()).await;
+    client.stream.shutdown().await.unwrap();
+    assert_eq!(fetched(client.answer(1).await).partitions, [(0, 0, vec![])]);
+    assert!(client.answer(2).await.has_remaining());
+    client.is_closed().await;
     broker.stop().await;
 }
 

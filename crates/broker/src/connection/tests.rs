@@ -20,7 +20,7 @@ struct Begun {
     reply: oneshot::Sender<Reply>,
 }
 
-/// Answers `ApiVersions` at once, prepares Produce 4, and lets the test decide about all else.
+/// Answers `ApiVersions` at once, prepares Produce 4, parks Fetch, and lets the test decide about all else.
 struct Script(mpsc::UnboundedSender<Begun>);
 
 impl Script {
@@ -65,6 +65,13 @@ impl Service for Script {
                     written.send(Begun { correlation_id, prepared: true, reply }).unwrap();
                     Reply::Now(answer(correlation_id))
                 }))
+            }
+            (ApiKey::Fetch, version) => {
+                let correlation_id = reply_to.correlation_id;
+                let Reply::Later(reply) = self.begin(&request, false) else { unreachable!() };
+                let early = Box::new(move || Reply::Now(answer(-correlation_id)));
+                let held_bytes = usize::try_from(version - PARKED.1).unwrap() * HELD_STEP;
+                Reply::Parked(Parked { reply, early, held_bytes })
             }
             _ => self.begin(&request, false),
         }
@@ -176,6 +183,10 @@ const JOINED_PRODUCE: (ApiKey, i16) = (ApiKey::Produce, 5);
 const GATED_PRODUCE: (ApiKey, i16) = (ApiKey::Produce, 6);
 /// Does its work when the test lets it, and tells so.
 const LATE_PRODUCE: (ApiKey, i16) = (ApiKey::Produce, 7);
+/// Parked; early its answer is the negative of its number.
+const PARKED: (ApiKey, i16) = (ApiKey::Fetch, 4);
+/// Bytes that a parked request holds for each version above.
+const HELD_STEP: usize = 16 << 10;
 const METADATA: (ApiKey, i16) = (ApiKey::Metadata, 1);
 const API_VERSIONS: (ApiKey, i16) = (ApiKey::ApiVersions, 0);
 
@@ -363,6 +374,99 @@ async fn a_stop_answers_what_was_begun_and_begins_nothing() {
     scene.answers(1).await;
     scene.nothing_begins();
     assert!(matches!(scene.closes().await, Ended::Shutdown));
+}
+
+#[tokio::test]
+async fn a_stop_and_a_fault_end_the_waiting_for_others() {
+    let mut scene = Scene::standard().await;
+    scene.send(&[asks(PARKED, 1), asks(METADATA, 2)]).await;
+    let _waits = scene.begins(1).await;
+    scene.stop.send_replace(true);
+    scene.answers(-1).await;
+    scene.nothing_begins();
+    assert!(matches!(scene.closes().await, Ended::Shutdown));
+
+    let mut scene = Scene::standard().await;
+    scene.send(&[asks(PARKED, 1)]).await;
+    let _waits = scene.begins(1).await;
+    scene.client.write_all(&(-1_i32).to_be_bytes()).await.unwrap();
+    scene.answers(-1).await;
+    assert!(matches!(scene.closes().await, Ended::Wire(WireError::FrameLength { .. })));
+}
+
+/// Kafka answers every whole request in front of the end, in order, and then closes.
+#[tokio::test]
+async fn a_client_that_closes_its_writing_side_gets_all_its_answers() {
+    let mut scene = Scene::standard().await;
+    scene.send(&[1, 2, 3, 4, 5].map(|id| asks(PRODUCE, id))).await;
+    let mut replies = Vec::new();
+    for id in 1..=5 {
+        replies.push((id, scene.begins(id).await));
+    }
+    scene.client.shutdown().await.unwrap();
+    // The connection sees the end before the first answer is there.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    while let Some((id, sender)) = replies.pop() {
+        assert!(sender.send(reply(id)).is_ok());
+    }
+    for id in 1..=5 {
+        scene.answers(id).await;
+    }
+    assert!(matches!(scene.closes().await, Ended::ByClient));
+}
+
+/// Looked after every 50 ms.
+const WATCHFUL: Limits = Limits { request_ms_max: 200, ..Limits::standard() };
+
+#[tokio::test]
+async fn a_client_that_closes_its_writing_side_waits_for_others_no_longer() {
+    let mut scene = Scene::new(WATCHFUL).await;
+    let behind = [asks(METADATA, 3), asks(PARKED, 4)];
+    scene.send(&[&[asks(PARKED, 1), asks(PARKED, 2)], &behind[..]].concat()).await;
+    let _first = scene.begins(1).await;
+    scene.client.shutdown().await.unwrap();
+    let _second = scene.begins(2).await;
+    assert!(scene.begins(3).await.send(reply(3)).is_ok());
+    let _fourth = scene.begins(4).await;
+    for id in [-1, -2, 3, -4] {
+        scene.answers(id).await;
+    }
+    assert!(matches!(scene.closes().await, Ended::ByClient));
+}
+
+#[tokio::test]
+async fn what_a_client_sent_before_it_left_runs() {
+    let mut scene = Scene::new(WATCHFUL).await;
+    scene.send(&[asks(PARKED, 1), asks(PARKED, 2), asks(PRODUCE, 3), asks(PRODUCE, 4)]).await;
+    let _first = scene.begins(1).await;
+    drop(scene.client);
+    let _second = scene.begun.recv().await.unwrap();
+    for id in 3..=4 {
+        assert_eq!(scene.begun.recv().await.unwrap().correlation_id, id);
+    }
+    scene.ended.await.unwrap();
+}
+
+#[tokio::test]
+async fn t_a4_a_request_that_waits_for_others_has_the_room_of_what_it_holds() {
+    const BUDGET: usize = 1 << 20;
+    let limits = Limits { queued_bytes_max: BUDGET, ..Limits::standard() };
+    let intake = Intake::new(BUDGET);
+    // Few bytes are not counted.
+    for (version, free) in [(4, BUDGET), (8, BUDGET), (10, BUDGET - 6 * HELD_STEP)] {
+        let mut scene = Scene::with_intake(limits, intake.clone()).await;
+        let mut large = frame(ApiKey::Fetch, version, 1);
+        large.resize(4 + BUDGET, 0);
+        large[..4].copy_from_slice(&i32::try_from(BUDGET).unwrap().to_be_bytes());
+        scene.client.write_all(&large).await.unwrap();
+        let waits = scene.begins(1).await;
+        assert_eq!(intake.free_bytes(), free, "{version}");
+        assert!(waits.send(reply(1)).is_ok());
+        scene.answers(1).await;
+        assert_eq!(intake.free_bytes(), BUDGET, "{version}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,6 @@
 //! `JoinGroup`, `SyncGroup`, `Heartbeat` and `LeaveGroup`: the classic protocol.
 
-use std::{future::Future, sync::Arc};
+use std::sync::Arc;
 
 use hanbeon::{
     Env,
@@ -17,10 +17,10 @@ use hanbeon_wire::{
     },
 };
 
-use super::{client_id, ready, told, told_to};
+use super::{client_id, ready, told, told_to, wait};
 use crate::{
     admin::{Answered, number, respond, respond_to},
-    connection::Peer,
+    connection::{Peer, Reply},
     dispatch::Node,
 };
 
@@ -56,15 +56,16 @@ fn bytes(opaque: &Opaque) -> bytes::Bytes {
 }
 
 /// What is asked is copied first: the bytes of a request count for all connections, and the others of the group decide how long it waits.
-pub(super) fn join<E: Env>(
-    node: Arc<Node<E>>,
-    peer: &Peer,
-    request: &Request,
-) -> impl Future<Output = Answered> + Send + use<E> {
+pub(super) fn join<E: Env>(node: Arc<Node<E>>, peer: &Peer, request: &Request) -> Reply {
     let reply_to = request.reply_to;
     let ReplyTo { api, version, .. } = reply_to;
     let asked = request.decode().map(|asked| asked_join(&asked, peer, request));
-    async move {
+    let copied = asked.as_ref().ok().and_then(|asked| asked.as_ref().ok());
+    let held_bytes = copied.map_or(0, |join| {
+        let one = |p: &Protocol| size_of::<Protocol>() + p.name.as_str().len() + p.metadata.len();
+        join.protocols.iter().map(one).sum()
+    });
+    let answered = async move {
         let asked = asked?;
         let joined = async {
             let join = asked.map_err(|error| error.code())?;
@@ -80,7 +81,10 @@ pub(super) fn join<E: Env>(
             Err(code) => refusal(code, &Name::empty(), version),
         };
         respond_to::<join::Request>(reply_to, &response)
-    }
+    };
+    let early =
+        move |code| respond_to::<join::Request>(reply_to, &refusal(code, &Name::empty(), version));
+    wait(api, answered, early, held_bytes)
 }
 
 fn asked_join(asked: &join::Request, peer: &Peer, request: &Request) -> Result<Join, NameTooLong> {
@@ -162,14 +166,18 @@ fn speaker(
 }
 
 /// What is asked is copied first, as in [`join`].
-pub(super) fn sync<E: Env>(
-    node: Arc<Node<E>>,
-    request: &Request,
-) -> impl Future<Output = Answered> + Send + use<E> {
+pub(super) fn sync<E: Env>(node: Arc<Node<E>>, request: &Request) -> Reply {
     let reply_to = request.reply_to;
     let ReplyTo { api, version, .. } = reply_to;
     let asked = request.decode().map(|asked| asked_sync(&asked));
-    async move {
+    let copied = asked.as_ref().ok().and_then(|asked| asked.as_ref().ok());
+    let held_bytes = copied.map_or(0, |sync| {
+        let one = |(id, assigned): &(Name, Opaque)| {
+            size_of::<(Name, Opaque)>() + id.as_str().len() + assigned.len()
+        };
+        sync.assignments.iter().map(one).sum()
+    });
+    let answered = async move {
         let asked = asked?;
         let synced = async {
             let sync = asked.map_err(|error| error.code())?;
@@ -188,7 +196,12 @@ pub(super) fn sync<E: Env>(
             Err(code) => response.error_code = number(code),
         }
         respond_to::<sync::Request>(reply_to, &response)
-    }
+    };
+    let early = move |code| {
+        let refused = sync::Response { error_code: number(code), ..Default::default() };
+        respond_to::<sync::Request>(reply_to, &refused)
+    };
+    wait(api, answered, early, held_bytes)
 }
 
 fn asked_sync(asked: &sync::Request) -> Result<Sync, NameTooLong> {

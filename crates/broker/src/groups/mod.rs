@@ -23,8 +23,8 @@ pub(crate) fn start<E: Env>(node: &Arc<Node<E>>, peer: &Peer, request: Request) 
     let (node, api) = (Arc::clone(node), request.reply_to.api);
     #[expect(clippy::wildcard_enum_match_arm, reason = "the dispatcher sends no others here")]
     match api {
-        ApiKey::JoinGroup => wait(api, members::join(node, peer, &request)),
-        ApiKey::SyncGroup => wait(api, members::sync(node, &request)),
+        ApiKey::JoinGroup => members::join(node, peer, &request),
+        ApiKey::SyncGroup => members::sync(node, &request),
         ApiKey::Heartbeat => answer(api, async move { members::heartbeat(&node, &request).await }),
         ApiKey::LeaveGroup => answer(api, async move { members::leave(&node, &request).await }),
         ApiKey::OffsetCommit => answer(api, async move { offsets::commit(&node, &request).await }),
@@ -77,9 +77,17 @@ fn answer(api: ApiKey, answered: impl Future<Output = Answered> + Send + 'static
     promptly(async move { finished(api, answered.await) })
 }
 
-/// An answer that waits for the other members; nothing of the request may be in it.
-fn wait(api: ApiKey, answered: impl Future<Output = Answered> + Send + 'static) -> Reply {
-    parked(async move { finished(api, answered.await) })
+/// An answer that waits for the other members, with `held_bytes` copied from the request; the request itself may not be in it.
+///
+/// Who is waited with no longer looks for the coordinator again, as with Kafka where one resigns.
+fn wait(
+    api: ApiKey,
+    answered: impl Future<Output = Answered> + Send + 'static,
+    early: impl FnOnce(ErrorCode) -> Answered + Send + 'static,
+    held_bytes: usize,
+) -> Reply {
+    let early = move || finished(api, early(ErrorCode::NotCoordinator));
+    parked(async move { finished(api, answered.await) }, early, held_bytes)
 }
 
 /// Reads the shard of a group on a thread that may block, if nobody has yet.
