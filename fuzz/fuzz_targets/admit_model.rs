@@ -40,7 +40,13 @@ fn step(bytes: [u8; 4]) -> Step {
         12..=15 => Step::Ask { id, epoch, aim, v2: c & 1 != 0 },
         16..=19 => {
             let epoch = i16::from(b % 4) - 1;
-            Step::Marker { id, epoch, coordinator: i32::from(c % 3), v2: c & 0x80 != 0 }
+            Step::Marker {
+                id,
+                epoch,
+                coordinator: i32::from(c % 3),
+                v2: c & 0x80 != 0,
+                commit: c & 0x40 != 0,
+            }
         }
         20 => Step::Wait(i64::from(c) * 4),
         21 => Step::Expire,
