@@ -165,7 +165,7 @@ fn speaker(
     })
 }
 
-/// What is asked is copied first, as in [`join`].
+/// What is asked is copied first, as in [`join()`].
 pub(super) fn sync<E: Env>(node: Arc<Node<E>>, request: &Request) -> Reply {
     let reply_to = request.reply_to;
     let ReplyTo { api, version, .. } = reply_to;
