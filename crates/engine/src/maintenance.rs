@@ -339,8 +339,10 @@ impl<E: Env> Shared<E> {
         }
         data.poison.check(format_args!("{:?}", data.dir))?;
         // What was never checked since a crash must be checked next time.
-        let unchecked = untouched || self.has_orphans(&self.upkeep.lock().transactions);
-        if data.last_stop == LastStop::Clean || !unchecked {
+        // Upkeep that is at it may wait for a state log that never answers, and nobody waits for that here.
+        let looked =
+            || self.upkeep.try_lock().is_some_and(|upkeep| !self.has_orphans(&upkeep.transactions));
+        if data.last_stop == LastStop::Clean || !untouched && looked() {
             data.write_clean_marker()?;
         }
         Ok(())

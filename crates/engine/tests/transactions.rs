@@ -217,6 +217,46 @@ fn t2_a_commit_of_protocol_2_is_none_of_protocol_1_after_a_restart_at_level_0() 
     assert_eq!(again, next);
 }
 
+/// A power cut leaves of each file what it likes: here all but the marker in `t-0`.
+#[test]
+fn t1_a_commit_whose_marker_a_power_cut_took_is_none_of_nobodys() {
+    let (home, engine) = open();
+    let id = TransactionalId::new("tx-1").unwrap();
+    let producer = wait(engine.transactions().init_producer_id(init(&id))).unwrap();
+    write(&engine.transactions(), &engine, &id, producer, (0, &["a"])).unwrap();
+    wait(engine.transactions().end(end(&id, producer, Outcome::Commit))).unwrap();
+    engine.shutdown().unwrap();
+    drop(engine);
+    for name in [
+        ".kafka_cleanshutdown",
+        "hanbeon.boot",
+        "recovery-point-offset-checkpoint",
+        "replication-offset-checkpoint",
+    ] {
+        // Not each of them need be there.
+        drop(std::fs::remove_file(home.path().join(name)));
+    }
+    let log = home.path().join("t-0/00000000000000000000.log");
+    let bytes = std::fs::read(&log).unwrap();
+    let (batch, _marker) = BatchRef::parse(&bytes).unwrap();
+    let left = u64::try_from(batch.bytes().len()).unwrap();
+    std::fs::File::options().write(true).open(&log).unwrap().set_len(left).unwrap();
+
+    let engine = Engine::open_with(home.path(), Options::broker()).unwrap();
+    let mut now = engine.now();
+    // Partitions are opened and looked at one by one.
+    for _ in 0..500 {
+        now = now.saturating_add(10_001);
+        engine.maintain(now).unwrap();
+        if stable(&engine, 0) == 2 {
+            break;
+        }
+    }
+    let spec = FetchSpec { isolation: Isolation::Committed, ..FetchSpec::from(Offset::ZERO) };
+    let fetched = engine.partition("t", 0).unwrap().fetch(&spec).unwrap();
+    assert_eq!((fetched.aborted.map(|all| all.len()), stable(&engine, 0)), (Some(0), 2));
+}
+
 /// Version 1 of `WriteTxnMarkers` has no room for the protocol, and a coordinator of Kafka 4.0 raises the epoch all the same.
 #[test]
 fn t1_a_coordinator_elsewhere_commits_at_the_next_epoch() {

@@ -60,7 +60,7 @@ enum Answer {
 /// there by the coordinator's leave, so what is open is nobody's.
 #[derive(Clone, Copy, Debug)]
 enum Met {
-    /// A transaction of before that was never to be committed; the partition has lost its end.
+    /// A transaction of before of which the partition has lost the end, and nobody says any more how it was decided.
     Older(ProducerEpoch),
     /// A later epoch, of which the coordinator has lost everything.
     Later(ProducerEpoch),

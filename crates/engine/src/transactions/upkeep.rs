@@ -1,10 +1,13 @@
 //! What transactions need when nobody calls: reading the log after a start, markers that are owed, timeouts, forgetting.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use hanbeon_idempotence::{Ends, MarkerClaim, MarkerProtocol, ProducerView};
 use hanbeon_records::{Millis, Offset, Outcome, TopicPartition};
-use hanbeon_txn::{ListFilter, State, TransactionalId};
+use hanbeon_txn::{ListFilter, Protocol, State, TransactionalId};
 
 use super::{
     MarkerFate, Safety, TransactionError, TxnShard,
@@ -124,14 +127,14 @@ impl<E: Env> Shared<E> {
             return Orphans::Unknown;
         }
         let unfinished: Vec<_> = partitions.iter().flat_map(unfinished).collect();
-        let aborted = self.abort_unowned(shards, &unfinished);
+        let aborted = self.end_unowned(shards, &unfinished);
         let all = partitions.iter().all(|partition| partition.if_open().is_some());
         if all { aborted } else { Orphans::Left }
     }
 
-    /// Aborts those of the transactions that no coordinator has in an open or decided one. Whoever is ended meanwhile is left alone: what is
-    /// open then is another.
-    fn abort_unowned(&self, shards: &[Arc<TxnShard>], unfinished: &[Unfinished]) -> Orphans {
+    /// Ends those of the transactions that no coordinator has in an open or decided one: as it was completed where the log still tells, else
+    /// by an abort. Whoever is ended meanwhile is left alone: what is open then is another.
+    fn end_unowned(&self, shards: &[Arc<TxnShard>], unfinished: &[Unfinished]) -> Orphans {
         if unfinished.is_empty() {
             return Orphans::Gone;
         }
@@ -148,6 +151,14 @@ impl<E: Env> Shared<E> {
             states: [State::Ongoing, State::PrepareCommit, State::PrepareAbort].into(),
             ..ListFilter::default()
         };
+        let complete = ListFilter { states: [State::CompleteCommit].into(), ..filter.clone() };
+        // Where an epoch names one transaction: only its marker was lost.
+        let committed: BTreeMap<_, _> = coordinators
+            .iter()
+            .flat_map(|loaded| loaded.coordinator.list(Millis::NONE, &complete))
+            .filter(|txn| txn.client == Protocol::V2)
+            .map(|txn| (txn.producer.id, txn.producer.epoch))
+            .collect();
         let owned: BTreeSet<_> = coordinators
             .iter()
             .flat_map(|loaded| loaded.coordinator.list(Millis::NONE, &filter))
@@ -160,23 +171,29 @@ impl<E: Env> Shared<E> {
             if owned.contains(&(producer_id, partition)) {
                 continue;
             }
+            let completed = committed.get(&producer_id).copied();
+            let by_epoch = completed.filter(|epoch| epoch.get() - 1 == producer_epoch.get());
+            let (outcome, producer_epoch, protocol) = match by_epoch {
+                Some(epoch) => (Outcome::Commit, epoch, MarkerProtocol::V2),
+                None => (Outcome::Abort, producer_epoch, MarkerProtocol::V1),
+            };
             tracing::warn!(
-                %partition, %producer_id, %producer_epoch,
-                "a power cut has taken what was known of a transaction: it is aborted"
+                %partition, %producer_id, %producer_epoch, ?outcome,
+                "a power cut has taken a transaction's marker, or what was known of it: it is ended"
             );
-            let abort = MarkerClaim {
+            let marker = MarkerClaim {
                 producer_id,
                 producer_epoch,
                 coordinator_epoch,
-                outcome: Outcome::Abort,
+                outcome,
                 timestamp: self.ground.env.now(),
-                protocol: MarkerProtocol::V1,
+                protocol,
                 ends: Ends::From(*from),
             };
             if let MarkerFate::Refused(error) =
-                self.mark(&image, partition, abort, Safety::OfItsTopic)
+                self.mark(&image, partition, marker, Safety::OfItsTopic)
             {
-                tracing::error!(%partition, %error, "it could not be aborted");
+                tracing::error!(%partition, %error, "it could not be ended");
                 orphans = Orphans::Left;
             }
         }
@@ -314,14 +331,14 @@ mod tests {
         assert_eq!(found.len(), 1);
         let shared = engine.shared();
         let shards = shared.txn_shards().unwrap();
-        assert_eq!(shared.abort_unowned(shards, &found), Orphans::Gone);
+        assert_eq!(shared.end_unowned(shards, &found), Orphans::Gone);
         assert_eq!(ends(), (0, 1), "the coordinator has it");
         let id = TransactionalId::new("tx").unwrap();
         let (outcome, protocol) = (Outcome::Commit, Protocol::V1);
         block_on(engine.transactions().end(EndTxn { id, producer: pair, outcome, protocol }))
             .unwrap();
         assert_eq!(ends(), (2, 2));
-        assert_eq!(shared.abort_unowned(shards, &found), Orphans::Gone);
+        assert_eq!(shared.end_unowned(shards, &found), Orphans::Gone);
         assert_eq!(ends(), (2, 2), "it is over, and what comes next is another");
     }
 }
