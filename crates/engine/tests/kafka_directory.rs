@@ -355,15 +355,20 @@ fn partition_of(home: &Path, name: &str, topic_id: &str) {
 const ONE_ID: &str = "1HzfqvfWSICkuWvbNCFg3Q";
 const OTHER_ID: &str = "MkU3OEVBNTcwNTJENDM2Qg";
 
-#[test]
-fn what_kafka_made_in_between_is_taken_over_too() {
-    let home = tempfile::tempdir().unwrap();
-    let home = home.path();
+/// A directory of Kafka's that ours has used and closed; gives the id of `idem`.
+fn taken_over(home: &Path) -> String {
     kafkas_directory(home);
     let engine = open_then(home);
     let id = engine.topic("idem").unwrap().id().to_string();
     engine.shutdown().unwrap();
-    drop(engine);
+    id
+}
+
+#[test]
+fn what_kafka_made_in_between_is_taken_over_too() {
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    let id = taken_over(home);
     partition_of(home, "b-0", ONE_ID);
     partition_of(home, "idem-2", &id);
     fs::write(home.join(".kafka_cleanshutdown"), KAFKAS_MARKER).unwrap();
@@ -416,11 +421,7 @@ fn what_kafka_made_behind_a_refused_first_opening_is_taken_over_too() {
 fn what_kafka_made_in_between_is_put_aside_by_nobody() {
     let home = tempfile::tempdir().unwrap();
     let home = home.path();
-    kafkas_directory(home);
-    let engine = open_then(home);
-    let id = engine.topic("idem").unwrap().id().to_string();
-    engine.shutdown().unwrap();
-    drop(engine);
+    let id = taken_over(home);
     for (name, id) in [("b-1", ONE_ID), ("idem-3", id.as_str()), ("idem-2", ONE_ID)] {
         partition_of(home, name, id);
         fs::write(home.join(".kafka_cleanshutdown"), KAFKAS_MARKER).unwrap();

@@ -8,7 +8,10 @@ mod support;
 
 use std::collections::BTreeMap;
 
-use hanbeon::{Acks, Engine, FetchSpec, Manual, Mode, NewTopic, Options, Placed, ProducerIdentity};
+use hanbeon::{
+    Acks, Engine, FetchSpec, Manual, Mode, NewTopic, Options, PartitionHandle, Placed,
+    ProducerIdentity,
+};
 use hanbeon_log::{CrashDir, Fault, FaultKind, Lasting};
 use hanbeon_records::{Millis, Offset};
 use support::{idempotent_at, values};
@@ -206,18 +209,24 @@ fn l9_a_sync_that_fails_inside_an_opening_stops_the_directory() {
     }
 }
 
+/// An engine with one record of a producer in a partition.
+fn with_a_record(disk: &CrashDir) -> (World, PartitionHandle<Manual<CrashDir>>, ProducerIdentity) {
+    let engine = open(disk, 1).unwrap();
+    engine.ensure_topic("t", 1).unwrap();
+    let producer = engine.init_producer_id().unwrap();
+    let partition = engine.partition("t", 0).unwrap();
+    let first = idempotent_at(NOW.get(), producer, 0, &["x"]);
+    partition.produce(first, Acks::All).wait().unwrap();
+    (engine, partition, producer)
+}
+
 /// L9: so in the files that all partitions share.
 #[test]
 fn l9_a_sync_that_fails_in_a_checkpoint_stops_the_directory() {
     let mut stopped = 0;
     for after in 0.. {
         let disk = CrashDir::new();
-        let engine = open(&disk, 1).unwrap();
-        engine.ensure_topic("t", 1).unwrap();
-        let producer = engine.init_producer_id().unwrap();
-        let partition = engine.partition("t", 0).unwrap();
-        let batch = |sequence| idempotent_at(NOW.get(), producer, sequence, &["x"]);
-        partition.produce(batch(0), Acks::All).wait().unwrap();
+        let (engine, partition, producer) = with_a_record(&disk);
         disk.inject(Fault { kind: FaultKind::Sync, after, lasting: Lasting::Once });
         let maintained = engine.maintain(NOW.saturating_add(3_600_000));
         if disk.fired() == 0 {
@@ -226,7 +235,13 @@ fn l9_a_sync_that_fails_in_a_checkpoint_stops_the_directory() {
         }
         stopped += 1;
         assert!(maintained.is_err(), "sync {after}");
-        assert!(partition.produce(batch(1), Acks::All).wait().is_err(), "sync {after}");
+        assert!(
+            partition
+                .produce(idempotent_at(NOW.get(), producer, 1, &["x"]), Acks::All)
+                .wait()
+                .is_err(),
+            "sync {after}"
+        );
         std::mem::forget(engine);
     }
     assert!(stopped > 1, "there were {stopped} syncs");
@@ -238,12 +253,7 @@ fn l9_a_checkpoint_whose_directory_does_not_open_is_written_later() {
     let mut missed = 0;
     for after in 0.. {
         let disk = CrashDir::new();
-        let engine = open(&disk, 1).unwrap();
-        engine.ensure_topic("t", 1).unwrap();
-        let producer = engine.init_producer_id().unwrap();
-        let partition = engine.partition("t", 0).unwrap();
-        let batch = |sequence| idempotent_at(NOW.get(), producer, sequence, &["x"]);
-        partition.produce(batch(0), Acks::All).wait().unwrap();
+        let (engine, partition, producer) = with_a_record(&disk);
         disk.inject(Fault { kind: FaultKind::DirClosed, after, lasting: Lasting::Once });
         let maintained = engine.maintain(NOW.saturating_add(3_600_000));
         if disk.fired() == 0 {
@@ -254,7 +264,7 @@ fn l9_a_checkpoint_whose_directory_does_not_open_is_written_later() {
         assert!(maintained.is_err(), "sync {after}");
         assert!(engine.storage_failure().is_none(), "sync {after}");
         engine.maintain(NOW.saturating_add(7_200_000)).unwrap();
-        partition.produce(batch(1), Acks::All).wait().unwrap();
+        partition.produce(idempotent_at(NOW.get(), producer, 1, &["x"]), Acks::All).wait().unwrap();
         engine.shutdown().unwrap();
     }
     assert!(missed > 0, "no directory was synced");
