@@ -150,15 +150,20 @@ def write_once(batches):
     return cost
 
 
-libc = ctypes.CDLL(None)
-if sys.argv[1:] == ["--writes"]:
+def writes():
     costs = {batches: [] for batches in (1, 2, 5, 16)}
     for _ in range(ROUNDS):
         for batches, found in costs.items():
             found.append(write_once(batches))
     for batches, found in costs.items():
         print(f"{batches} batches in one pwritev: {spread(found)} ms/MB")
-elif sys.argv[1:]:
-    compare(sys.argv[1:])
-else:
-    sys.exit(__doc__)
+
+
+libc = ctypes.CDLL(None)
+if __name__ == "__main__":
+    if sys.argv[1:] == ["--writes"]:
+        writes()
+    elif sys.argv[1:]:
+        compare(sys.argv[1:])
+    else:
+        sys.exit(__doc__)

@@ -105,8 +105,11 @@ impl<E: Env> Admin<E> {
     pub(crate) fn check_static_settings(&self) -> Result<(), ConfigError> {
         let stored =
             Arc::new(BrokerLayers { fixed: Overrides::new(), ..BrokerLayers::clone(&self.layers) });
-        let topics = self.rows.topics().map(|row| (Some(&row.name), self.overrides(row)));
-        for (topic, overrides) in std::iter::once((None, Overrides::new())).chain(topics) {
+        let topics = self.rows.topics().map(|row| (self.overrides(row), Some(&row.name)));
+        // Most topics have the same, mostly none.
+        let distinct: BTreeMap<_, _> =
+            topics.chain(std::iter::once((Overrides::new(), None))).collect();
+        for (overrides, topic) in distinct {
             let Err(error) = self.log_config(&overrides) else { continue };
             if config::log_config(&stored, &overrides, &Settings(Arc::clone(&stored))).is_ok() {
                 tracing::error!(?topic, %error, "static settings do not go together");
@@ -131,8 +134,19 @@ impl<E: Env> Admin<E> {
         let ground = &self.ground;
         let mut image = Image::new(ground.data.identity.node_id, ground.hash_seed);
         image.version = self.version();
+        // Most topics have the same overrides, mostly none.
+        let mut configs = BTreeMap::new();
         for row in self.rows.topics() {
-            image.insert(Arc::new(self.topic(row, None)));
+            let overrides = self.overrides(row);
+            let config = match configs.get(&overrides) {
+                Some(config) => LogConfig::clone(config),
+                None => {
+                    let config = self.sound_config(row, &overrides);
+                    configs.insert(overrides.clone(), config.clone());
+                    config
+                }
+            };
+            image.insert(Arc::new(self.topic_with(row, None, overrides, &config)));
         }
         image
     }
@@ -140,17 +154,32 @@ impl<E: Env> Admin<E> {
     /// A topic as its rows have it; partitions that `before` has stay the same.
     pub(crate) fn topic(&self, row: &hanbeon_meta::Topic, before: Option<&Topic<E>>) -> Topic<E> {
         let overrides = self.overrides(row);
-        let config = self.log_config(&overrides).unwrap_or_else(|error| {
-            // Checked before it was written, by this release. What a later one allows must not make data less safe here.
+        let config = self.sound_config(row, &overrides);
+        self.topic_with(row, before, overrides, &config)
+    }
+
+    /// What its overrides tell a topic's logs. They were checked before they were written, by this release; what a later one allows must
+    /// not make data less safe here.
+    fn sound_config(&self, row: &hanbeon_meta::Topic, overrides: &Overrides) -> LogConfig {
+        self.log_config(overrides).unwrap_or_else(|error| {
             tracing::error!(topic = %row.name, %error, "settings that do not go together: defaults and sync are used");
             let safe = LogSettings { flush_messages: 1, ..LogSettings::kafka_defaults() };
             safe.validate().unwrap_or_else(|_| LogConfig::kafka_defaults())
-        });
+        })
+    }
+
+    fn topic_with(
+        &self,
+        row: &hanbeon_meta::Topic,
+        before: Option<&Topic<E>>,
+        overrides: Overrides,
+        config: &LogConfig,
+    ) -> Topic<E> {
         let metrics = before
             .map_or_else(|| Arc::new(TopicMetrics::default()), |topic| Arc::clone(&topic.metrics));
         let partitions = row.partitions.iter().map(|(number, partition)| {
             if let Some(handle) = before.and_then(|topic| topic.partition(*number)) {
-                handle.set_config(&config);
+                handle.set_config(config);
                 return handle.clone();
             }
             let new = NewPartition {

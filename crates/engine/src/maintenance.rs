@@ -396,10 +396,17 @@ impl<E: Env> Shared<E> {
         future: F,
         deadline: Duration,
     ) -> Option<F::Output> {
-        self.drive_on(pin!(future), || {
-            let left = self.left(deadline).filter(|_| !self.closed.load(Ordering::Acquire))?;
-            Some(left.min(LOOK_FOR_THE_END))
-        })
+        self.drive_on(pin!(future), || Some(self.left(deadline)?.min(self.look_again()?)))
+    }
+
+    /// The same, however long that takes.
+    pub(crate) fn drive_till_closed<F: Future>(&self, future: F) -> Option<F::Output> {
+        self.drive_on(pin!(future), || self.look_again())
+    }
+
+    /// How long who waits may leave it unasked whether the engine is open; nothing where it is not.
+    fn look_again(&self) -> Option<Duration> {
+        (!self.closed.load(Ordering::Acquire)).then_some(LOOK_FOR_THE_END)
     }
 
     /// How long it is to a deadline that is still to come.

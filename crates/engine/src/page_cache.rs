@@ -63,9 +63,12 @@ impl PageCache {
 
     /// Says in `dir` that it keeps its pages from now on.
     pub(crate) fn write<D: Dir>(&self, dir: &D, file: &FileName) -> io::Result<()> {
-        let file = dir.open(file, Open::Create)?;
-        file.set_len(0)?;
-        file.write_at(&[io::IoSlice::new(self.to_string().as_bytes())], 0)
+        let (file, text) = (dir.open(file, Open::Create)?, self.to_string());
+        // Cutting a file gives its block back, and the next opening of the same boot writes the same: only what is longer is cut.
+        if file.len()? > text.len() as u64 {
+            file.set_len(0)?;
+        }
+        file.write_at(&[io::IoSlice::new(text.as_bytes())], 0)
     }
 }
 
@@ -102,6 +105,10 @@ mod tests {
         }
         written.set_len(BYTES_MAX + 1).unwrap();
         assert!(!cache.has_kept(&dir, &file).unwrap(), "too long");
+        for other in [PageCache::new("longer", 30, 40), PageCache::new("s", 3, 4), cache] {
+            other.write(&dir, &file).unwrap();
+            assert!(other.has_kept(&dir, &file).unwrap(), "{other} over another");
+        }
     }
 
     #[cfg(target_os = "linux")]

@@ -133,7 +133,7 @@ pub struct Fetched {
     pub last_stable_offset: Offset,
     /// First offset in the log.
     pub log_start_offset: Offset,
-    /// Aborted transactions among the records, for a `read_committed` reader; `None` for others.
+    /// Aborted transactions among the records, by first offset, for a `read_committed` reader; `None` for others.
     pub aborted: Option<Vec<AbortedTxn>>,
     /// Where the reader's log parts from this one; no records then.
     pub diverging: Option<EpochEnd>,

@@ -20,7 +20,7 @@ use hanbeon::{
         Stability,
         consumer::{Heartbeat, HeartbeatReply, Partitions},
     },
-    txn::{InitProducerId, TransactionalId, TxnValue, ValueVersion},
+    txn::{AddPartitions, InitProducerId, Protocol, TransactionalId, TxnValue, ValueVersion},
 };
 use hanbeon_idempotence::{MarkerClaim, MarkerProtocol};
 use hanbeon_log::MemDir;
@@ -417,6 +417,31 @@ fn a_deletion_waits_for_tombstones_no_longer_than_its_patience_or_the_engine_las
         end(&env, &engine);
         assert!(deletion.join().unwrap(), "the topic is gone");
     }
+}
+
+/// It holds up nobody but who looks after the engine, and them until it ends.
+#[test]
+fn a_shutdown_waits_for_no_upkeep_that_waits_for_a_log() {
+    let (env, dir, logs) = (env(), MemDir::new(), Watched::new());
+    let engine = open(&env, &dir, &logs);
+    engine.ensure_topic("t", 1).unwrap();
+    let id = TransactionalId::new("x").unwrap();
+    let init = InitProducerId::new(id.clone(), 1_000);
+    let producer = wait(engine.transactions().init_producer_id(init)).unwrap();
+    let partition = TopicPartition::new(TopicName::new("t").unwrap(), 0);
+    let partitions = vec![partition];
+    let add = AddPartitions { id, producer, partitions, protocol: Protocol::V1 };
+    wait(engine.transactions().add_partitions(add)).unwrap();
+    logs.hooks.stuck.store(true, Ordering::SeqCst);
+    env.advance(60_000);
+    let (other, now) = (engine.clone(), hanbeon::Env::now(&env));
+    let upkeep = thread::spawn(move || other.maintain(now));
+    while logs.hooks.awaited.load(Ordering::SeqCst) == 0 {
+        assert!(!upkeep.is_finished(), "it waits for what it has decided");
+        thread::yield_now();
+    }
+    engine.shutdown().unwrap();
+    assert!(upkeep.join().unwrap().is_ok());
 }
 
 /// Who reads the log for a deletion forgets what belongs to no topic, and that counts as written by it.

@@ -211,8 +211,12 @@ impl Dir for FsDir {
         let mut file = self.open_file(name, Open::Create)?;
         let holder = match try_lock(&file)? {
             Locking::Taken => {
-                file.set_len(0)?;
-                file.write_all(format!("{}\n", std::process::id()).as_bytes())?;
+                let holder = format!("{}\n", std::process::id());
+                // Cutting a file gives its block back: only what is longer is cut.
+                if file.metadata()?.len() > holder.len() as u64 {
+                    file.set_len(0)?;
+                }
+                file.write_all(holder.as_bytes())?;
                 return Ok(FsLock { _file: file });
             }
             Locking::HeldByOurs => {

@@ -57,7 +57,7 @@ pub struct Read {
     pub log_start_offset: Offset,
     /// The offset the next batch gets.
     pub log_end_offset: Offset,
-    /// Aborted transactions that reach into what was read; `None` unless [`Isolation::Committed`] was asked for.
+    /// Aborted transactions that reach into what was read, by first offset; `None` unless [`Isolation::Committed`] was asked for.
     pub aborted: Option<Vec<AbortedTxn>>,
 }
 

@@ -124,7 +124,7 @@ fn find_run<F: LogFile>(
     Ok(None)
 }
 
-/// Adds the aborted transactions that touch what is read.
+/// Adds the aborted transactions that touch what is read, by first offset: clients work through the list as it comes.
 fn collect_aborted<F: LogFile>(
     segments: &[Arc<Segment<F>>],
     run: &Run,
@@ -140,7 +140,8 @@ fn collect_aborted<F: LogFile>(
         .min(bound);
     for segment in segments.iter().skip(run.place) {
         if segment.indexes().txn().collect(from, end, into) == Collected::Complete {
-            return;
+            break;
         }
     }
+    into.sort_unstable_by_key(|txn| txn.first_offset);
 }

@@ -287,7 +287,7 @@ impl<E: Env> Shared<E> {
     /// Blocks until a future is ready; a helper goes on helping meanwhile. `None` when the engine stops.
     fn wait_for<F: Future>(&self, future: F) -> Option<F::Output> {
         match self.ground.helpers {
-            Helpers::None => Some(crate::produce::block_on(future)),
+            Helpers::None => self.drive_till_closed(future),
             Helpers::Some => self.help_until(future),
         }
     }
