@@ -71,7 +71,7 @@ impl<E: Env> PartitionHandle<E> {
             }
         }
         let now = self.0.ground.env.now();
-        let joined = opened.log.append_all(&records, now);
+        let joined = self.paced(|| opened.log.append_all(&records, now));
         let mut answers: Vec<_> = joined
             .into_iter()
             .zip(taken)
@@ -113,7 +113,23 @@ impl<E: Env> PartitionHandle<E> {
             opened.admit(acks)?;
         }
         let (bytes, now) = (records.len(), self.0.ground.env.now());
-        Ok(self.joined(opened.log.append_as(records, source, now), (bytes, acks), now))
+        let joined = self.paced(|| opened.log.append_as(records, source, now));
+        Ok(self.joined(joined, (bytes, acks), now))
+    }
+
+    fn paced<R>(&self, append: impl FnOnce() -> R) -> R {
+        let env = &self.0.ground.env;
+        let begun = env.monotonic();
+        let result = append();
+        self.0.pace.took(env.monotonic().saturating_sub(begun));
+        result
+    }
+
+    /// Whether the last batch of a client was held up in its write. Who must not block appends on another thread then, until it is fast again:
+    /// a bad disk is no reason for others to wait.
+    #[must_use]
+    pub fn is_slow(&self) -> bool {
+        self.0.pace.is_slow()
     }
 
     /// Goes on with a batch that was handed to the log.

@@ -81,6 +81,7 @@ mod maintenance;
 mod meta_properties;
 mod metrics;
 mod options;
+mod pace;
 mod page_cache;
 mod partition;
 mod partitioner;

@@ -30,6 +30,7 @@ use crate::{
     dirty::{Asked, DirtySince},
     ground::{Ground, Helpers},
     metrics::TopicMetrics,
+    pace::Pace,
     waiters::{End, Ends, Parking},
 };
 
@@ -47,6 +48,7 @@ pub(crate) struct Inner<E: Env> {
     leader_epoch: LeaderEpoch,
     pub(crate) metrics: Arc<TopicMetrics>,
     pub(crate) parking: Parking,
+    pub(crate) pace: Pace,
     config: Mutex<LogConfig>,
     opened: OnceLock<Opened<E>>,
     /// Held while the log is opened.
@@ -170,6 +172,7 @@ impl<E: Env> PartitionHandle<E> {
             leader_epoch: new.leader_epoch,
             metrics: Arc::clone(metrics),
             parking: Parking::default(),
+            pace: Pace::default(),
             config: Mutex::new(new.config),
             opened: OnceLock::new(),
             opening: Mutex::new(()),

@@ -428,7 +428,7 @@ fn a_shutdown_waits_for_no_upkeep_that_waits_for_a_log() {
     let id = TransactionalId::new("x").unwrap();
     let init = InitProducerId::new(id.clone(), 1_000);
     let producer = wait(engine.transactions().init_producer_id(init)).unwrap();
-    let partition = TopicPartition::new(TopicName::new("t").unwrap(), 0);
+    let partition = TopicPartition { topic: TopicName::new("t").unwrap(), partition: 0 };
     let partitions = vec![partition];
     let add = AddPartitions { id, producer, partitions, protocol: Protocol::V1 };
     wait(engine.transactions().add_partitions(add)).unwrap();

@@ -32,10 +32,10 @@ struct Stored {
     end: Option<(Outcome, i64)>,
 }
 
-#[derive(Default)]
 struct Model {
     batches: Vec<Stored>,
-    sequences: [i32; PRODUCERS],
+    /// The next one of each producer.
+    sequences: Vec<i32>,
 }
 
 impl Model {
@@ -123,7 +123,8 @@ fn play(seed: u64) {
         s.index_interval_bytes = 0;
     });
     let log = open(&MemDir::new(), &config).0;
-    let (mut model, mut high_watermark) = (Model::default(), 0);
+    let (mut model, mut high_watermark) =
+        (Model { batches: Vec::new(), sequences: vec![0; PRODUCERS] }, 0);
     for step in 1..=STEPS {
         let producer = rng.range(0, PRODUCERS);
         match rng.range(0, 10) {
