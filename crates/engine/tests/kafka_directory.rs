@@ -6,10 +6,13 @@ mod support;
 use std::{fs, io::IoSlice, path::Path};
 
 use hanbeon::{Acks, Engine, Env, FetchSpec, Manual, Mode, NewTopic, OpenError, Options};
-use hanbeon_log::{CrashDir, Dir, FileName, FsDir, LogFile, Open, ReadMode};
+use hanbeon_log::{
+    CrashDir, Dir, FileName, FsDir, LogFile, Open, ReadMode,
+    inspect::{self, Finding},
+};
 use hanbeon_records::{
     BatchBuilder, BatchKind, BatchSettings, Codec, CompressionLevel, LeaderEpoch, Millis,
-    NewRecord, Offset, ProducerEpoch, ProducerId, ProducerStamp, Sequence, TimestampType,
+    NewRecord, Offset, ProducerEpoch, ProducerId, ProducerStamp, Sequence, TimestampType, stamp,
 };
 use hanbeon_txn::{Producer, State, TransactionalId, TxnValue, ValueVersion, encode_key};
 use support::{batch, batch_at, idempotent_at};
@@ -272,6 +275,88 @@ fn l1_leader_epochs_go_on_above_those_that_kafka_led_in_between() {
         assert_eq!(support::values(&fetched.unwrap().records), ["theirs", "ours"]);
         let led = engine.partition("t", 0).unwrap().leader_epoch();
         assert!(led > LeaderEpoch::new(10), "{led}: an epoch has one leader");
+    }
+}
+
+/// Puts a batch behind what a log has, as Kafka writes it when it leads in this epoch.
+fn kafka_appends(file: &Path, epoch: i32, offset: i64, value: &str) {
+    let mut batch = log_in_epoch(epoch, None, Codec::None, (b"k", value.as_bytes()));
+    stamp(&mut batch, Offset::new(offset), LeaderEpoch::new(epoch));
+    let log = [fs::read(file).unwrap(), batch].concat();
+    fs::write(file, log).unwrap();
+}
+
+fn findings(partition: &Path) -> Vec<Finding> {
+    struct Unseen;
+    impl inspect::Visitor for Unseen {}
+    let dir = FsDir::open(partition, ReadMode::Map).unwrap();
+    inspect::inspect(&dir, inspect::Beside::default(), &mut Unseen).unwrap().findings
+}
+
+/// L1: Kafka counts by its own metadata, which know nothing of our openings: so it may lead below an epoch that we wrote in. Its epoch file
+/// tells, unless the records of an epoch were deleted.
+#[test]
+fn l1_epochs_in_which_kafka_led_below_ours_are_no_damage() {
+    let epochs = "0\n2\n0 0\n2 2\n";
+    let deleted = "0\n1\n2 3\n";
+    let stops = [Some(KAFKAS_MARKER), None];
+    for (stop, epochs, start) in stops.into_iter().flat_map(|s| [(s, epochs, 0), (s, deleted, 3)]) {
+        let home = tempfile::tempdir().unwrap();
+        let home = home.path();
+        let (partition, marker) = (home.join("t-0"), home.join(".kafka_cleanshutdown"));
+        partition_of(home, "t-0", ONE_ID);
+        fs::write(partition.join("leader-epoch-checkpoint"), "0\n1\n0 0\n").unwrap();
+        fs::write(&marker, KAFKAS_MARKER).unwrap();
+        for _ in 0..2 {
+            open_then(home).shutdown().unwrap();
+        }
+        let engine = open_then(home);
+        let ours = engine.partition("t", 0).unwrap();
+        ours.produce(batch_at(NOW.get(), &["ours"]), Acks::All).wait().unwrap();
+        let led = ours.leader_epoch();
+        assert!(led > LeaderEpoch::new(2), "{led}");
+        engine.shutdown().unwrap();
+        drop(engine);
+        // Kafka was started again: two above the epoch that it knows of.
+        fs::remove_file(&marker).unwrap();
+        fs::write(partition.join("leader-epoch-checkpoint"), epochs).unwrap();
+        kafka_appends(&partition.join("00000000000000000000.log"), 2, 2, "theirs");
+        kafka_appends(&partition.join("00000000000000000000.log"), 2, 3, "more");
+        if start > 0 {
+            let starts = format!("0\n1\nt 0 {start}\n");
+            fs::write(home.join("log-start-offset-checkpoint"), starts).unwrap();
+        }
+        if let Some(stop) = stop {
+            fs::write(&marker, stop).unwrap();
+        }
+        let all = ["v", "ours", "theirs", "more", "again"];
+        let start = usize::try_from(start).unwrap();
+        if start == 0 {
+            assert_eq!(findings(&partition), [], "by `hanbeon dump`");
+        }
+        for opening in 0..3 {
+            if stop.is_none() {
+                // The power went, and all of the log is read.
+                for file in
+                    [".kafka_cleanshutdown", "recovery-point-offset-checkpoint", "hanbeon.boot"]
+                {
+                    let (Ok(()) | Err(_)) = fs::remove_file(home.join(file));
+                }
+            }
+            let engine = open_then(home);
+            let again = engine.partition("t", 0).unwrap();
+            let from = Offset::new(i64::try_from(start).unwrap());
+            let fetched = again.fetch(&FetchSpec::from(from)).unwrap();
+            let there = if opening == 0 { &all[start..4] } else { &all[start..] };
+            assert_eq!(support::values(&fetched.records), there, "{stop:?}, opening {opening}");
+            if opening == 0 {
+                again.produce(batch_at(NOW.get(), &["again"]), Acks::All).wait().unwrap();
+            }
+            assert!(again.leader_epoch() > led, "{} after {led}", again.leader_epoch());
+            engine.shutdown().unwrap();
+            let kept = fs::read_to_string(partition.join("leader-epoch-checkpoint")).unwrap();
+            assert!(kept.contains(&format!("\n2 {}\n", start.max(2))), "{kept}");
+        }
     }
 }
 

@@ -93,8 +93,11 @@ struct Course {
     epochs: LeaderEpochs,
     /// Batches from here on tell their epochs.
     epochs_from: Offset,
+    /// The epochs as the file has them.
+    listed: LeaderEpochs,
     /// Where the next batch may begin.
     expected: Offset,
+    /// Of the batch before.
     epoch: LeaderEpoch,
     unread: Option<Unread>,
 }
@@ -109,14 +112,14 @@ impl<D: Dir> Examination<'_, D> {
         let (epochs, epochs_from) = self.epochs()?;
         let (states, replay_from) = self.snapshot(&parts)?;
         let first = parts.first().map_or(Offset::ZERO, |part| part.base);
-        let epoch = LeaderEpoch::UNKNOWN;
         let mut course = Course {
             states,
             replay_from,
+            listed: epochs.clone(),
             epochs,
             epochs_from,
             expected: first,
-            epoch,
+            epoch: LeaderEpoch::UNKNOWN,
             unread: None,
         };
         let mut cut = None;
@@ -617,11 +620,17 @@ impl Course {
         if head.last_offset.since(base) > i64::from(i32::MAX) {
             return Err(Damage::OffsetSpan { base, found: head.last_offset });
         }
-        let (expected, found) = (self.epoch, head.leader_epoch);
-        if found < expected && found > LeaderEpoch::UNKNOWN {
+        if self.goes_back(head) && !self.listed.allow(head.leader_epoch, head.base_offset) {
+            let (expected, found) = (self.epoch, head.leader_epoch);
             return Err(Damage::EpochBack { expected, found });
         }
         Ok(())
+    }
+
+    /// Whether a batch is of an epoch below that of the one before. Kafka counts by its own metadata, and where it follows us in a directory it
+    /// leads below us; its epoch file, which it writes before the first batch, says so.
+    fn goes_back(&self, head: &Head) -> bool {
+        head.leader_epoch < self.epoch && head.leader_epoch > LeaderEpoch::UNKNOWN
     }
 
     fn replay(
@@ -634,11 +643,14 @@ impl Course {
 
     fn follow(&mut self, head: &Head) {
         self.expected = head.next_offset();
-        self.epoch = self.epoch.max(head.leader_epoch);
-        let upward = self.epochs.latest().is_none_or(|last| last.epoch < head.leader_epoch);
-        if upward && head.base_offset >= self.epochs_from {
+        let begins = self.goes_back(head)
+            || self.epochs.latest().is_none_or(|last| last.epoch < head.leader_epoch);
+        if begins && head.base_offset >= self.epochs_from {
             let (EpochsChanged::Yes | EpochsChanged::No) =
                 self.epochs.assign(head.leader_epoch, head.base_offset);
+        }
+        if head.leader_epoch > LeaderEpoch::UNKNOWN {
+            self.epoch = head.leader_epoch;
         }
     }
 }

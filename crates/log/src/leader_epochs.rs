@@ -192,6 +192,22 @@ impl LeaderEpochs {
         self.entries.get(behind.checked_sub(1)?).map(|entry| entry.epoch)
     }
 
+    /// Whether the leader of `epoch` wrote `offset`, as far as these say: of what lies below the first of them they say nothing, for its
+    /// records were deleted.
+    pub(crate) fn allow(&self, epoch: LeaderEpoch, offset: Offset) -> bool {
+        let behind = self.entries.partition_point(|entry| entry.start_offset <= offset);
+        match behind.checked_sub(1).and_then(|place| self.entries.get(place)) {
+            Some(entry) => entry.epoch == epoch,
+            None => !self.entries.is_empty(),
+        }
+    }
+
+    /// The first epoch that begins above `offset`.
+    pub(crate) fn next_above(&self, offset: Offset) -> Option<EpochEntry> {
+        let behind = self.entries.partition_point(|entry| entry.start_offset <= offset);
+        self.entries.get(behind).copied()
+    }
+
     /// Reads the file's text. Lines in any order give the same epochs as Kafka builds from them: one after the other,
     /// by [`Self::assign`].
     ///
@@ -335,6 +351,16 @@ mod tests {
             [None, Some(2), Some(2), Some(4), Some(4)]
         );
         assert_eq!([99, 100].map(|at| epoch(at, 5)), [Some(4), Some(5)]);
+    }
+
+    #[test]
+    fn an_epoch_is_allowed_where_it_is_listed_and_where_nothing_is_said() {
+        let epochs = epochs(&[(2, 6), (4, 9)]);
+        let allowed = |epoch, at| epochs.allow(LeaderEpoch::new(epoch), Offset::new(at));
+        assert_eq!([6, 8, 9].map(|at| allowed(2, at)), [true, true, false]);
+        assert_eq!([8, 9, 100].map(|at| allowed(4, at)), [false, true, true]);
+        assert!(!allowed(3, 7) && allowed(3, 5), "deleted, and forgotten with its records");
+        assert!(!LeaderEpochs::new().allow(LeaderEpoch::new(0), Offset::ZERO), "no file");
     }
 
     #[test]
