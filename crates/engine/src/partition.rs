@@ -638,7 +638,7 @@ impl<E: Env> Inner<E> {
             );
         }
         ground.data.lower_recovery_point(&self.name, log.recovery_point())?;
-        self.lead(&log)?;
+        self.lead(&log, report.latest_epoch)?;
         ground.metrics.partitions_opened.add(1);
         let opened = Opened::new(log, &config, ground.data.identity.node_id);
         let end = opened.log.log_end_offset();
@@ -665,8 +665,11 @@ impl<E: Env> Inner<E> {
 
     /// Leads the log above every epoch that anybody has led it in. The rows give each opening an epoch above those of the openings before,
     /// so that one which is in the log already is somebody else's; theirs then go on above that, also when nothing is written in it (invariant L11).
-    fn lead(&self, log: &Partition<E::Dir>) -> Result<(), LogError> {
-        let latest = log.leader_epochs().last().map(|entry| entry.epoch);
+    fn lead(
+        &self,
+        log: &Partition<E::Dir>,
+        latest: Option<LeaderEpoch>,
+    ) -> Result<(), LogError> {
         let Some(latest) = latest.filter(|latest| *latest >= self.leader_epoch) else {
             return Ok(());
         };

@@ -393,6 +393,70 @@ fn l11_leader_epochs_rise_from_opening_to_opening_above_those_that_a_killed_kafk
     }
 }
 
+/// L11: Kafka notes its epoch when it takes the lead, and has told it to clients before it was killed.
+#[test]
+fn l11_an_epoch_is_led_once_though_a_killed_kafka_wrote_nothing_in_it() {
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    let engine = open_then(home);
+    engine.ensure_topic("t", 1).unwrap();
+    let partition = engine.partition("t", 0).unwrap();
+    partition.produce(batch_at(NOW.get(), &["ours"]), Acks::All).wait().unwrap();
+    engine.shutdown().unwrap();
+    drop(engine);
+    fs::remove_file(home.join(".kafka_cleanshutdown")).unwrap();
+    let epochs = home.join("t-0/leader-epoch-checkpoint");
+    let ours = fs::read_to_string(&epochs).unwrap();
+    fs::write(&epochs, ours.replace("\n1\n", "\n2\n") + "10 1\n").unwrap();
+    let rows = fs::read(home.join("hanbeon.meta")).unwrap();
+    for opening in 0..2 {
+        let engine = open_then(home);
+        let partition = engine.partition("t", 0).unwrap();
+        partition.open().unwrap();
+        let led = partition.leader_epoch();
+        assert_eq!(led, LeaderEpoch::new(11), "opening {opening}");
+        let spec = FetchSpec {
+            current_leader_epoch: Some(LeaderEpoch::new(10)),
+            ..FetchSpec::from(Offset::ZERO)
+        };
+        let fenced = partition.fetch(&spec).unwrap_err();
+        assert_eq!(fenced.code(), hanbeon::ErrorCode::FencedLeaderEpoch, "opening {opening}");
+        engine.shutdown().unwrap();
+        // As if that opening had broken off before it wrote a row.
+        fs::remove_file(home.join(".kafka_cleanshutdown")).unwrap();
+        fs::write(home.join("hanbeon.meta"), &rows).unwrap();
+    }
+}
+
+/// L1: batches of an earlier epoch behind those of a later one would be taken for damage, and cut after the next power cut.
+#[test]
+fn l1_l11_leader_epochs_go_on_above_one_whose_records_kafka_has_deleted() {
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    let engine = open_then(home);
+    engine.ensure_topic("t", 1).unwrap();
+    engine.shutdown().unwrap();
+    drop(engine);
+    fs::remove_file(home.join(".kafka_cleanshutdown")).unwrap();
+    let partition = home.join("t-0");
+    let log = log_in_epoch(9, None, Codec::None, (b"k", b"deleted"));
+    fs::write(partition.join("00000000000000000000.log"), log).unwrap();
+    fs::write(partition.join("leader-epoch-checkpoint"), "0\n1\n9 1\n").unwrap();
+    fs::write(home.join("log-start-offset-checkpoint"), "0\n1\nt 0 1\n").unwrap();
+    for expected in [&["ours"][..], &["ours", "ours"]] {
+        for file in [".kafka_cleanshutdown", "recovery-point-offset-checkpoint", "hanbeon.boot"] {
+            let (Ok(()) | Err(_)) = fs::remove_file(home.join(file));
+        }
+        let engine = open_then(home);
+        let partition = engine.partition("t", 0).unwrap();
+        partition.produce(batch_at(NOW.get(), &["ours"]), Acks::All).wait().unwrap();
+        let fetched = partition.fetch(&FetchSpec::from(Offset::new(1))).unwrap();
+        assert_eq!(support::values(&fetched.records), expected);
+        assert!(partition.leader_epoch() > LeaderEpoch::new(9), "{}", partition.leader_epoch());
+        engine.shutdown().unwrap();
+    }
+}
+
 /// L11: records of a raised epoch that are lost are no reason to lead in it again.
 #[test]
 fn l11_an_epoch_is_led_once_though_a_power_cut_took_its_records() {

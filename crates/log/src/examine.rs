@@ -99,6 +99,8 @@ struct Course {
     expected: Offset,
     /// Of the batch before.
     epoch: LeaderEpoch,
+    /// Of any batch, or in the file.
+    latest_epoch: Option<LeaderEpoch>,
     unread: Option<Unread>,
 }
 
@@ -115,6 +117,7 @@ impl<D: Dir> Examination<'_, D> {
         let mut course = Course {
             states,
             replay_from,
+            latest_epoch: epochs.latest().map(|latest| latest.epoch),
             listed: epochs.clone(),
             epochs,
             epochs_from,
@@ -163,6 +166,7 @@ impl<D: Dir> Examination<'_, D> {
         }
         course.states.advance_end(course.expected);
         let cut = cut.map(|(cause, bytes, _)| (cause, bytes));
+        self.report.latest_epoch = course.latest_epoch;
         let Course { states, epochs, expected: end, unread, .. } = course;
         Ok(Examined { parts, states, epochs, end, cut, dropped, unread })
     }
@@ -651,6 +655,7 @@ impl Course {
         }
         if head.leader_epoch > LeaderEpoch::UNKNOWN {
             self.epoch = head.leader_epoch;
+            self.latest_epoch = self.latest_epoch.max(Some(head.leader_epoch));
         }
     }
 }

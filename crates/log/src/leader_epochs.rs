@@ -80,18 +80,6 @@ impl LeaderEpochs {
         self.entries.last().copied()
     }
 
-    /// The epoch in which a leader that was given `epoch` writes: that one, unless the log has a later one, which whoever gave it
-    /// cannot have known. Then the next one above: batches of an earlier epoch behind those of a later one would be taken for damage.
-    #[must_use]
-    pub fn led_in(&self, epoch: LeaderEpoch) -> LeaderEpoch {
-        match self.latest() {
-            Some(latest) if latest.epoch > epoch => {
-                LeaderEpoch::new(latest.epoch.get().saturating_add(1))
-            }
-            Some(_) | None => epoch,
-        }
-    }
-
     /// Whether [`Self::assign`] would add an entry.
     #[must_use]
     pub fn is_new(&self, epoch: LeaderEpoch, start_offset: Offset) -> bool {
@@ -299,13 +287,6 @@ mod tests {
         assert_eq!(assign(-1, 10), EpochsChanged::No, "a leader without an epoch");
         assert_eq!(assign(4, -1), EpochsChanged::No);
         assert_eq!(plain(&epochs), [(2, 6), (3, 9)]);
-    }
-
-    #[test]
-    fn a_leader_writes_in_no_epoch_below_the_newest() {
-        let led = |epoch| epochs(&[(2, 6), (4, 9)]).led_in(LeaderEpoch::new(epoch)).get();
-        assert_eq!([led(-1), led(3), led(4), led(5)], [5, 5, 4, 5]);
-        assert_eq!(LeaderEpochs::new().led_in(LeaderEpoch::new(0)).get(), 0);
     }
 
     #[test]

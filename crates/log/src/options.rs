@@ -36,8 +36,8 @@ pub struct OpenPartition {
     pub log_start: Option<Offset>,
     /// First offset not known to be replicated (`replication-offset-checkpoint`); without it, the log's start.
     pub high_watermark: Option<Offset>,
-    /// The epoch in which this node leads from now on; stamped into every batch. Where the log has a later one it is the one above
-    /// that: see [`crate::Partition::leader_epoch`].
+    /// The epoch in which this node leads from now on; stamped into every batch. Where the log was led in a later one it is the one above
+    /// that: see [`crate::Partition::leader_epoch`] and [`OpenReport::latest_epoch`].
     pub leader_epoch: LeaderEpoch,
     /// The topic's id, to be found in or written to `partition.metadata`; `None` adopts a directory whatever it says.
     pub topic_id: Option<TopicId>,
@@ -70,6 +70,9 @@ pub struct OpenReport {
     pub leftovers: Vec<String>,
     /// Whether the epoch file was missing or unreadable and made anew from the batches.
     pub epochs_rebuilt: EpochFile,
+    /// The latest epoch in which the log was led, as far as batches and epoch file tell: also one in which nothing was written, or of which
+    /// nothing is left.
+    pub latest_epoch: Option<LeaderEpoch>,
     /// Transactions without a marker.
     pub open_transactions: usize,
     /// Producers that are known.

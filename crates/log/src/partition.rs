@@ -211,14 +211,13 @@ impl<D: Dir> Inner<D> {
         ));
         let mut states = found.states;
         states.high_watermark_advanced(opened.high_watermark);
-        let leader_epoch = found.epochs.led_in(options.leader_epoch);
         let log = PartitionLog {
             visible: Arc::clone(&visible),
             config: Arc::clone(&config),
             active: found.active,
             states,
             epochs: found.epochs,
-            leader_epoch,
+            leader_epoch: found.leader_epoch,
             snapshots: found.snapshots,
             behind: found.behind,
             jitter_seed: options.jitter_seed,

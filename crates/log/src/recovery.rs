@@ -10,7 +10,7 @@
 use std::collections::BTreeSet;
 
 use hanbeon_idempotence::{ProducerStates, Settings};
-use hanbeon_records::{Millis, Offset};
+use hanbeon_records::{LeaderEpoch, Millis, Offset};
 
 use crate::{
     Action, ActiveTimeIndex, Corruption, Damage, Dir, EpochsChanged, LeaderEpochs, LogError,
@@ -36,6 +36,7 @@ pub(crate) struct Recovered<D: Dir> {
     pub(crate) active: Active<D>,
     pub(crate) states: ProducerStates,
     pub(crate) epochs: LeaderEpochs,
+    pub(crate) leader_epoch: LeaderEpoch,
     pub(crate) snapshots: BTreeSet<Offset>,
     pub(crate) behind: Behind<D::File>,
     pub(crate) log_start: Offset,
@@ -288,8 +289,14 @@ fn settle_epochs<D: Dir>(
 ) -> Result<(), LogError> {
     let known = LeaderEpochs::read(dir);
     let (EpochsChanged::Yes | EpochsChanged::No) = epochs.truncate_from_start(start);
+    let latest = epochs.latest();
     // Behind the other: an epoch all of whose records were deleted now begins at the end.
     let (EpochsChanged::Yes | EpochsChanged::No) = epochs.truncate_from_end(end);
+    if let Some(latest) = latest {
+        // Without a record, but it was led in: a crash before anybody has noted that must not cost it.
+        let (EpochsChanged::Yes | EpochsChanged::No) =
+            epochs.assign(latest.epoch, latest.start_offset.min(end));
+    }
     let same = matches!(&known, Ok(Some(known)) if known == epochs);
     let none = epochs.entries().is_empty() && matches!(known, Ok(None));
     if same || none && report.epochs_rebuilt == crate::EpochFile::Kept {
@@ -337,6 +344,7 @@ fn build<D: Dir>(
         active,
         states,
         epochs,
+        leader_epoch: led_in(options.leader_epoch, report.latest_epoch),
         snapshots,
         behind,
         log_start,
@@ -344,6 +352,15 @@ fn build<D: Dir>(
         unsynced_bytes,
         unread,
     })
+}
+
+/// The epoch in which a leader that was given `epoch` writes: that one, unless somebody has led the log in a later one, which whoever gave it
+/// cannot have known. Then the next one above: batches of an earlier epoch behind those of a later one would be taken for damage.
+fn led_in(epoch: LeaderEpoch, latest: Option<LeaderEpoch>) -> LeaderEpoch {
+    match latest {
+        Some(latest) if latest > epoch => LeaderEpoch::new(latest.get().saturating_add(1)),
+        Some(_) | None => epoch,
+    }
 }
 
 /// Bytes behind the recovery point, so that it moves as early as if this process had written them.
@@ -506,5 +523,17 @@ fn first_time<D: Dir>(dir: &D, part: &Part<D::File>) -> Result<Option<Millis>, L
         Err(crate::walk::Fault::Io(error)) => {
             Err(LogError::io(Action::Read, path(dir, part.base, SegmentFile::Log), error))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leader_writes_in_no_epoch_below_the_latest() {
+        let led = |epoch| led_in(LeaderEpoch::new(epoch), Some(LeaderEpoch::new(4))).get();
+        assert_eq!([led(-1), led(3), led(4), led(5)], [5, 5, 4, 5]);
+        assert_eq!(led_in(LeaderEpoch::new(0), None).get(), 0);
     }
 }
