@@ -630,7 +630,11 @@ impl<E: Env> Inner<E> {
             now,
             poison: ground.data.poison.clone(),
         };
-        let (log, report) = Partition::open(dir, options)?;
+        let opened = Partition::open(dir, options);
+        if let Err(LogError::NotTorn { end, .. }) = &opened {
+            ground.data.raise_recovery_point(&self.name, end.saturating_add(1))?;
+        }
+        let (log, report) = opened?;
         if let Some(cut) = &report.truncated {
             tracing::warn!(
                 partition = %self.name, end = %cut.end_offset, bytes = cut.bytes, cause = %cut.cause,

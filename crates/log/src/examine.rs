@@ -108,7 +108,7 @@ impl<D: Dir> Examination<'_, D> {
     /// Looks at everything.
     ///
     /// # Errors
-    /// [`LogError::Corrupt`] for damage that is not an unflushed tail.
+    /// [`LogError::Corrupt`] and [`LogError::NotTorn`] for damage that is not an unflushed tail.
     pub(crate) fn run(mut self) -> Result<Examined<D::File>, LogError> {
         let mut parts = self.open_parts()?;
         let (epochs, epochs_from) = self.epochs()?;
@@ -128,12 +128,13 @@ impl<D: Dir> Examination<'_, D> {
         let mut cut = None;
         for place in 0..parts.len() {
             let Some(part) = parts.get(place) else { break };
-            if let Some(cause) = self.join(part, &course)?
+            if let Some(cause) = self.join(part, &course)
                 && !self.is_compacted(&cause, &parts)?
             {
-                if self.options.shutdown == Shutdown::Killed {
-                    // No kill takes a file away.
-                    return Err(cause.into());
+                // No kill takes a file away.
+                let lost = self.options.shutdown == Shutdown::Unclean;
+                if !(lost && self.is_unflushed(course.expected)) {
+                    return Err(self.refused(cause, course.expected));
                 }
                 let bytes = parts.iter().skip(place).map(|part| part.len).sum();
                 cut = Some((cause, bytes, place));
@@ -409,22 +410,20 @@ impl<D: Dir> Examination<'_, D> {
         end
     }
 
-    /// Whether a segment follows the one before it. `Some` when the log is to be cut before it.
-    fn join(&self, part: &Part<D::File>, course: &Course) -> Result<Option<Corruption>, LogError> {
+    /// What is wrong where a segment does not follow the one before it.
+    fn join(&self, part: &Part<D::File>, course: &Course) -> Option<Corruption> {
         let (expected, found) = (course.expected, part.base);
-        let unflushed =
-            self.options.shutdown != Shutdown::Clean && expected >= self.options.recovery_point;
-        // Below the recovery point compaction leaves gaps; above it a file in between was lost.
+        // Below the recovery point compaction leaves gaps; above it, and around it, a file in between was lost.
+        let lost = self.options.shutdown != Shutdown::Clean && found > self.options.recovery_point;
         let damage = if found < expected {
             Damage::OffsetBack { expected, found }
-        } else if found > expected && unflushed {
+        } else if found > expected && lost {
             Damage::Gap { expected, found }
         } else {
-            return Ok(None);
+            return None;
         };
         let file = path(self.dir, part.base, SegmentFile::Log);
-        let cause = Corruption { file, at: 0, damage };
-        if unflushed { Ok(Some(cause)) } else { Err(cause.into()) }
+        Some(Corruption { file, at: 0, damage })
     }
 
     /// Whether a gap between two segments is compaction's work: the topic says so, or there are gaps inside segments or batches that
@@ -568,6 +567,19 @@ impl<D: Dir> Examination<'_, D> {
         is_padding(&part.file, cause.at, part.len)
     }
 
+    /// Whether what begins at `offset` may not be on the disk.
+    fn is_unflushed(&self, offset: Offset) -> bool {
+        offset >= self.options.recovery_point
+    }
+
+    /// The error for what is not to be cut. `end` is where the log ends before it.
+    fn refused(&self, cause: Corruption, end: Offset) -> LogError {
+        let killed = self.options.shutdown == Shutdown::Killed && self.is_unflushed(end);
+        // A recovery point has no place in a gap of one offset, and one behind it would say that compaction left it.
+        let narrow = matches!(cause.damage, Damage::Gap { found, .. } if found.since(end) < 2);
+        if killed && !narrow { LogError::NotTorn { cause, end } } else { cause.into() }
+    }
+
     /// Fails unless what is wrong is the unflushed end of the log.
     fn may_cut(
         &self,
@@ -576,7 +588,6 @@ impl<D: Dir> Examination<'_, D> {
         expected: Offset,
     ) -> Result<(), LogError> {
         let Some(part) = part else { return Ok(()) };
-        let unflushed = expected >= self.options.recovery_point;
         let torn = match self.options.shutdown {
             // After a clean stop nothing is unflushed; but room that was never written to is not data.
             Shutdown::Clean => is_padding(&part.file, cause.at, part.len),
@@ -584,7 +595,11 @@ impl<D: Dir> Examination<'_, D> {
             Shutdown::Unclean => is_torn(&part.file, cause, part.len),
         };
         let failed = |error| LogError::io(Action::Read, &cause.file, error);
-        if unflushed && torn.map_err(failed)? { Ok(()) } else { Err(cause.clone().into()) }
+        if self.is_unflushed(expected) && torn.map_err(failed)? {
+            Ok(())
+        } else {
+            Err(self.refused(cause.clone(), expected))
+        }
     }
 }
 

@@ -14,7 +14,7 @@ pub enum Shutdown {
     /// It was killed, and the system has run without a break since: whatever was written is there, on the disk or in the page cache, and
     /// only the last write may have stopped half-way. From the recovery point on headers are followed; checksums are looked at
     /// where that write can lie, the others by [`crate::Partition::check_unread`] before the recovery point moves over them. Damage that
-    /// the last write cannot have left is refused, never cut.
+    /// the last write cannot have left is refused ([`crate::LogError::NotTorn`]), never cut.
     ///
     /// Only who knows that no page was lost may say so: after a power cut this takes for sound what is not.
     Killed,

@@ -13,8 +13,8 @@ use hanbeon_idempotence::{ProducerStates, Settings};
 use hanbeon_records::{LeaderEpoch, Millis, Offset};
 
 use crate::{
-    Action, ActiveTimeIndex, Corruption, Damage, Dir, EpochsChanged, LeaderEpochs, LogError,
-    LogFile, Open, OpenPartition, OpenReport, SegmentFile, SegmentFileName, SegmentSpan, Shutdown,
+    Action, ActiveTimeIndex, Corruption, Damage, Dir, EpochsChanged, FileStage, LeaderEpochs,
+    LogError, LogFile, Open, OpenPartition, OpenReport, SegmentFile, SegmentFileName, SegmentSpan, Shutdown,
     TimeIndexView, TruncatedTail,
     active::{Active, IndexFiles, Writing, open, path, remove_if_there},
     checkpoint::write_atomically,
@@ -62,7 +62,7 @@ pub(crate) fn recover<D: Dir>(
     let options = &OpenPartition { shutdown: shown(dir, options, &listing)?, ..options.clone() };
     let settings = settings(options);
     let examination = Examination { dir, options, listing: &listing, settings, report };
-    let mut found = examination.run()?;
+    let mut found = examination.run().map_err(|error| kept(dir, error))?;
     let log_start = log_start(options, &found);
     check_start(dir, options, &found, log_start)?;
     check_reach(dir, options, &listing, &found, log_start, identity)?;
@@ -97,6 +97,31 @@ fn shown<D: Dir>(
     let file = open(dir, *base, SegmentFile::Log, Open::Read)?;
     let failed = |error| LogError::io(Action::Read, path(dir, *base, SegmentFile::Log), error);
     last_write::shown(&file).map_err(failed)
+}
+
+/// Makes what a kill has left durable where it is refused: whoever writes a recovery point above the damage says so of all below.
+fn kept<D: Dir>(dir: &D, refused: LogError) -> LogError {
+    if !matches!(refused, LogError::NotTorn { .. }) {
+        return refused;
+    }
+    match sync_all(dir) {
+        Ok(()) => refused,
+        Err(error) => error,
+    }
+}
+
+fn sync_all<D: Dir>(dir: &D) -> Result<(), LogError> {
+    let entries = dir.list().map_err(|error| LogError::io(Action::List, dir.display(), error))?;
+    for entry in entries {
+        let Some(SegmentFileName { base_offset, kind, stage: FileStage::Live }) =
+            SegmentFileName::parse(entry.name.as_str())
+        else {
+            continue;
+        };
+        let failed = |error| LogError::io(Action::Sync, path(dir, base_offset, kind), error);
+        open(dir, base_offset, kind, Open::Write)?.sync().map_err(failed)?;
+    }
+    dir.sync().map_err(|error| LogError::sync_dir(dir.display(), error))
 }
 
 /// What `partition.metadata` says.
