@@ -669,11 +669,7 @@ impl<E: Env> Inner<E> {
 
     /// Leads the log above every epoch that anybody has led it in. The rows give each opening an epoch above those of the openings before,
     /// so that one which is in the log already is somebody else's; theirs then go on above that, also when nothing is written in it (invariant L11).
-    fn lead(
-        &self,
-        log: &Partition<E::Dir>,
-        latest: Option<LeaderEpoch>,
-    ) -> Result<(), LogError> {
+    fn lead(&self, log: &Partition<E::Dir>, latest: Option<LeaderEpoch>) -> Result<(), LogError> {
         let Some(latest) = latest.filter(|latest| *latest >= self.leader_epoch) else {
             return Ok(());
         };

@@ -110,6 +110,27 @@ fn names_ids_records_and_producers_are_kafkas() {
     assert!(engine.init_producer_id().unwrap().id > fresh.id);
 }
 
+/// L2: gaps are compaction's only where the topic says that it is compacted; and by the settings of others its records would be deleted one day.
+#[test]
+fn l2_what_kafkas_cleaner_has_been_at_is_compacted_here_too() {
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden");
+    copy(&golden.join("compacted-1-horizons/comp-0"), &home.join("comp-0"));
+    copy(&golden.join("group-offsets-0/__consumer_offsets-0"), &home.join("__consumer_offsets-0"));
+    partition_of(home, "t-0", ONE_ID);
+    let cleaned = "cleaner-offset-checkpoint";
+    fs::copy(golden.join("compacted-1-horizons/data-dir").join(cleaned), home.join(cleaned))
+        .unwrap();
+    let engine = open_then(home);
+    let policy = |topic| {
+        let described = engine.describe_topic_config(topic, Some(&["cleanup.policy"])).unwrap();
+        described[0].value.clone().unwrap()
+    };
+    let policies = ["comp", "__consumer_offsets", "t"].map(policy);
+    assert_eq!(policies, ["compact", "compact", "delete"]);
+}
+
 /// One batch as Kafka would have written it, at the start of a log.
 fn log_of(producer: Option<ProducerId>, codec: Codec, key: &[u8], value: &[u8]) -> Vec<u8> {
     log_in_epoch(0, producer, codec, (key, value))

@@ -74,6 +74,8 @@ pub(crate) struct Examined<F> {
     pub(crate) dropped: Vec<Offset>,
     /// Batches whose checksums nobody has looked at.
     pub(crate) unread: Option<Unread>,
+    /// Whether compaction has been at it, as far as was looked.
+    pub(crate) compacted: bool,
 }
 
 /// A walk through all segments.
@@ -102,6 +104,8 @@ struct Course {
     /// Of any batch, or in the file.
     latest_epoch: Option<LeaderEpoch>,
     unread: Option<Unread>,
+    /// Whether there is a gap, or a batch that lost some of its records.
+    compacted: bool,
 }
 
 impl<D: Dir> Examination<'_, D> {
@@ -124,6 +128,7 @@ impl<D: Dir> Examination<'_, D> {
             expected: first,
             epoch: LeaderEpoch::UNKNOWN,
             unread: None,
+            compacted: false,
         };
         let mut cut = None;
         for place in 0..parts.len() {
@@ -141,6 +146,7 @@ impl<D: Dir> Examination<'_, D> {
                 break;
             }
             let Some(part) = parts.get_mut(place) else { break };
+            course.compacted |= part.base > course.expected;
             match self.walk(part, &mut course) {
                 Ok(()) => {}
                 Err(Fault::Io(error)) => {
@@ -168,8 +174,8 @@ impl<D: Dir> Examination<'_, D> {
         course.states.advance_end(course.expected);
         let cut = cut.map(|(cause, bytes, _)| (cause, bytes));
         self.report.latest_epoch = course.latest_epoch;
-        let Course { states, epochs, expected: end, unread, .. } = course;
-        Ok(Examined { parts, states, epochs, end, cut, dropped, unread })
+        let Course { states, epochs, expected: end, unread, compacted, .. } = course;
+        Ok(Examined { parts, states, epochs, end, cut, dropped, unread, compacted })
     }
 
     fn open_parts(&mut self) -> Result<Vec<Part<D::File>>, LogError> {
@@ -445,9 +451,8 @@ impl<D: Dir> Examination<'_, D> {
                         if batch.verify().is_err() || part.place.check(&head).is_err() {
                             break;
                         }
-                        let thinned =
-                            batch.last_offset_delta().checked_add(1) != Some(batch.record_count());
-                        if thinned || expected.is_some_and(|end| head.base_offset > end) {
+                        if is_thinned(&batch) || expected.is_some_and(|end| head.base_offset > end)
+                        {
                             return Ok(true);
                         }
                         expected = Some(head.next_offset());
@@ -487,6 +492,7 @@ impl<D: Dir> Examination<'_, D> {
             } else if head.next_offset() > self.options.recovery_point {
                 course.unread = Some(Unread::and(course.unread, &head));
             }
+            course.compacted |= head.base_offset > course.expected || is_thinned(&batch);
             if head.base_offset >= course.replay_from {
                 let completed = course.replay(&batch, self.options.now).map_err(fault)?;
                 self.report.batches_replayed = self.report.batches_replayed.saturating_add(1);
@@ -673,6 +679,11 @@ impl Course {
             self.latest_epoch = self.latest_epoch.max(Some(head.leader_epoch));
         }
     }
+}
+
+/// Whether a batch lost some of its records.
+fn is_thinned(batch: &BatchRef<'_>) -> bool {
+    batch.last_offset_delta().checked_add(1) != Some(batch.record_count())
 }
 
 fn keep_txn<F>(part: &mut Part<F>, bytes: &Bytes, span: SegmentSpan) {

@@ -222,6 +222,7 @@ impl<D: Dir> Inner<D> {
             behind: found.behind,
             jitter_seed: options.jitter_seed,
             life: Life::Open,
+            compacted: found.compacted,
         };
         log.publish_stability();
         let synced = u64::try_from(opened.recovery_point.get()).unwrap_or(0);

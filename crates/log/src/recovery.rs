@@ -14,8 +14,8 @@ use hanbeon_records::{LeaderEpoch, Millis, Offset};
 
 use crate::{
     Action, ActiveTimeIndex, Corruption, Damage, Dir, EpochsChanged, FileStage, LeaderEpochs,
-    LogError, LogFile, Open, OpenPartition, OpenReport, SegmentFile, SegmentFileName, SegmentSpan, Shutdown,
-    TimeIndexView, TruncatedTail,
+    LogError, LogFile, Open, OpenPartition, OpenReport, SegmentFile, SegmentFileName, SegmentSpan,
+    Shutdown, TimeIndexView, TruncatedTail,
     active::{Active, IndexFiles, Writing, open, path, remove_if_there},
     checkpoint::write_atomically,
     examine::{Examination, Examined, Part, name_of},
@@ -44,6 +44,7 @@ pub(crate) struct Recovered<D: Dir> {
     /// Bytes behind it, as far as the indexes tell.
     pub(crate) unsynced_bytes: u64,
     pub(crate) unread: Option<Unread>,
+    pub(crate) compacted: bool,
 }
 
 /// Opens what lies in `dir`.
@@ -263,6 +264,7 @@ fn nothing<F>(options: &OpenPartition, log_start: Offset) -> Examined<F> {
         cut: None,
         dropped: Vec::new(),
         unread: None,
+        compacted: false,
     }
 }
 
@@ -338,7 +340,7 @@ fn build<D: Dir>(
     report: &mut OpenReport,
 ) -> Result<Recovered<D>, LogError> {
     let unsynced_bytes = unsynced_bytes(options, &found);
-    let Examined { mut parts, mut states, epochs, end, unread, .. } = found;
+    let Examined { mut parts, mut states, epochs, end, unread, compacted, .. } = found;
     let mut behind = Behind::nothing();
     let last = parts.pop();
     let mut segments = Vec::with_capacity(parts.len().saturating_add(1));
@@ -376,6 +378,7 @@ fn build<D: Dir>(
         recovery_point,
         unsynced_bytes,
         unread,
+        compacted,
     })
 }
 
