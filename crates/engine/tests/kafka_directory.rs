@@ -449,6 +449,28 @@ fn l11_an_epoch_is_led_once_though_a_killed_kafka_wrote_nothing_in_it() {
     }
 }
 
+/// L11: nothing of an epoch is left, neither records nor its entry.
+#[test]
+fn l11_an_epoch_is_led_once_though_a_power_cut_took_all_of_the_log_that_counted() {
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    let engine = open_then(home);
+    engine.ensure_topic("t", 1).unwrap();
+    engine.shutdown().unwrap();
+    drop(engine);
+    let log = log_in_epoch(9, None, Codec::None, (b"k", b"deleted"));
+    fs::write(home.join("t-0/00000000000000000000.log"), log).unwrap();
+    fs::write(home.join("t-0/leader-epoch-checkpoint"), "0\n1\n9 0\n").unwrap();
+    fs::write(home.join("log-start-offset-checkpoint"), "0\n1\nt 0 5\n").unwrap();
+    for file in [".kafka_cleanshutdown", "recovery-point-offset-checkpoint", "hanbeon.boot"] {
+        let (Ok(()) | Err(_)) = fs::remove_file(home.join(file));
+    }
+    let engine = open_then(home);
+    let partition = engine.partition("t", 0).unwrap();
+    assert_eq!(partition.log_end_offset().unwrap(), Offset::new(5));
+    assert_eq!(partition.leader_epoch(), LeaderEpoch::new(10));
+}
+
 /// L1: batches of an earlier epoch behind those of a later one would be taken for damage, and cut after the next power cut.
 #[test]
 fn l1_l11_leader_epochs_go_on_above_one_whose_records_kafka_has_deleted() {

@@ -146,6 +146,9 @@ fn cut_everywhere(end: End) -> u64 {
     let seed = seed();
     for cut in 0.. {
         let disk = CrashDir::new();
+        if matches!(end, End::ShutsDown) {
+            open(&disk, seed).unwrap().shutdown().unwrap();
+        }
         let mut application = Application::default();
         disk.inject(Fault { kind: FaultKind::Error, after: cut, lasting: Lasting::Sticky });
         let done = work(&disk, seed, &mut application, end);
