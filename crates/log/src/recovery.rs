@@ -319,8 +319,10 @@ fn settle_epochs<D: Dir>(
     let latest = epochs.latest();
     // Behind the other: an epoch all of whose records were deleted now begins at the end.
     let (EpochsChanged::Yes | EpochsChanged::No) = epochs.truncate_from_end(end);
-    if let Some(latest) = latest {
-        // Without a record, but it was led in: a crash before anybody has noted that must not cost it.
+    if let (Ok(Some(known)), Some(latest)) = (&known, latest)
+        && known.latest().is_some_and(|known| known.epoch == latest.epoch)
+    {
+        // Nothing else may tell that it was led in, and a crash before anybody has noted that must not cost it.
         let (EpochsChanged::Yes | EpochsChanged::No) =
             epochs.assign(latest.epoch, latest.start_offset.min(end));
     }
