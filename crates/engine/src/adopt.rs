@@ -2,18 +2,18 @@
 //!
 //! Names and partition counts are the directories', topic ids those of `partition.metadata`, leader epochs go on above the ones
 //! in the logs, and producer ids begin above every one that was ever used in them or given to a transactional id. Settings of topics lie in Kafka's metadata
-//! log, which is left alone: the defaults count, with a warning.
+//! log, which is left alone: the defaults count, with a warning. But what Kafka's cleaner has been at is compacted here too.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hanbeon_idempotence::{FirstWrite, Settings, Verification};
 use hanbeon_log::{
     Action, Dir, EntryKind, FileName, LeaderEpochs, LogError, LogFile, SegmentFile,
-    SegmentFileName, partition_metadata, snapshot_file,
+    SegmentFileName, checkpoint, partition_metadata, snapshot_file,
 };
 use hanbeon_meta::{
-    Image as Rows, MetadataStore, PartitionRow, ProducerIdsRow, Row, RowKey, Topic, TopicNameRow,
-    TopicRow, Txn, changes,
+    ConfigScope, Configs, Image as Rows, MetadataStore, PartitionRow, ProducerIdsRow, Row, RowKey,
+    Topic, TopicNameRow, TopicRow, Txn, changes,
 };
 use hanbeon_records::{
     BatchRef, HEADER_LEN, LeaderEpoch, Millis, Offset, PartitionEpoch, ProducerId, TopicId,
@@ -23,6 +23,7 @@ use hanbeon_txn::{TxnKey, TxnValue, decode_key};
 
 use crate::{
     Env, OpenError,
+    coordinators::{CONSUMER_OFFSETS, TRANSACTION_STATE},
     data_dir::{DataDir, open_for_reading},
     engine::{committed, metadata},
     meta_properties::random_id,
@@ -84,6 +85,7 @@ impl<E: Env> Takeover<'_, E> {
     }
 
     fn take_over(&self, topics: &BTreeMap<&TopicName, Partitions>) -> Result<(), OpenError> {
+        let compacted = self.compacted()?;
         for (name, found) in topics {
             let known = self.rows.topic(name);
             if let Some(topic) = known.filter(|topic| !is_another(topic, found)) {
@@ -91,7 +93,12 @@ impl<E: Env> Takeover<'_, E> {
                 continue;
             }
             tracing::warn!(topic = %name, "taken over from Kafka, with default settings");
-            let new = self.new_topic(name, found)?;
+            let mut new = self.new_topic(name, found)?;
+            if compacted.contains(*name) {
+                let policy = [("cleanup.policy".to_owned(), "compact".to_owned())];
+                let row = RowKey::Configs(ConfigScope::Topic((*name).clone()));
+                new = new.put(row.key(), Configs(policy.into()).encode());
+            }
             if let Some(deleted) = known {
                 self.commit(&changes::delete_topic(deleted))?;
             }
@@ -103,6 +110,22 @@ impl<E: Env> Takeover<'_, E> {
     fn commit(&self, txn: &Txn) -> Result<(), OpenError> {
         let failed = |error| metadata(self.data, error);
         committed(self.store.commit(txn).map_err(failed)?).map_err(failed)
+    }
+
+    /// The topics that Kafka compacts, as far as its cleaner's checkpoint tells, and those it always does.
+    fn compacted(&self) -> Result<BTreeSet<TopicName>, LogError> {
+        let dir = &self.data.dir;
+        let file = FileName::new(checkpoint::CLEANER_OFFSETS)
+            .map_err(|error| LogError::io(Action::Open, dir.display(), error))?;
+        let cleaned = match checkpoint::read_offsets(dir, &file) {
+            Err(LogError::Corrupt(damage)) => {
+                tracing::warn!(%damage, "taken for empty: topics are not known to be compacted");
+                BTreeMap::new()
+            }
+            read => read?,
+        };
+        let always = [TRANSACTION_STATE, CONSUMER_OFFSETS].map(|topic| topic.partition(0));
+        Ok(cleaned.into_keys().chain(always).map(|partition| partition.topic).collect())
     }
 
     fn look_at_all(&self) -> Result<BTreeMap<&TopicName, Partitions>, LogError> {

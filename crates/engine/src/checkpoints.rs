@@ -90,12 +90,33 @@ impl CheckpointFiles {
         partition: &TopicPartition,
         to: Offset,
     ) -> Result<(), LogError> {
-        // Here too: others may write before this partition counts as open.
         let above = |offsets: &Offsets| offsets.get(partition).is_some_and(|point| *point > to);
-        if above(&self.recovery_points.found) {
+        self.put_recovery_point(dir, above, (partition, to))
+    }
+
+    /// Moves a recovery point over damage that is refused, so that it still is when a power cut may have torn what lies behind the
+    /// recovery point.
+    pub(crate) fn raise_recovery_point<D: Dir>(
+        &mut self,
+        dir: &D,
+        partition: &TopicPartition,
+        to: Offset,
+    ) -> Result<(), LogError> {
+        let below = |offsets: &Offsets| offsets.get(partition).is_none_or(|point| *point < to);
+        self.put_recovery_point(dir, below, (partition, to))
+    }
+
+    fn put_recovery_point<D: Dir>(
+        &mut self,
+        dir: &D,
+        wanted: impl Fn(&Offsets) -> bool,
+        (partition, to): (&TopicPartition, Offset),
+    ) -> Result<(), LogError> {
+        // Here too: others may write before this partition counts as open, or while it does not open.
+        if wanted(&self.recovery_points.found) {
             self.recovery_points.found.insert(partition.clone(), to);
         }
-        self.recovery_points.change(dir, above, |offsets| {
+        self.recovery_points.change(dir, wanted, |offsets| {
             offsets.insert(partition.clone(), to);
         })
     }

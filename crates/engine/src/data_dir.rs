@@ -202,6 +202,16 @@ impl<D: Dir> DataDir<D> {
         self.poison.by_sync(lowered)
     }
 
+    /// See [`CheckpointFiles::raise_recovery_point`].
+    pub(crate) fn raise_recovery_point(
+        &self,
+        partition: &TopicPartition,
+        to: Offset,
+    ) -> Result<(), LogError> {
+        let raised = self.checkpoints.lock().raise_recovery_point(&self.dir, partition, to);
+        self.poison.by_sync(raised)
+    }
+
     /// See [`CheckpointFiles::forget`].
     pub(crate) fn forget(&self, partitions: &[TopicPartition]) -> Result<(), LogError> {
         let forgotten = self.checkpoints.lock().forget(&self.dir, partitions);

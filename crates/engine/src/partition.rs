@@ -633,7 +633,11 @@ impl<E: Env> Inner<E> {
             now,
             poison: ground.data.poison.clone(),
         };
-        let (log, report) = Partition::open(dir, options)?;
+        let opened = Partition::open(dir, options);
+        if let Err(LogError::NotTorn { end, .. }) = &opened {
+            ground.data.raise_recovery_point(&self.name, end.saturating_add(1))?;
+        }
+        let (log, report) = opened?;
         if let Some(cut) = &report.truncated {
             tracing::warn!(
                 partition = %self.name, end = %cut.end_offset, bytes = cut.bytes, cause = %cut.cause,
@@ -641,7 +645,7 @@ impl<E: Env> Inner<E> {
             );
         }
         ground.data.lower_recovery_point(&self.name, log.recovery_point())?;
-        self.lead(&log)?;
+        self.lead(&log, report.latest_epoch)?;
         ground.metrics.partitions_opened.add(1);
         let opened = Opened::new(log, &config, ground.data.identity.node_id);
         let end = opened.log.log_end_offset();
@@ -668,8 +672,7 @@ impl<E: Env> Inner<E> {
 
     /// Leads the log above every epoch that anybody has led it in. The rows give each opening an epoch above those of the openings before,
     /// so that one which is in the log already is somebody else's; theirs then go on above that, also when nothing is written in it (invariant L11).
-    fn lead(&self, log: &Partition<E::Dir>) -> Result<(), LogError> {
-        let latest = log.leader_epochs().last().map(|entry| entry.epoch);
+    fn lead(&self, log: &Partition<E::Dir>, latest: Option<LeaderEpoch>) -> Result<(), LogError> {
         let Some(latest) = latest.filter(|latest| *latest >= self.leader_epoch) else {
             return Ok(());
         };

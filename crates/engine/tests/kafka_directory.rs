@@ -6,10 +6,13 @@ mod support;
 use std::{fs, io::IoSlice, path::Path};
 
 use hanbeon::{Acks, Engine, Env, FetchSpec, Manual, Mode, NewTopic, OpenError, Options};
-use hanbeon_log::{CrashDir, Dir, FileName, FsDir, LogFile, Open, ReadMode};
+use hanbeon_log::{
+    CrashDir, Dir, FileName, FsDir, LogFile, Open, ReadMode,
+    inspect::{self, Finding},
+};
 use hanbeon_records::{
     BatchBuilder, BatchKind, BatchSettings, Codec, CompressionLevel, LeaderEpoch, Millis,
-    NewRecord, Offset, ProducerEpoch, ProducerId, ProducerStamp, Sequence, TimestampType,
+    NewRecord, Offset, ProducerEpoch, ProducerId, ProducerStamp, Sequence, TimestampType, stamp,
 };
 use hanbeon_txn::{Producer, State, TransactionalId, TxnValue, ValueVersion, encode_key};
 use support::{batch, batch_at, idempotent_at};
@@ -105,6 +108,27 @@ fn names_ids_records_and_producers_are_kafkas() {
     let engine = open_then(home.path());
     assert_eq!([count(&engine, 0), count(&engine, 1)], [38, 44]);
     assert!(engine.init_producer_id().unwrap().id > fresh.id);
+}
+
+/// L2: gaps are compaction's only where the topic says that it is compacted; and by the settings of others its records would be deleted one day.
+#[test]
+fn l2_what_kafkas_cleaner_has_been_at_is_compacted_here_too() {
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden");
+    copy(&golden.join("compacted-1-horizons/comp-0"), &home.join("comp-0"));
+    copy(&golden.join("group-offsets-0/__consumer_offsets-0"), &home.join("__consumer_offsets-0"));
+    partition_of(home, "t-0", ONE_ID);
+    let cleaned = "cleaner-offset-checkpoint";
+    fs::copy(golden.join("compacted-1-horizons/data-dir").join(cleaned), home.join(cleaned))
+        .unwrap();
+    let engine = open_then(home);
+    let policy = |topic| {
+        let described = engine.describe_topic_config(topic, Some(&["cleanup.policy"])).unwrap();
+        described[0].value.clone().unwrap()
+    };
+    let policies = ["comp", "__consumer_offsets", "t"].map(policy);
+    assert_eq!(policies, ["compact", "compact", "delete"]);
 }
 
 /// One batch as Kafka would have written it, at the start of a log.
@@ -275,6 +299,88 @@ fn l1_leader_epochs_go_on_above_those_that_kafka_led_in_between() {
     }
 }
 
+/// Puts a batch behind what a log has, as Kafka writes it when it leads in this epoch.
+fn kafka_appends(file: &Path, epoch: i32, offset: i64, value: &str) {
+    let mut batch = log_in_epoch(epoch, None, Codec::None, (b"k", value.as_bytes()));
+    stamp(&mut batch, Offset::new(offset), LeaderEpoch::new(epoch));
+    let log = [fs::read(file).unwrap(), batch].concat();
+    fs::write(file, log).unwrap();
+}
+
+fn findings(partition: &Path) -> Vec<Finding> {
+    struct Unseen;
+    impl inspect::Visitor for Unseen {}
+    let dir = FsDir::open(partition, ReadMode::Map).unwrap();
+    inspect::inspect(&dir, inspect::Beside::default(), &mut Unseen).unwrap().findings
+}
+
+/// L1: Kafka counts by its own metadata, which know nothing of our openings: so it may lead below an epoch that we wrote in. Its epoch file
+/// tells, unless the records of an epoch were deleted.
+#[test]
+fn l1_epochs_in_which_kafka_led_below_ours_are_no_damage() {
+    let epochs = "0\n2\n0 0\n2 2\n";
+    let deleted = "0\n1\n2 3\n";
+    let stops = [Some(KAFKAS_MARKER), None];
+    for (stop, epochs, start) in stops.into_iter().flat_map(|s| [(s, epochs, 0), (s, deleted, 3)]) {
+        let home = tempfile::tempdir().unwrap();
+        let home = home.path();
+        let (partition, marker) = (home.join("t-0"), home.join(".kafka_cleanshutdown"));
+        partition_of(home, "t-0", ONE_ID);
+        fs::write(partition.join("leader-epoch-checkpoint"), "0\n1\n0 0\n").unwrap();
+        fs::write(&marker, KAFKAS_MARKER).unwrap();
+        for _ in 0..2 {
+            open_then(home).shutdown().unwrap();
+        }
+        let engine = open_then(home);
+        let ours = engine.partition("t", 0).unwrap();
+        ours.produce(batch_at(NOW.get(), &["ours"]), Acks::All).wait().unwrap();
+        let led = ours.leader_epoch();
+        assert!(led > LeaderEpoch::new(2), "{led}");
+        engine.shutdown().unwrap();
+        drop(engine);
+        // Kafka was started again: two above the epoch that it knows of.
+        fs::remove_file(&marker).unwrap();
+        fs::write(partition.join("leader-epoch-checkpoint"), epochs).unwrap();
+        kafka_appends(&partition.join("00000000000000000000.log"), 2, 2, "theirs");
+        kafka_appends(&partition.join("00000000000000000000.log"), 2, 3, "more");
+        if start > 0 {
+            let starts = format!("0\n1\nt 0 {start}\n");
+            fs::write(home.join("log-start-offset-checkpoint"), starts).unwrap();
+        }
+        if let Some(stop) = stop {
+            fs::write(&marker, stop).unwrap();
+        }
+        let all = ["v", "ours", "theirs", "more", "again"];
+        let start = usize::try_from(start).unwrap();
+        if start == 0 {
+            assert_eq!(findings(&partition), [], "by `hanbeon dump`");
+        }
+        for opening in 0..3 {
+            if stop.is_none() {
+                // The power went, and all of the log is read.
+                for file in
+                    [".kafka_cleanshutdown", "recovery-point-offset-checkpoint", "hanbeon.boot"]
+                {
+                    let (Ok(()) | Err(_)) = fs::remove_file(home.join(file));
+                }
+            }
+            let engine = open_then(home);
+            let again = engine.partition("t", 0).unwrap();
+            let from = Offset::new(i64::try_from(start).unwrap());
+            let fetched = again.fetch(&FetchSpec::from(from)).unwrap();
+            let there = if opening == 0 { &all[start..4] } else { &all[start..] };
+            assert_eq!(support::values(&fetched.records), there, "{stop:?}, opening {opening}");
+            if opening == 0 {
+                again.produce(batch_at(NOW.get(), &["again"]), Acks::All).wait().unwrap();
+            }
+            assert!(again.leader_epoch() > led, "{} after {led}", again.leader_epoch());
+            engine.shutdown().unwrap();
+            let kept = fs::read_to_string(partition.join("leader-epoch-checkpoint")).unwrap();
+            assert!(kept.contains(&format!("\n2 {}\n", start.max(2))), "{kept}");
+        }
+    }
+}
+
 /// L11: nothing is written in the epochs, so that none of them shows in the log.
 #[test]
 fn l11_leader_epochs_rise_from_opening_to_opening_above_those_that_a_killed_kafka_led_in() {
@@ -305,6 +411,92 @@ fn l11_leader_epochs_rise_from_opening_to_opening_above_those_that_a_killed_kafk
             before = led;
             engine.shutdown().unwrap();
         }
+    }
+}
+
+/// L11: Kafka notes its epoch when it takes the lead, and has told it to clients before it was killed.
+#[test]
+fn l11_an_epoch_is_led_once_though_a_killed_kafka_wrote_nothing_in_it() {
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    let engine = open_then(home);
+    engine.ensure_topic("t", 1).unwrap();
+    let partition = engine.partition("t", 0).unwrap();
+    partition.produce(batch_at(NOW.get(), &["ours"]), Acks::All).wait().unwrap();
+    engine.shutdown().unwrap();
+    drop(engine);
+    fs::remove_file(home.join(".kafka_cleanshutdown")).unwrap();
+    let epochs = home.join("t-0/leader-epoch-checkpoint");
+    let ours = fs::read_to_string(&epochs).unwrap();
+    fs::write(&epochs, ours.replace("\n1\n", "\n2\n") + "10 1\n").unwrap();
+    let rows = fs::read(home.join("hanbeon.meta")).unwrap();
+    for opening in 0..2 {
+        let engine = open_then(home);
+        let partition = engine.partition("t", 0).unwrap();
+        partition.open().unwrap();
+        let led = partition.leader_epoch();
+        assert_eq!(led, LeaderEpoch::new(11), "opening {opening}");
+        let spec = FetchSpec {
+            current_leader_epoch: Some(LeaderEpoch::new(10)),
+            ..FetchSpec::from(Offset::ZERO)
+        };
+        let fenced = partition.fetch(&spec).unwrap_err();
+        assert_eq!(fenced.code(), hanbeon::ErrorCode::FencedLeaderEpoch, "opening {opening}");
+        engine.shutdown().unwrap();
+        // As if that opening had broken off before it wrote a row.
+        fs::remove_file(home.join(".kafka_cleanshutdown")).unwrap();
+        fs::write(home.join("hanbeon.meta"), &rows).unwrap();
+    }
+}
+
+/// L11: nothing of an epoch is left, neither records nor its entry.
+#[test]
+fn l11_an_epoch_is_led_once_though_a_power_cut_took_all_of_the_log_that_counted() {
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    let engine = open_then(home);
+    engine.ensure_topic("t", 1).unwrap();
+    engine.shutdown().unwrap();
+    drop(engine);
+    let log = log_in_epoch(9, None, Codec::None, (b"k", b"deleted"));
+    fs::write(home.join("t-0/00000000000000000000.log"), log).unwrap();
+    fs::write(home.join("t-0/leader-epoch-checkpoint"), "0\n1\n9 0\n").unwrap();
+    fs::write(home.join("log-start-offset-checkpoint"), "0\n1\nt 0 5\n").unwrap();
+    for file in [".kafka_cleanshutdown", "recovery-point-offset-checkpoint", "hanbeon.boot"] {
+        let (Ok(()) | Err(_)) = fs::remove_file(home.join(file));
+    }
+    let engine = open_then(home);
+    let partition = engine.partition("t", 0).unwrap();
+    assert_eq!(partition.log_end_offset().unwrap(), Offset::new(5));
+    assert_eq!(partition.leader_epoch(), LeaderEpoch::new(10));
+}
+
+/// L1: batches of an earlier epoch behind those of a later one would be taken for damage, and cut after the next power cut.
+#[test]
+fn l1_l11_leader_epochs_go_on_above_one_whose_records_kafka_has_deleted() {
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    let engine = open_then(home);
+    engine.ensure_topic("t", 1).unwrap();
+    engine.shutdown().unwrap();
+    drop(engine);
+    fs::remove_file(home.join(".kafka_cleanshutdown")).unwrap();
+    let partition = home.join("t-0");
+    let log = log_in_epoch(9, None, Codec::None, (b"k", b"deleted"));
+    fs::write(partition.join("00000000000000000000.log"), log).unwrap();
+    fs::write(partition.join("leader-epoch-checkpoint"), "0\n1\n9 1\n").unwrap();
+    fs::write(home.join("log-start-offset-checkpoint"), "0\n1\nt 0 1\n").unwrap();
+    for expected in [&["ours"][..], &["ours", "ours"]] {
+        for file in [".kafka_cleanshutdown", "recovery-point-offset-checkpoint", "hanbeon.boot"] {
+            let (Ok(()) | Err(_)) = fs::remove_file(home.join(file));
+        }
+        let engine = open_then(home);
+        let partition = engine.partition("t", 0).unwrap();
+        partition.produce(batch_at(NOW.get(), &["ours"]), Acks::All).wait().unwrap();
+        let fetched = partition.fetch(&FetchSpec::from(Offset::new(1))).unwrap();
+        assert_eq!(support::values(&fetched.records), expected);
+        assert!(partition.leader_epoch() > LeaderEpoch::new(9), "{}", partition.leader_epoch());
+        engine.shutdown().unwrap();
     }
 }
 

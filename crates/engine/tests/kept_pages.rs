@@ -25,6 +25,13 @@ fn open(disk: &CrashDir, boot: &str) -> World {
 
 /// What a kill leaves of a partition with 6 MB, in whose first batch a byte is changed.
 fn killed() -> CrashDir {
+    let disk = killed_whole();
+    damage(&disk, "t-0", 1000);
+    disk
+}
+
+/// The same, and nothing is changed.
+fn killed_whole() -> CrashDir {
     let disk = CrashDir::new();
     let engine = open(&disk, "a");
     // Finds nothing that is not checked, and says so.
@@ -37,16 +44,24 @@ fn killed() -> CrashDir {
         engine.partition("t", 0).unwrap().produce(sent, Acks::All).wait().unwrap();
     }
     std::mem::forget(engine);
-    let disk = disk.killed();
-    damage(&disk, "t-0", 1000);
-    disk
+    disk.killed()
+}
+
+/// The log of a partition that has one segment.
+fn log_file(disk: &CrashDir, partition: &str) -> impl LogFile + use<> {
+    let partition = disk.dir(&FileName::new(partition).unwrap()).unwrap();
+    partition.open(&FileName::new("00000000000000000000.log").unwrap(), Open::Write).unwrap()
 }
 
 fn damage(disk: &CrashDir, partition: &str, at: u64) {
-    let partition = disk.dir(&FileName::new(partition).unwrap()).unwrap();
-    let log = FileName::new("00000000000000000000.log").unwrap();
-    let log = partition.open(&log, Open::Write).unwrap();
-    log.write_at(&[IoSlice::new(b"rot")], at).unwrap();
+    log_file(disk, partition).write_at(&[IoSlice::new(b"rot")], at).unwrap();
+}
+
+fn content(disk: &CrashDir, partition: &str) -> Vec<u8> {
+    let file = log_file(disk, partition);
+    let mut bytes = vec![0; usize::try_from(file.len().unwrap()).unwrap()];
+    file.read_at(&mut bytes, 0).unwrap();
+    bytes
 }
 
 #[test]
@@ -119,6 +134,35 @@ fn l1_a_power_cut_does_not_make_told_damage_a_torn_write() {
         let end = engine.partition("t", 0).unwrap().log_end_offset();
         assert!(matches!(end, Ok(end) if end == Offset::new(i64::from(BATCHES))), "{end:?}");
         std::mem::forget(engine);
+    }
+}
+
+/// What is refused in this boot is not cut in the next one, where anything behind the recovery point may be torn.
+#[test]
+fn l1_a_reboot_does_not_make_refused_damage_a_torn_write() {
+    let whole = killed_whole();
+    let batch = log_file(&whole, "t-0").len().unwrap() / u64::try_from(BATCHES).unwrap();
+    for field in [0, 8, 16] {
+        let disk = whole.killed();
+        damage(&disk, "t-0", 5 * batch + field);
+        let before = content(&disk, "t-0");
+        let engine = open(&disk, "a");
+        assert!(engine.partition("t", 0).unwrap().open().is_err(), "field {field}");
+        engine.maintain(NOW).unwrap();
+        assert!(engine.shutdown().is_err(), "an offline partition is no clean stop");
+        drop(engine);
+        for (seed, boots) in (0..10).flat_map(|seed| [(seed, &["b"][..]), (seed, &["b", "c", "c"])])
+        {
+            let mut disk = disk.crash(seed);
+            for boot in boots {
+                let engine = open(&disk, boot);
+                let opened = engine.partition("t", 0).unwrap().open();
+                assert!(opened.is_err(), "field {field}, image {seed}, {boots:?}");
+                std::mem::forget(engine);
+                assert!(content(&disk, "t-0") == before, "field {field}, image {seed}, {boots:?}");
+                disk = disk.crash(seed);
+            }
+        }
     }
 }
 

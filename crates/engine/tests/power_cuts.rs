@@ -12,7 +12,7 @@ use hanbeon::{
     Acks, Engine, FetchSpec, Manual, Mode, NewTopic, Options, PartitionHandle, Placed,
     ProducerIdentity,
 };
-use hanbeon_log::{CrashDir, Fault, FaultKind, Lasting};
+use hanbeon_log::{CrashDir, Dir, Fault, FaultKind, FileName, Lasting, Open};
 use hanbeon_records::{Millis, Offset};
 use support::{idempotent_at, values};
 
@@ -40,15 +40,28 @@ fn open(disk: &CrashDir, seed: u64) -> Option<World> {
     Engine::open_in(env, disk.clone(), Options::embedded()).ok()
 }
 
+/// How the application ends.
+#[derive(Clone, Copy)]
+enum End {
+    /// Never in order.
+    Dies,
+    /// In order, unless the power goes before.
+    ShutsDown,
+}
+
 /// Sends what is not acknowledged yet, until the storage fails. Whether all is done.
-fn work(disk: &CrashDir, seed: u64, application: &mut Application) -> bool {
+fn work(disk: &CrashDir, seed: u64, application: &mut Application, end: End) -> bool {
     let Some(engine) = open(disk, seed) else {
         return false;
     };
-    let done = send(&engine, application);
+    let sent = send(&engine, application);
+    let done = match end {
+        End::Dies => sent.is_some(),
+        End::ShutsDown => sent.is_some() && engine.shutdown().is_ok(),
+    };
     // A dead machine closes nothing.
     std::mem::forget(engine);
-    done.is_some()
+    done
 }
 
 fn send(engine: &World, application: &mut Application) -> Option<()> {
@@ -119,27 +132,84 @@ fn check(disk: &CrashDir, seed: u64, application: &Application, story: &str) {
 
 #[test]
 fn l1_what_was_acknowledged_is_there_once_whenever_the_power_goes() {
+    assert!(cut_everywhere(End::Dies) > 60);
+}
+
+/// A1, P24: in the middle of a shutdown, and behind one, when the marker of it is taken away again.
+#[test]
+fn l1_nor_does_a_power_cut_in_a_shutdown_or_behind_one_cost_what_was_acknowledged() {
+    assert!(cut_everywhere(End::ShutsDown) > 80);
+}
+
+/// The operation at which the sweep was through.
+fn cut_everywhere(end: End) -> u64 {
     let seed = seed();
     for cut in 0.. {
         let disk = CrashDir::new();
+        if matches!(end, End::ShutsDown) {
+            open(&disk, seed).unwrap().shutdown().unwrap();
+        }
         let mut application = Application::default();
         disk.inject(Fault { kind: FaultKind::Error, after: cut, lasting: Lasting::Sticky });
-        let done = work(&disk, seed, &mut application);
+        let done = work(&disk, seed, &mut application, end);
         let draw = seed.wrapping_mul(1000).wrapping_add(cut);
         let story = format!("power cut at operation {cut}, SEED={seed}");
         let disk = disk.crash(draw);
         // And again while it recovers and goes on.
         disk.inject(Fault { kind: FaultKind::Error, after: draw % 23, lasting: Lasting::Sticky });
-        work(&disk, draw, &mut application);
+        work(&disk, draw, &mut application, end);
         let disk = disk.crash(draw.wrapping_add(1));
         check(&disk.crash(draw.wrapping_add(2)), draw, &application, &story);
-        assert!(work(&disk, draw.wrapping_add(3), &mut application), "{story}: does not go on");
+        assert!(
+            work(&disk, draw.wrapping_add(3), &mut application, end),
+            "{story}: does not go on"
+        );
         let rest = disk.crash(draw.wrapping_add(4));
         check(&rest, draw, &application, &format!("{story}, after going on"));
         if done {
-            assert!(cut > 60, "the sweep ended at {cut}");
-            return;
+            return cut;
         }
+    }
+    unreachable!("the faults end where the work does")
+}
+
+/// A1 (KAFKA-10471): what the last holder has written would be served unchecked.
+#[test]
+fn a1_no_power_cut_brings_the_clean_marker_back() {
+    let disk = CrashDir::new();
+    let marker = FileName::new(".kafka_cleanshutdown").unwrap();
+    let (engine, _, producer) = with_a_record(&disk);
+    engine.shutdown().unwrap();
+    assert!(disk.open(&marker, Open::Read).is_ok());
+    let engine = open(&disk, 2).unwrap();
+    let partition = engine.partition("t", 0).unwrap();
+    // Written, and not yet synced: nobody waits for it.
+    drop(partition.produce(idempotent_at(NOW.get(), producer, 1, &["y"]), Acks::All));
+    std::mem::forget(engine);
+    for seed in 0..30 {
+        assert!(disk.crash(seed).open(&marker, Open::Read).is_err(), "image {seed}");
+    }
+}
+
+/// D13, P36: the retry says that the record is safe, so it waits for that as the original did.
+#[test]
+fn d13_a_duplicate_is_answered_when_its_original_is_durable() {
+    let disk = CrashDir::new();
+    let engine = open(&disk, 1).unwrap();
+    engine.ensure_topic("t", 1).unwrap();
+    let producer = engine.init_producer_id().unwrap();
+    let partition = engine.partition("t", 0).unwrap();
+    let batch = || idempotent_at(NOW.get(), producer, 0, &["x"]);
+    drop(partition.produce(batch(), Acks::All));
+    assert_eq!(partition.high_watermark().unwrap(), Offset::ZERO, "nobody has synced it");
+    let retried = partition.produce(batch(), Acks::All).wait().unwrap();
+    assert_eq!((retried.placed, retried.base_offset), (Placed::Duplicate, Offset::ZERO));
+    assert_eq!(partition.high_watermark().unwrap(), Offset::new(1));
+    std::mem::forget(engine);
+    for seed in 0..20 {
+        let engine = open(&disk.crash(seed), 2).unwrap();
+        let fetched = engine.partition("t", 0).unwrap().fetch(&FetchSpec::from(Offset::ZERO));
+        assert_eq!(values(&fetched.unwrap().records), ["x"], "image {seed}");
     }
 }
 

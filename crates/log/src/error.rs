@@ -198,6 +198,14 @@ pub enum LogError {
     /// What is on disk is not what was written there.
     #[error(transparent)]
     Corrupt(#[from] Corruption),
+    /// Damage that a kill cannot have left, in a part of the log that is not known to be durable: after a power cut the like of it is cut.
+    #[error("{cause}")]
+    NotTorn {
+        /// What is wrong.
+        cause: Corruption,
+        /// Where it begins. Everything below is sound, and all files are on the disk.
+        end: Offset,
+    },
     /// The directory belongs to another topic of the same name.
     #[error(
         "{dir} belongs to topic id {found}, not to {expected}: move it away, or give the topic its id back"
@@ -265,6 +273,7 @@ impl LogError {
             Self::Io { .. }
             | Self::Poisoned { .. }
             | Self::Corrupt(_)
+            | Self::NotTorn { .. }
             | Self::Closed { .. }
             | Self::Abandoned(_) => ErrorCode::KafkaStorageError,
             Self::ForeignTopic { .. } | Self::MissingTopicId { .. } => {

@@ -74,6 +74,8 @@ pub(crate) struct Examined<F> {
     pub(crate) dropped: Vec<Offset>,
     /// Batches whose checksums nobody has looked at.
     pub(crate) unread: Option<Unread>,
+    /// Whether compaction has been at it, as far as was looked.
+    pub(crate) compacted: bool,
 }
 
 /// A walk through all segments.
@@ -93,47 +95,58 @@ struct Course {
     epochs: LeaderEpochs,
     /// Batches from here on tell their epochs.
     epochs_from: Offset,
+    /// The epochs as the file has them.
+    listed: LeaderEpochs,
     /// Where the next batch may begin.
     expected: Offset,
+    /// Of the batch before.
     epoch: LeaderEpoch,
+    /// Of any batch, or in the file.
+    latest_epoch: Option<LeaderEpoch>,
     unread: Option<Unread>,
+    /// Whether there is a gap, or a batch that lost some of its records.
+    compacted: bool,
 }
 
 impl<D: Dir> Examination<'_, D> {
     /// Looks at everything.
     ///
     /// # Errors
-    /// [`LogError::Corrupt`] for damage that is not an unflushed tail.
+    /// [`LogError::Corrupt`] and [`LogError::NotTorn`] for damage that is not an unflushed tail.
     pub(crate) fn run(mut self) -> Result<Examined<D::File>, LogError> {
         let mut parts = self.open_parts()?;
         let (epochs, epochs_from) = self.epochs()?;
         let (states, replay_from) = self.snapshot(&parts)?;
         let first = parts.first().map_or(Offset::ZERO, |part| part.base);
-        let epoch = LeaderEpoch::UNKNOWN;
         let mut course = Course {
             states,
             replay_from,
+            latest_epoch: epochs.latest().map(|latest| latest.epoch),
+            listed: epochs.clone(),
             epochs,
             epochs_from,
             expected: first,
-            epoch,
+            epoch: LeaderEpoch::UNKNOWN,
             unread: None,
+            compacted: false,
         };
         let mut cut = None;
         for place in 0..parts.len() {
             let Some(part) = parts.get(place) else { break };
-            if let Some(cause) = self.join(part, &course)?
+            if let Some(cause) = self.join(part, &course)
                 && !self.is_compacted(&cause, &parts)?
             {
-                if self.options.shutdown == Shutdown::Killed {
-                    // No kill takes a file away.
-                    return Err(cause.into());
+                // No kill takes a file away.
+                let lost = self.options.shutdown == Shutdown::Unclean;
+                if !(lost && self.is_unflushed(course.expected)) {
+                    return Err(self.refused(cause, course.expected));
                 }
                 let bytes = parts.iter().skip(place).map(|part| part.len).sum();
                 cut = Some((cause, bytes, place));
                 break;
             }
             let Some(part) = parts.get_mut(place) else { break };
+            course.compacted |= part.base > course.expected;
             match self.walk(part, &mut course) {
                 Ok(()) => {}
                 Err(Fault::Io(error)) => {
@@ -160,8 +173,9 @@ impl<D: Dir> Examination<'_, D> {
         }
         course.states.advance_end(course.expected);
         let cut = cut.map(|(cause, bytes, _)| (cause, bytes));
-        let Course { states, epochs, expected: end, unread, .. } = course;
-        Ok(Examined { parts, states, epochs, end, cut, dropped, unread })
+        self.report.latest_epoch = course.latest_epoch;
+        let Course { states, epochs, expected: end, unread, compacted, .. } = course;
+        Ok(Examined { parts, states, epochs, end, cut, dropped, unread, compacted })
     }
 
     fn open_parts(&mut self) -> Result<Vec<Part<D::File>>, LogError> {
@@ -402,22 +416,20 @@ impl<D: Dir> Examination<'_, D> {
         end
     }
 
-    /// Whether a segment follows the one before it. `Some` when the log is to be cut before it.
-    fn join(&self, part: &Part<D::File>, course: &Course) -> Result<Option<Corruption>, LogError> {
+    /// What is wrong where a segment does not follow the one before it.
+    fn join(&self, part: &Part<D::File>, course: &Course) -> Option<Corruption> {
         let (expected, found) = (course.expected, part.base);
-        let unflushed =
-            self.options.shutdown != Shutdown::Clean && expected >= self.options.recovery_point;
-        // Below the recovery point compaction leaves gaps; above it a file in between was lost.
+        // Below the recovery point compaction leaves gaps; above it, and around it, a file in between was lost.
+        let lost = self.options.shutdown != Shutdown::Clean && found > self.options.recovery_point;
         let damage = if found < expected {
             Damage::OffsetBack { expected, found }
-        } else if found > expected && unflushed {
+        } else if found > expected && lost {
             Damage::Gap { expected, found }
         } else {
-            return Ok(None);
+            return None;
         };
         let file = path(self.dir, part.base, SegmentFile::Log);
-        let cause = Corruption { file, at: 0, damage };
-        if unflushed { Ok(Some(cause)) } else { Err(cause.into()) }
+        Some(Corruption { file, at: 0, damage })
     }
 
     /// Whether a gap between two segments is compaction's work: the topic says so, or there are gaps inside segments or batches that
@@ -439,9 +451,8 @@ impl<D: Dir> Examination<'_, D> {
                         if batch.verify().is_err() || part.place.check(&head).is_err() {
                             break;
                         }
-                        let thinned =
-                            batch.last_offset_delta().checked_add(1) != Some(batch.record_count());
-                        if thinned || expected.is_some_and(|end| head.base_offset > end) {
+                        if is_thinned(&batch) || expected.is_some_and(|end| head.base_offset > end)
+                        {
                             return Ok(true);
                         }
                         expected = Some(head.next_offset());
@@ -481,6 +492,7 @@ impl<D: Dir> Examination<'_, D> {
             } else if head.next_offset() > self.options.recovery_point {
                 course.unread = Some(Unread::and(course.unread, &head));
             }
+            course.compacted |= head.base_offset > course.expected || is_thinned(&batch);
             if head.base_offset >= course.replay_from {
                 let completed = course.replay(&batch, self.options.now).map_err(fault)?;
                 self.report.batches_replayed = self.report.batches_replayed.saturating_add(1);
@@ -561,6 +573,19 @@ impl<D: Dir> Examination<'_, D> {
         is_padding(&part.file, cause.at, part.len)
     }
 
+    /// Whether what begins at `offset` may not be on the disk.
+    fn is_unflushed(&self, offset: Offset) -> bool {
+        offset >= self.options.recovery_point
+    }
+
+    /// The error for what is not to be cut. `end` is where the log ends before it.
+    fn refused(&self, cause: Corruption, end: Offset) -> LogError {
+        let killed = self.options.shutdown == Shutdown::Killed && self.is_unflushed(end);
+        // A recovery point has no place in a gap of one offset, and one behind it would say that compaction left it.
+        let narrow = matches!(cause.damage, Damage::Gap { found, .. } if found.since(end) < 2);
+        if killed && !narrow { LogError::NotTorn { cause, end } } else { cause.into() }
+    }
+
     /// Fails unless what is wrong is the unflushed end of the log.
     fn may_cut(
         &self,
@@ -569,7 +594,6 @@ impl<D: Dir> Examination<'_, D> {
         expected: Offset,
     ) -> Result<(), LogError> {
         let Some(part) = part else { return Ok(()) };
-        let unflushed = expected >= self.options.recovery_point;
         let torn = match self.options.shutdown {
             // After a clean stop nothing is unflushed; but room that was never written to is not data.
             Shutdown::Clean => is_padding(&part.file, cause.at, part.len),
@@ -577,7 +601,11 @@ impl<D: Dir> Examination<'_, D> {
             Shutdown::Unclean => is_torn(&part.file, cause, part.len),
         };
         let failed = |error| LogError::io(Action::Read, &cause.file, error);
-        if unflushed && torn.map_err(failed)? { Ok(()) } else { Err(cause.clone().into()) }
+        if self.is_unflushed(expected) && torn.map_err(failed)? {
+            Ok(())
+        } else {
+            Err(self.refused(cause.clone(), expected))
+        }
     }
 }
 
@@ -617,11 +645,17 @@ impl Course {
         if head.last_offset.since(base) > i64::from(i32::MAX) {
             return Err(Damage::OffsetSpan { base, found: head.last_offset });
         }
-        let (expected, found) = (self.epoch, head.leader_epoch);
-        if found < expected && found > LeaderEpoch::UNKNOWN {
+        if self.goes_back(head) && !self.listed.allow(head.leader_epoch, head.base_offset) {
+            let (expected, found) = (self.epoch, head.leader_epoch);
             return Err(Damage::EpochBack { expected, found });
         }
         Ok(())
+    }
+
+    /// Whether a batch is of an epoch below that of the one before. Kafka counts by its own metadata, and where it follows us in a directory it
+    /// leads below us; its epoch file, which it writes before the first batch, says so.
+    fn goes_back(&self, head: &Head) -> bool {
+        head.leader_epoch < self.epoch && head.leader_epoch > LeaderEpoch::UNKNOWN
     }
 
     fn replay(
@@ -634,13 +668,22 @@ impl Course {
 
     fn follow(&mut self, head: &Head) {
         self.expected = head.next_offset();
-        self.epoch = self.epoch.max(head.leader_epoch);
-        let upward = self.epochs.latest().is_none_or(|last| last.epoch < head.leader_epoch);
-        if upward && head.base_offset >= self.epochs_from {
+        let begins = self.goes_back(head)
+            || self.epochs.latest().is_none_or(|last| last.epoch < head.leader_epoch);
+        if begins && head.base_offset >= self.epochs_from {
             let (EpochsChanged::Yes | EpochsChanged::No) =
                 self.epochs.assign(head.leader_epoch, head.base_offset);
         }
+        if head.leader_epoch > LeaderEpoch::UNKNOWN {
+            self.epoch = head.leader_epoch;
+            self.latest_epoch = self.latest_epoch.max(Some(head.leader_epoch));
+        }
     }
+}
+
+/// Whether a batch lost some of its records.
+fn is_thinned(batch: &BatchRef<'_>) -> bool {
+    batch.last_offset_delta().checked_add(1) != Some(batch.record_count())
 }
 
 fn keep_txn<F>(part: &mut Part<F>, bytes: &Bytes, span: SegmentSpan) {

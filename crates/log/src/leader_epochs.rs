@@ -80,18 +80,6 @@ impl LeaderEpochs {
         self.entries.last().copied()
     }
 
-    /// The epoch in which a leader that was given `epoch` writes: that one, unless the log has a later one, which whoever gave it
-    /// cannot have known. Then the next one above: batches of an earlier epoch behind those of a later one would be taken for damage.
-    #[must_use]
-    pub fn led_in(&self, epoch: LeaderEpoch) -> LeaderEpoch {
-        match self.latest() {
-            Some(latest) if latest.epoch > epoch => {
-                LeaderEpoch::new(latest.epoch.get().saturating_add(1))
-            }
-            Some(_) | None => epoch,
-        }
-    }
-
     /// Whether [`Self::assign`] would add an entry.
     #[must_use]
     pub fn is_new(&self, epoch: LeaderEpoch, start_offset: Offset) -> bool {
@@ -192,6 +180,22 @@ impl LeaderEpochs {
         self.entries.get(behind.checked_sub(1)?).map(|entry| entry.epoch)
     }
 
+    /// Whether the leader of `epoch` wrote `offset`, as far as these say: of what lies below the first of them they say nothing, for its
+    /// records were deleted.
+    pub(crate) fn allow(&self, epoch: LeaderEpoch, offset: Offset) -> bool {
+        let behind = self.entries.partition_point(|entry| entry.start_offset <= offset);
+        match behind.checked_sub(1).and_then(|place| self.entries.get(place)) {
+            Some(entry) => entry.epoch == epoch,
+            None => !self.entries.is_empty(),
+        }
+    }
+
+    /// The first epoch that begins above `offset`.
+    pub(crate) fn next_above(&self, offset: Offset) -> Option<EpochEntry> {
+        let behind = self.entries.partition_point(|entry| entry.start_offset <= offset);
+        self.entries.get(behind).copied()
+    }
+
     /// Reads the file's text. Lines in any order give the same epochs as Kafka builds from them: one after the other,
     /// by [`Self::assign`].
     ///
@@ -286,13 +290,6 @@ mod tests {
     }
 
     #[test]
-    fn a_leader_writes_in_no_epoch_below_the_newest() {
-        let led = |epoch| epochs(&[(2, 6), (4, 9)]).led_in(LeaderEpoch::new(epoch)).get();
-        assert_eq!([led(-1), led(3), led(4), led(5)], [5, 5, 4, 5]);
-        assert_eq!(LeaderEpochs::new().led_in(LeaderEpoch::new(0)).get(), 0);
-    }
-
-    #[test]
     fn entries_that_contradict_the_newest_go() {
         assert_eq!(plain(&epochs(&[(2, 6), (3, 9), (4, 9)])), [(2, 6), (4, 9)], "3 wrote nothing");
         assert_eq!(plain(&epochs(&[(2, 6), (3, 9), (4, 7)])), [(2, 6), (4, 7)]);
@@ -335,6 +332,16 @@ mod tests {
             [None, Some(2), Some(2), Some(4), Some(4)]
         );
         assert_eq!([99, 100].map(|at| epoch(at, 5)), [Some(4), Some(5)]);
+    }
+
+    #[test]
+    fn an_epoch_is_allowed_where_it_is_listed_and_where_nothing_is_said() {
+        let epochs = epochs(&[(2, 6), (4, 9)]);
+        let allowed = |epoch, at| epochs.allow(LeaderEpoch::new(epoch), Offset::new(at));
+        assert_eq!([6, 8, 9].map(|at| allowed(2, at)), [true, true, false]);
+        assert_eq!([8, 9, 100].map(|at| allowed(4, at)), [false, true, true]);
+        assert!(!allowed(3, 7) && allowed(3, 5), "deleted, and forgotten with its records");
+        assert!(!LeaderEpochs::new().allow(LeaderEpoch::new(0), Offset::ZERO), "no file");
     }
 
     #[test]

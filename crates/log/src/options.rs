@@ -14,7 +14,7 @@ pub enum Shutdown {
     /// It was killed, and the system has run without a break since: whatever was written is there, on the disk or in the page cache, and
     /// only the last write may have stopped half-way. From the recovery point on headers are followed; checksums are looked at
     /// where that write can lie, the others by [`crate::Partition::check_unread`] before the recovery point moves over them. Damage that
-    /// the last write cannot have left is refused, never cut.
+    /// the last write cannot have left is refused ([`crate::LogError::NotTorn`]), never cut.
     ///
     /// Only who knows that no page was lost may say so: after a power cut this takes for sound what is not.
     Killed,
@@ -36,8 +36,8 @@ pub struct OpenPartition {
     pub log_start: Option<Offset>,
     /// First offset not known to be replicated (`replication-offset-checkpoint`); without it, the log's start.
     pub high_watermark: Option<Offset>,
-    /// The epoch in which this node leads from now on; stamped into every batch. Where the log has a later one it is the one above
-    /// that: see [`crate::Partition::leader_epoch`].
+    /// The epoch in which this node leads from now on; stamped into every batch. Where the log was led in a later one it is the one above
+    /// that: see [`crate::Partition::leader_epoch`] and [`OpenReport::latest_epoch`].
     pub leader_epoch: LeaderEpoch,
     /// The topic's id, to be found in or written to `partition.metadata`; `None` adopts a directory whatever it says.
     pub topic_id: Option<TopicId>,
@@ -70,6 +70,9 @@ pub struct OpenReport {
     pub leftovers: Vec<String>,
     /// Whether the epoch file was missing or unreadable and made anew from the batches.
     pub epochs_rebuilt: EpochFile,
+    /// The latest epoch in which the log was led, as far as batches and epoch file tell: also one in which nothing was written, or of which
+    /// nothing is left.
+    pub latest_epoch: Option<LeaderEpoch>,
     /// Transactions without a marker.
     pub open_transactions: usize,
     /// Producers that are known.

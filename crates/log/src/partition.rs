@@ -211,18 +211,18 @@ impl<D: Dir> Inner<D> {
         ));
         let mut states = found.states;
         states.high_watermark_advanced(opened.high_watermark);
-        let leader_epoch = found.epochs.led_in(options.leader_epoch);
         let log = PartitionLog {
             visible: Arc::clone(&visible),
             config: Arc::clone(&config),
             active: found.active,
             states,
             epochs: found.epochs,
-            leader_epoch,
+            leader_epoch: found.leader_epoch,
             snapshots: found.snapshots,
             behind: found.behind,
             jitter_seed: options.jitter_seed,
             life: Life::Open,
+            compacted: found.compacted,
         };
         log.publish_stability();
         let synced = u64::try_from(opened.recovery_point.get()).unwrap_or(0);
@@ -277,9 +277,10 @@ impl<D: Dir> Partition<D> {
     /// it to its checkpoint before it appends: what is appended in between would pass for durable at the next opening.
     ///
     /// # Errors
-    /// [`LogError::Corrupt`] where something is wrong that is not the unflushed end of the log; [`LogError::ForeignTopic`] and
-    /// [`LogError::MissingTopicId`] where the directory is another topic's; else what the storage reports. In the first three nothing is
-    /// changed. A sync that failed sets [`OpenPartition::poison`], so that this log is not opened again as if nothing was lost.
+    /// [`LogError::Corrupt`] where something is wrong that is not the unflushed end of the log; [`LogError::NotTorn`] where only
+    /// [`crate::Shutdown::Killed`] tells that it is not, and the caller writes a recovery point above its `end` to its checkpoint, so that no opening
+    /// after a power cut takes it for that; [`LogError::ForeignTopic`] and [`LogError::MissingTopicId`] where the directory is another topic's;
+    /// else what the storage reports. In the first four nothing is changed. A sync that failed sets [`OpenPartition::poison`], so that this log is not opened again as if nothing was lost.
     pub fn open(dir: D, options: OpenPartition) -> Result<(Self, OpenReport), LogError> {
         let mut report = OpenReport::default();
         let found = options.poison.by_sync(recover(&dir, &options, &mut report))?;

@@ -29,6 +29,8 @@ pub(crate) struct PartitionLog<D: Dir> {
     pub(crate) behind: Behind<D::File>,
     pub(crate) jitter_seed: u64,
     pub(crate) life: Life,
+    /// Whether compaction has been at it before it was opened, whatever the topic says now.
+    pub(crate) compacted: bool,
 }
 
 /// Whether a log takes writes.
@@ -84,7 +86,7 @@ impl<D: Dir> PartitionLog<D> {
     fn roll_to(&mut self, base: Offset, now: Millis) -> Result<(), LogError> {
         let dir = self.visible.dir.clone();
         self.visible.sync_names()?;
-        if self.config.cleanup_policy.compacts() {
+        if self.compacted || self.config.cleanup_policy.compacts() {
             // Compaction leaves gaps between segments, so a lost tail before the next one could not be told from them.
             let failed = |error| LogError::io(Action::Sync, self.active.segment.name(), error);
             self.active.segment.file().sync().map_err(failed)?;

@@ -10,12 +10,12 @@
 use std::collections::BTreeSet;
 
 use hanbeon_idempotence::{ProducerStates, Settings};
-use hanbeon_records::{Millis, Offset};
+use hanbeon_records::{LeaderEpoch, Millis, Offset};
 
 use crate::{
-    Action, ActiveTimeIndex, Corruption, Damage, Dir, EpochsChanged, LeaderEpochs, LogError,
-    LogFile, Open, OpenPartition, OpenReport, SegmentFile, SegmentFileName, SegmentSpan, Shutdown,
-    TimeIndexView, TruncatedTail,
+    Action, ActiveTimeIndex, Corruption, Damage, Dir, EpochsChanged, FileStage, LeaderEpochs,
+    LogError, LogFile, Open, OpenPartition, OpenReport, SegmentFile, SegmentFileName, SegmentSpan,
+    Shutdown, TimeIndexView, TruncatedTail,
     active::{Active, IndexFiles, Writing, open, path, remove_if_there},
     checkpoint::write_atomically,
     examine::{Examination, Examined, Part, name_of},
@@ -36,6 +36,7 @@ pub(crate) struct Recovered<D: Dir> {
     pub(crate) active: Active<D>,
     pub(crate) states: ProducerStates,
     pub(crate) epochs: LeaderEpochs,
+    pub(crate) leader_epoch: LeaderEpoch,
     pub(crate) snapshots: BTreeSet<Offset>,
     pub(crate) behind: Behind<D::File>,
     pub(crate) log_start: Offset,
@@ -43,6 +44,7 @@ pub(crate) struct Recovered<D: Dir> {
     /// Bytes behind it, as far as the indexes tell.
     pub(crate) unsynced_bytes: u64,
     pub(crate) unread: Option<Unread>,
+    pub(crate) compacted: bool,
 }
 
 /// Opens what lies in `dir`.
@@ -61,7 +63,7 @@ pub(crate) fn recover<D: Dir>(
     let options = &OpenPartition { shutdown: shown(dir, options, &listing)?, ..options.clone() };
     let settings = settings(options);
     let examination = Examination { dir, options, listing: &listing, settings, report };
-    let mut found = examination.run()?;
+    let mut found = examination.run().map_err(|error| kept(dir, error))?;
     let log_start = log_start(options, &found);
     check_start(dir, options, &found, log_start)?;
     check_reach(dir, options, &listing, &found, log_start, identity)?;
@@ -96,6 +98,31 @@ fn shown<D: Dir>(
     let file = open(dir, *base, SegmentFile::Log, Open::Read)?;
     let failed = |error| LogError::io(Action::Read, path(dir, *base, SegmentFile::Log), error);
     last_write::shown(&file).map_err(failed)
+}
+
+/// Makes what a kill has left durable where it is refused: whoever writes a recovery point above the damage says so of all below.
+fn kept<D: Dir>(dir: &D, refused: LogError) -> LogError {
+    if !matches!(refused, LogError::NotTorn { .. }) {
+        return refused;
+    }
+    match sync_all(dir) {
+        Ok(()) => refused,
+        Err(error) => error,
+    }
+}
+
+fn sync_all<D: Dir>(dir: &D) -> Result<(), LogError> {
+    let entries = dir.list().map_err(|error| LogError::io(Action::List, dir.display(), error))?;
+    for entry in entries {
+        let Some(SegmentFileName { base_offset, kind, stage: FileStage::Live }) =
+            SegmentFileName::parse(entry.name.as_str())
+        else {
+            continue;
+        };
+        let failed = |error| LogError::io(Action::Sync, path(dir, base_offset, kind), error);
+        open(dir, base_offset, kind, Open::Write)?.sync().map_err(failed)?;
+    }
+    dir.sync().map_err(|error| LogError::sync_dir(dir.display(), error))
 }
 
 /// What `partition.metadata` says.
@@ -237,6 +264,7 @@ fn nothing<F>(options: &OpenPartition, log_start: Offset) -> Examined<F> {
         cut: None,
         dropped: Vec::new(),
         unread: None,
+        compacted: false,
     }
 }
 
@@ -288,8 +316,16 @@ fn settle_epochs<D: Dir>(
 ) -> Result<(), LogError> {
     let known = LeaderEpochs::read(dir);
     let (EpochsChanged::Yes | EpochsChanged::No) = epochs.truncate_from_start(start);
+    let latest = epochs.latest();
     // Behind the other: an epoch all of whose records were deleted now begins at the end.
     let (EpochsChanged::Yes | EpochsChanged::No) = epochs.truncate_from_end(end);
+    if let (Ok(Some(known)), Some(latest)) = (&known, latest)
+        && known.latest().is_some_and(|known| known.epoch == latest.epoch)
+    {
+        // Nothing else may tell that it was led in, and a crash before anybody has noted that must not cost it.
+        let (EpochsChanged::Yes | EpochsChanged::No) =
+            epochs.assign(latest.epoch, latest.start_offset.min(end));
+    }
     let same = matches!(&known, Ok(Some(known)) if known == epochs);
     let none = epochs.entries().is_empty() && matches!(known, Ok(None));
     if same || none && report.epochs_rebuilt == crate::EpochFile::Kept {
@@ -306,7 +342,7 @@ fn build<D: Dir>(
     report: &mut OpenReport,
 ) -> Result<Recovered<D>, LogError> {
     let unsynced_bytes = unsynced_bytes(options, &found);
-    let Examined { mut parts, mut states, epochs, end, unread, .. } = found;
+    let Examined { mut parts, mut states, epochs, end, unread, compacted, .. } = found;
     let mut behind = Behind::nothing();
     let last = parts.pop();
     let mut segments = Vec::with_capacity(parts.len().saturating_add(1));
@@ -337,13 +373,24 @@ fn build<D: Dir>(
         active,
         states,
         epochs,
+        leader_epoch: led_in(options.leader_epoch, report.latest_epoch),
         snapshots,
         behind,
         log_start,
         recovery_point,
         unsynced_bytes,
         unread,
+        compacted,
     })
+}
+
+/// The epoch in which a leader that was given `epoch` writes: that one, unless somebody has led the log in a later one, which whoever gave it
+/// cannot have known. Then the next one above: batches of an earlier epoch behind those of a later one would be taken for damage.
+fn led_in(epoch: LeaderEpoch, latest: Option<LeaderEpoch>) -> LeaderEpoch {
+    match latest {
+        Some(latest) if latest > epoch => LeaderEpoch::new(latest.get().saturating_add(1)),
+        Some(_) | None => epoch,
+    }
 }
 
 /// Bytes behind the recovery point, so that it moves as early as if this process had written them.
@@ -506,5 +553,17 @@ fn first_time<D: Dir>(dir: &D, part: &Part<D::File>) -> Result<Option<Millis>, L
         Err(crate::walk::Fault::Io(error)) => {
             Err(LogError::io(Action::Read, path(dir, part.base, SegmentFile::Log), error))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leader_writes_in_no_epoch_below_the_latest() {
+        let led = |epoch| led_in(LeaderEpoch::new(epoch), Some(LeaderEpoch::new(4))).get();
+        assert_eq!([led(-1), led(3), led(4), led(5)], [5, 5, 4, 5]);
+        assert_eq!(led_in(LeaderEpoch::new(0), None).get(), 0);
     }
 }

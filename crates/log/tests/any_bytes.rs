@@ -1,13 +1,17 @@
 //! Bytes from strangers: whatever they are, nothing panics, and what is taken is sound.
 #![expect(clippy::unwrap_used, reason = "a test fails where its ground is missing")]
 
+mod fixture;
+
 use bytes::Bytes;
 use hanbeon_log::{
-    CleanupPolicy, IndexDoubt, LogConfig, LogSettings, OffsetIndexView, Scratch, SegmentSpan,
-    TimeIndexView, TxnIndexView, validate,
+    CleanupPolicy, FirstBatch, IndexDoubt, Isolation, LogConfig, LogSettings, MemDir,
+    OffsetIndexView, OpenPartition, Partition, Scratch, SegmentSpan, Shutdown, TimeIndexView,
+    TxnIndexView, validate,
 };
 use hanbeon_records::{
     BatchRef, CRC_START, Codec, HEADER_LEN, LeaderEpoch, Millis, Offset, TimestampType, crc32c,
+    stamp,
 };
 use proptest::prelude::*;
 
@@ -105,8 +109,72 @@ fn l3_every_single_changed_byte_of_a_sealed_batch_is_refused_or_sound() {
     }
 }
 
+/// What the leader of epoch 3 is said to have sent.
+fn follow(bytes: &[u8]) {
+    let (dir, config) = (MemDir::new(), &configs()[0]);
+    let log = fixture::open(&dir, config).0;
+    fixture::append(&log, &fixture::Batch::of(1)).unwrap();
+    let before = log.size_bytes();
+    let result = log.append_as_follower(&Bytes::copy_from_slice(bytes), LeaderEpoch::new(3), NOW);
+    let mut end = Offset::ZERO;
+    loop {
+        let read = log.read(end, Isolation::LogEnd, 1 << 20, FirstBatch::Whole).unwrap();
+        let mut rest: &[u8] = &read.records;
+        if rest.is_empty() {
+            break;
+        }
+        while !rest.is_empty() {
+            let (batch, behind) = BatchRef::parse(rest).unwrap();
+            batch.verify().unwrap();
+            assert!(batch.base_offset() >= end && batch.leader_epoch() <= LeaderEpoch::new(3));
+            (rest, end) = (behind, batch.next_offset());
+        }
+    }
+    assert_eq!(log.log_end_offset(), end);
+    match result {
+        Ok(told) => assert_eq!(told, end),
+        Err(error) => {
+            assert!(!error.to_string().is_empty());
+            assert_eq!(log.size_bytes(), before, "{error}");
+        }
+    }
+    let after = log.size_bytes();
+    let recovery_point = log.close().unwrap().recovery_point;
+    // And the next opening takes it for sound.
+    let shutdown = Shutdown::Clean;
+    let told = OpenPartition { shutdown, recovery_point, ..fixture::options(config) };
+    let (log, report) = Partition::open(dir, told).unwrap();
+    assert_eq!((log.log_end_offset(), log.size_bytes()), (end, after), "{report:?}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn g2_what_a_follower_is_sent_is_refused_or_ends_in_whole_batches(
+        batches in prop::collection::vec((0_i64..6, 0_i32..6), 1..4),
+        changes in prop::collection::vec((0_usize..220, any::<u8>()), 0..4),
+        resealed in any::<bool>(),
+        cut in 0_usize..90,
+        more in prop::collection::vec(any::<u8>(), 0..30),
+    ) {
+        let mut bytes = Vec::new();
+        let mut offset = 1;
+        for (gap, epoch) in batches {
+            let mut batch = sample();
+            stamp(&mut batch, Offset::new(offset + gap.saturating_sub(3)), LeaderEpoch::new(epoch));
+            for (at, value) in &changes {
+                if let Some(byte) = batch.get_mut(at.wrapping_sub(bytes.len())) {
+                    *byte = *value;
+                }
+            }
+            bytes.extend(if resealed { sealed(batch) } else { batch });
+            offset += gap.saturating_sub(3) + 1;
+        }
+        bytes.truncate(bytes.len() - cut.min(bytes.len()).saturating_sub(60));
+        bytes.extend_from_slice(&more);
+        follow(&bytes);
+    }
 
     #[test]
     fn any_bytes_are_an_answer(bytes in prop::collection::vec(any::<u8>(), 0..200)) {

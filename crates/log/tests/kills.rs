@@ -8,8 +8,8 @@ use std::io::IoSlice;
 
 use fixture::{Batch, NOW, append, config, open, options};
 use hanbeon_log::{
-    Checked, Corruption, Dir, FileName, FirstBatch, Isolation, LogConfig, LogError, LogFile,
-    MemDir, Open, OpenPartition, Partition, SegmentFile, SegmentFileName, Shutdown,
+    Checked, Corruption, Damage, Dir, FileName, FirstBatch, Isolation, LogConfig, LogError,
+    LogFile, MemDir, Open, OpenPartition, Partition, SegmentFile, SegmentFileName, Shutdown,
 };
 use hanbeon_records::{LeaderEpoch, Offset, stamp};
 
@@ -133,6 +133,12 @@ fn l1_rot_that_no_kill_leaves_is_told_and_nothing_is_cut() {
     assert!(read.records.len() > 1_000_000, "what is behind it can be read");
 }
 
+/// The byte and the offset at which damage begins.
+fn not_torn(error: &LogError) -> (u64, i64) {
+    let LogError::NotTorn { cause, end } = error else { panic!("{error}") };
+    (cause.at, end.get())
+}
+
 #[test]
 fn l1_l3_the_last_write_is_summed_and_a_whole_batch_is_not_cut() {
     for batch in [50, 58, 59] {
@@ -142,7 +148,7 @@ fn l1_l3_the_last_write_is_summed_and_a_whole_batch_is_not_cut() {
             write(&dir, &[0x7f], at[batch] + field);
             let before = content(&dir);
             let error = Partition::open(dir.clone(), killed()).unwrap_err();
-            assert!(matches!(&error, LogError::Corrupt(found) if found.at == at[batch]), "{error}");
+            assert_eq!(not_torn(&error), (at[batch], i64::try_from(batch).unwrap()));
             assert!(content(&dir) == before, "changed");
         }
     }
@@ -176,11 +182,36 @@ fn l1_rot_in_a_header_is_refused_and_changes_nothing() {
         write(&dir, &[0x7f], at[5] + field);
         let before = content(&dir);
         let error = Partition::open(dir.clone(), killed()).unwrap_err();
-        assert!(matches!(&error, LogError::Corrupt(found) if found.at == at[5]), "{error}");
+        assert_eq!(not_torn(&error), (at[5], 5));
         assert_eq!(content(&dir), before);
         write(&dir, &[if field == 8 { 0 } else { 2 }], at[5] + field);
     }
     assert!(Partition::open(dir, killed()).is_ok(), "mended");
+}
+
+/// The recovery point that is written when a file is found missing lies in the gap, and none of a log that compaction has been at does.
+#[test]
+fn l1_a_gap_that_was_refused_passes_for_no_gap_of_compaction_later() {
+    let small = config(|s| s.internal_segment_bytes = Some(700));
+    let dir = MemDir::new();
+    let log = open(&dir, &small).0;
+    for sequence in 0..9 {
+        append(&log, &Batch::of(2).value_len(100).by(7, 0, 2 * sequence)).unwrap();
+    }
+    let missing = log.segments()[1].base_offset;
+    drop(log);
+    dir.remove(&SegmentFileName::live(missing, SegmentFile::Log).file_name()).unwrap();
+    let opened = |shutdown, recovery_point| {
+        let told = OpenPartition { shutdown, recovery_point, ..options(&small) };
+        Partition::open(dir.clone(), told).unwrap_err()
+    };
+    let error = opened(Shutdown::Killed, Offset::ZERO);
+    assert_eq!(not_torn(&error), (0, missing.get()));
+    for shutdown in [Shutdown::Killed, Shutdown::Unclean] {
+        let error = opened(shutdown, missing.saturating_add(1));
+        let LogError::Corrupt(Corruption { damage, .. }) = &error else { panic!("{error}") };
+        assert!(matches!(damage, Damage::Gap { .. }), "{shutdown:?}: {error}");
+    }
 }
 
 #[test]

@@ -9,8 +9,8 @@ use std::io::IoSlice;
 use fixture::{Batch, NOW, append, config, end_txn, offsets, open, options};
 use hanbeon_idempotence::Outcome;
 use hanbeon_log::{
-    CrashDir, Damage, Dir, FileName, FirstBatch, Isolation, LogError, LogFile, MemDir, Open,
-    OpenPartition, Partition, Placed, SegmentFile, SegmentFileName, Shutdown, TimeQuery,
+    AppendError, CrashDir, Damage, Dir, FileName, FirstBatch, Isolation, LogError, LogFile, MemDir,
+    Open, OpenPartition, Partition, Placed, SegmentFile, SegmentFileName, Shutdown, TimeQuery,
 };
 use hanbeon_records::{LeaderEpoch, Millis, Offset, stamp};
 
@@ -185,6 +185,41 @@ fn a10_a_follower_rolls_where_an_index_cannot_say_the_offset() {
     drop(log);
     let log = Partition::open(dir.clone(), unclean(&dir, far + (1 << 33) + 1)).unwrap().0;
     assert_eq!(offsets(&log, 0, Isolation::LogEnd), all);
+}
+
+#[test]
+fn d8_the_limit_of_a_batch_is_the_leaders_to_check() {
+    let lowered = config(|s| s.max_message_bytes = 100);
+    let log = open(&MemDir::new(), &lowered).0;
+    let batch = Batch::of(1).value_len(1024);
+    let refused = append(&log, &batch).unwrap_err();
+    assert!(matches!(refused, AppendError::TooLarge { .. }), "{refused}");
+    // Its leader took it before the limit was lowered.
+    let end = log.append_as_follower(&batch.build(), LeaderEpoch::new(0), NOW).unwrap();
+    assert_eq!((end, offsets(&log, 0, Isolation::LogEnd)), (Offset::new(1), vec![(0, 0)]));
+}
+
+#[test]
+fn e5_a_high_watermark_outside_the_log_is_taken_to_its_nearer_end() {
+    let dir = MemDir::new();
+    let log = open(&dir, &small()).0;
+    fill(&log, 9);
+    log.advance_high_watermark(Offset::new(9));
+    log.delete_records(Offset::new(4)).unwrap();
+    drop(log);
+    for (checkpoint, expected) in [(None, 4), (Some(2), 4), (Some(7), 7), (Some(100), 9)] {
+        let told = OpenPartition {
+            high_watermark: checkpoint.map(Offset::new),
+            log_start: Some(Offset::new(4)),
+            ..unclean(&dir, 0)
+        };
+        let log = Partition::open(dir.clone(), told).unwrap().0;
+        assert_eq!(log.high_watermark(), Offset::new(expected), "{checkpoint:?}");
+        let read = log.read(Offset::new(expected), Isolation::Uncommitted, 1, FirstBatch::Whole);
+        assert!(read.unwrap().records.is_empty(), "{checkpoint:?}");
+        log.advance_high_watermark(Offset::new(9));
+        assert_eq!(log.high_watermark(), Offset::new(9), "it goes on from there");
+    }
 }
 
 #[test]

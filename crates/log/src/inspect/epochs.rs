@@ -43,6 +43,14 @@ impl Epochs {
         Ok(Self { listed, seen: LeaderEpochs::new(), unlisted: None })
     }
 
+    /// Whether the file says that the leader of `epoch` wrote `offset`.
+    pub(super) fn allow(&self, epoch: LeaderEpoch, offset: Offset) -> bool {
+        match &self.listed {
+            Listed::Known(listed) => listed.allow(epoch, offset),
+            Listed::Missing | Listed::Damaged(_) => false,
+        }
+    }
+
     /// Takes up a batch.
     pub(super) fn follow(&mut self, epoch: LeaderEpoch, offset: Offset) {
         if epoch < LeaderEpoch::new(0) {
@@ -53,6 +61,8 @@ impl Epochs {
             if let Listed::Known(listed) = &self.listed
                 && self.unlisted.is_none()
                 && listed.entries().binary_search_by_key(&epoch, |entry| entry.epoch).is_err()
+                // A later leader of a lower epoch takes it out.
+                && listed.next_above(offset).is_none_or(|next| next.epoch > epoch)
             {
                 self.unlisted = Some((epoch, offset));
             }

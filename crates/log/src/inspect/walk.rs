@@ -27,7 +27,7 @@ pub(super) struct Course {
     pub(super) epochs: Epochs,
     /// Where the next batch may begin.
     pub(super) expected: Offset,
-    /// Highest epoch so far.
+    /// Epoch of the batch before.
     pub(super) last_epoch: LeaderEpoch,
     /// Aborted transactions so far.
     pub(super) aborted: Vec<AbortedTxn>,
@@ -206,7 +206,8 @@ impl Course {
             found(Damage::OffsetSpan { base, found: batch.last_offset() }.into());
         }
         let (expected, epoch) = (self.last_epoch, batch.leader_epoch());
-        if epoch < expected && epoch > LeaderEpoch::UNKNOWN {
+        let back = epoch < expected && epoch > LeaderEpoch::UNKNOWN;
+        if back && !self.epochs.allow(epoch, offset) {
             found(Damage::EpochBack { expected, found: epoch }.into());
         }
     }
@@ -222,8 +223,10 @@ impl Course {
         if stored.checksum.is_err() {
             return None;
         }
-        self.last_epoch = self.last_epoch.max(batch.leader_epoch());
-        self.epochs.follow(batch.leader_epoch(), batch.base_offset());
+        let (epoch, offset) = (batch.leader_epoch(), batch.base_offset());
+        let allowed = epoch > LeaderEpoch::UNKNOWN && self.epochs.allow(epoch, offset);
+        self.last_epoch = if allowed { epoch } else { self.last_epoch.max(epoch) };
+        self.epochs.follow(epoch, offset);
         match self.states.replay(batch, Millis::NONE) {
             Ok(completed) => completed.and_then(is_aborted),
             Err(error) => {
