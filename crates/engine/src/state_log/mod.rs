@@ -145,6 +145,12 @@ pub trait StateLog: fmt::Debug + Send + Sync + 'static {
         false
     }
 
+    /// The first producer id whose epochs in this log no power cut has put in doubt, before this opening or an earlier one; for a log that
+    /// never lacks its end all of them.
+    fn first_sure_id(&self) -> ProducerId {
+        ProducerId::new(0)
+    }
+
     /// Whether everything that is written here must be durable before it is acted on.
     fn is_synced(&self) -> bool;
 

@@ -108,6 +108,10 @@ impl<E: Env> StateLog for PartitionStateLog<E> {
         left_by == LastStop::Unclean && self.0.is_older_than_opening() && !self.0.is_synced()
     }
 
+    fn first_sure_id(&self) -> ProducerId {
+        self.0.0.ground.first_sure_id
+    }
+
     fn is_synced(&self) -> bool {
         self.0.is_synced()
     }

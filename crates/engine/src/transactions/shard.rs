@@ -143,6 +143,7 @@ impl TxnShard {
         };
         let epoch = self.log.epoch().map_err(|error| broken(Arc::new(error)))?;
         let mut coordinator = Coordinator::new(settings);
+        coordinator.doubt_below(self.log.first_sure_id());
         let mut refused = None;
         let read = self.log.replay(&mut |entry| {
             // Nobody opens transactions in this log, so it has no markers.
@@ -156,9 +157,6 @@ impl TxnShard {
         let end = read.map_err(|error| broken(Arc::new(error)))?;
         if let Some(error) = refused {
             return Err(broken(Arc::new(error)));
-        }
-        if self.log.may_lack_its_end() {
-            coordinator.doubt();
         }
         // Which topics were strict is not in the log: a sync too many is better than one too few.
         let open = ListFilter {
