@@ -91,12 +91,13 @@ impl<E: Env> Owner<E> {
             }
         }
         // What changes metadata now ends before the directory is let go, and nothing begins: its next holder reads the file once.
-        let admin = self.shared.admin.lock();
+        drop(self.shared.admin.lock());
         self.shared.ground.ids.stop();
         let result = self.shared.close();
+        // While the directory is held: logs elsewhere have no lock of their own, and the next holder writes to the same.
+        self.shared.txn.made().iter().for_each(|shard| shard.close());
         self.shared.groups.made().iter().for_each(|shard| shard.close());
         self.shared.ground.data.release();
-        drop(admin);
         self.shared.wake_members();
         result
     }

@@ -16,7 +16,7 @@ use hanbeon_txn::{
 
 use super::TransactionError;
 use crate::{
-    ProduceError, StateEntry, StateLog, StateRecord,
+    PartitionError, ProduceError, StateEntry, StateLog, StateRecord,
     coordinators::{Loading, Shard},
     producer_ids::ProducerIds,
 };
@@ -27,6 +27,7 @@ pub(crate) struct TxnShard {
     pub(crate) log: Arc<dyn StateLog>,
     state: Mutex<Loading<Loaded>>,
     is_loaded: AtomicBool,
+    closed: AtomicBool,
     /// Whether the log could not be read.
     failed: AtomicBool,
     failure: Mutex<Option<Failure>>,
@@ -84,6 +85,7 @@ impl TxnShard {
             log,
             state: Mutex::new(Loading::NotYet),
             is_loaded: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
             failed: AtomicBool::new(false),
             failure: Mutex::new(None),
         }
@@ -96,6 +98,10 @@ impl TxnShard {
         settings: impl FnOnce() -> Settings,
     ) -> Result<LoadedGuard<'_>, TransactionError> {
         let mut state = self.state.lock();
+        // Looked at under the lock: behind `close` nothing is decided, for a log elsewhere may have its next coordinator by then.
+        if self.closed.load(Ordering::Acquire) {
+            return Err(ProduceError::from(PartitionError::Closed).into());
+        }
         if !matches!(*state, Loading::Done(_)) {
             if let Some(Failure { error, .. }) = &*self.failure.lock() {
                 return Err(error.clone());
@@ -108,6 +114,18 @@ impl TxnShard {
             self.is_loaded.store(true, Ordering::Release);
         }
         Ok(LoadedGuard(state))
+    }
+
+    /// Lets go of the coordinator: nothing is decided any more. Who waits for markers hears of it.
+    pub(crate) fn close(&self) {
+        let mut state = self.state.lock();
+        self.closed.store(true, Ordering::Release);
+        let before = std::mem::replace(&mut *state, Loading::NotYet);
+        // Outside the lock: who is woken may call again at once.
+        drop(state);
+        if let Loading::Done(loaded) = before {
+            loaded.finishing.into_values().flatten().for_each(Waker::wake);
+        }
     }
 
     /// Decides by other settings from now on. They are what [`TxnShard::loaded`] is given already, so that a log that is being read meanwhile
