@@ -99,6 +99,9 @@ pub enum Enrolment {
 pub type DurableFuture = Pin<Box<dyn Future<Output = Result<(), ProduceError>> + Send>>;
 
 /// A coordinator's records, in order. One writer: the shard that owns it.
+///
+/// It is called while the coordinator is locked, and a shutdown waits for that lock. So nothing of it may wait for a medium for long, but for the futures of
+/// [`StateLog::durable_to`], which are polled without any lock, and [`StateLog::epoch`] and [`StateLog::replay`], once for each opening.
 pub trait StateLog: fmt::Debug + Send + Sync + 'static {
     /// The incarnation of the coordinator that writes here now; greater than all before it.
     ///
