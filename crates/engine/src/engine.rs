@@ -46,6 +46,8 @@ pub(crate) struct Shared<E: Env> {
     pub(crate) cluster: Arc<RwLock<Cluster>>,
     pub(crate) admin: Mutex<Admin<E>>,
     pub(crate) upkeep: Mutex<Upkeep>,
+    /// Whether what a power cut left open on partitions and nobody will end is ended.
+    pub(crate) swept: AtomicBool,
     pub(crate) closed: AtomicBool,
     /// Names of the appenders that are open.
     pub(crate) appenders: Mutex<BTreeSet<String>>,
@@ -145,6 +147,7 @@ impl<E: Env> Engine<E> {
             settings,
             cluster,
             upkeep: Mutex::new(upkeep),
+            swept: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             appenders: Mutex::new(BTreeSet::new()),
             members: Seats::default(),

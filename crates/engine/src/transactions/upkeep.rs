@@ -6,6 +6,7 @@ use std::{
 };
 
 use hanbeon_idempotence::{Ends, MarkerClaim, MarkerProtocol, ProducerView};
+use hanbeon_log::sync::Ordering;
 use hanbeon_records::{Millis, Offset, Outcome, TopicPartition};
 use hanbeon_txn::{ListFilter, Protocol, State, TransactionalId};
 
@@ -89,6 +90,9 @@ impl<E: Env> Shared<E> {
             || (upkeep.orphans == Orphans::Left && timeouts_are_due)
         {
             upkeep.orphans = self.abort_orphans(shards);
+            if upkeep.orphans == Orphans::Gone {
+                self.swept.store(true, Ordering::Release);
+            }
         }
         if timeouts_are_due {
             for shard in shards {
@@ -108,9 +112,10 @@ impl<E: Env> Shared<E> {
     }
 
     /// Whether there may be transactions left that nobody will end.
-    pub(crate) fn has_orphans(&self, upkeep: &TxnUpkeep) -> bool {
+    pub(crate) fn has_orphans(&self) -> bool {
         let shards = self.txn_shards().unwrap_or_default();
-        upkeep.orphans != Orphans::Gone && shards.iter().any(|shard| shard.log.may_lack_its_end())
+        !self.swept.load(Ordering::Acquire)
+            && shards.iter().any(|shard| shard.log.may_lack_its_end())
     }
 
     /// Aborts what was open on partitions at the opening and is no part of a transaction that the coordinator knows.
