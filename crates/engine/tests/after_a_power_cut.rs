@@ -5,15 +5,19 @@
 mod support;
 
 use std::{
-    task::{Context, Poll, Waker},
-    thread,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
+    thread::{self, JoinHandle},
 };
 
 use hanbeon::{
-    Acks, Engine, Enrol, ErrorCode, Manual, Millis, Offset, Options, TopicName,
+    Acks, Engine, Enrol, ErrorCode, Isolation, Manual, Millis, Offset, Options, TopicName,
     TopicPartition,
     txn::{
-        AddPartitions, EndTxn, InitProducerId, Outcome, Producer, Protocol, TransactionalId,
+        AddPartitions, EndTxn, InitProducerId, Outcome, Producer, Protocol, State, TransactionalId,
     },
 };
 use hanbeon_log::{Dir as _, FileName, LogFile as _, MemDir, Open};
@@ -174,4 +178,145 @@ fn t3_an_epoch_in_doubt_is_so_after_a_shutdown_as_well() {
     end(&engine, fresh, Outcome::Commit, Protocol::V1).unwrap();
     assert_eq!(committed(&engine, 0), (values(&["a", "b"]), 4));
     assert_eq!(init(&engine), next(fresh), "ids that were given since are not in doubt");
+}
+
+/// What was not synced when it was written is lost, whatever its topic asks for since.
+#[test]
+fn t12_what_is_nobodys_is_ended_where_everything_is_synced_since() {
+    for options in
+        [Options::embedded(), Options::broker().set("log.flush.interval.messages", "1").unwrap()]
+    {
+        let (dir, engine) = new();
+        let producer = init(&engine);
+        write(&engine, producer, (0, 0, "a"), Protocol::V2).unwrap();
+        power_cut(engine, &dir, &[(SHARD, 1)]);
+        let engine = open(&dir, options);
+        settle(&engine);
+        // The high watermark too is behind the marker, which is on the disk.
+        assert_eq!(committed(&engine, 0), (values(&[]), 2));
+        assert_ne!(init(&engine).id, producer.id);
+    }
+}
+
+/// A commit of both partitions; the first has lost its marker.
+fn a_commit_without_a_marker() -> (MemDir, World, Producer) {
+    let (dir, engine) = new();
+    let producer = init(&engine);
+    write(&engine, producer, (0, 0, "a"), Protocol::V2).unwrap();
+    write(&engine, producer, (1, 0, "b"), Protocol::V2).unwrap();
+    let pair = end(&engine, producer, Outcome::Commit, Protocol::V2).unwrap();
+    assert_eq!(pair, next(producer));
+    power_cut(engine, &dir, &[("t-0", 1)]);
+    let engine = open(&dir, Options::broker());
+    (dir, engine, pair)
+}
+
+#[test]
+fn t1_a_commit_that_lacks_a_marker_is_completed_whoever_takes_the_id_first() {
+    let (_dir, engine, before) = a_commit_without_a_marker();
+    assert_ne!(init(&engine).id, before.id);
+    settle(&engine);
+    assert_eq!(committed(&engine, 0), (values(&["a"]), 2));
+}
+
+/// Upkeep is in the middle of it when the process ends; the id has gone on.
+#[test]
+fn t1_a_commit_that_lacks_a_marker_is_completed_at_a_later_opening() {
+    let (dir, engine, _) = a_commit_without_a_marker();
+    init(&engine);
+    engine.shutdown().unwrap();
+    drop(engine);
+    let engine = open(&dir, Options::broker());
+    settle(&engine);
+    assert_eq!(committed(&engine, 0), (values(&["a"]), 2));
+}
+
+#[test]
+fn t1_a_commit_that_lacks_a_marker_is_completed_while_the_next_transaction_is_open() {
+    let (_dir, engine, pair) = a_commit_without_a_marker();
+    write(&engine, pair, (1, 0, "c"), Protocol::V2).unwrap();
+    settle(&engine);
+    assert_eq!(committed(&engine, 0), (values(&["a"]), 2));
+    end(&engine, pair, Outcome::Commit, Protocol::V2).unwrap();
+    assert_eq!(committed(&engine, 1), (values(&["b", "c"]), 4));
+}
+
+/// The next transaction is refused where the one before is open, and has the partition for its own all the same.
+#[test]
+fn t1_a_commit_that_lacks_a_marker_is_completed_before_the_next_transaction_is_aborted() {
+    for settled in [false, true] {
+        let (_dir, engine, pair) = a_commit_without_a_marker();
+        let refused = write(&engine, pair, (0, 0, "c"), Protocol::V2);
+        assert_eq!(refused, Err(ErrorCode::InvalidTxnState));
+        if settled {
+            settle(&engine);
+        }
+        end(&engine, pair, Outcome::Abort, Protocol::V2).unwrap();
+        settle(&engine);
+        assert_eq!(committed(&engine, 0).0, values(&["a"]), "settled before: {settled}");
+        let state = engine.transactions().describe("tx").unwrap().unwrap().state;
+        assert_eq!(state, State::CompleteAbort);
+    }
+}
+
+/// A client that goes over to protocol 2 ends the last transaction of an epoch by it, and others of that epoch before.
+#[test]
+fn t1_a_commit_of_protocol_2_says_nothing_of_an_earlier_abort_in_its_epoch() {
+    let (dir, engine) = new();
+    let producer = init(&engine);
+    write(&engine, producer, (0, 0, "a"), Protocol::V1).unwrap();
+    end(&engine, producer, Outcome::Abort, Protocol::V1).unwrap();
+    write(&engine, producer, (1, 0, "b"), Protocol::V2).unwrap();
+    end(&engine, producer, Outcome::Commit, Protocol::V2).unwrap();
+    power_cut(engine, &dir, &[("t-0", 1)]);
+    let engine = open(&dir, Options::broker());
+    settle(&engine);
+    assert_eq!(committed(&engine, 0), (values(&[]), 2));
+    assert_eq!(committed(&engine, 1), (values(&["b"]), 2));
+}
+
+/// An executor that runs the task which it is told of at once, and that task asks a coordinator.
+struct Inline {
+    engine: World,
+    asked: AtomicBool,
+    asking: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Wake for Inline {
+    fn wake(self: Arc<Self>) {
+        let engine = self.engine.clone();
+        // On a thread of its own, so that this test fails where the executor would stand still for ever.
+        let asking = thread::Builder::new().spawn(move || {
+            engine.transactions().describe("tx").unwrap();
+        });
+        let asking = asking.unwrap();
+        for _ in 0..1_000_000 {
+            if asking.is_finished() {
+                self.asked.store(true, Ordering::SeqCst);
+                break;
+            }
+            thread::yield_now();
+        }
+        *self.asking.lock().unwrap() = Some(asking);
+    }
+}
+
+#[test]
+fn who_is_woken_by_the_end_of_what_is_nobodys_finds_no_coordinator_held() {
+    let (dir, engine) = new();
+    let producer = init(&engine);
+    write(&engine, producer, (0, 0, "a"), Protocol::V2).unwrap();
+    power_cut(engine, &dir, &[(SHARD, 1)]);
+    let engine = open(&dir, Options::broker());
+    let partition = engine.partition("t", 0).unwrap();
+    let mut stable = partition.data_beyond(Offset::ZERO, Isolation::Committed).unwrap();
+    let (asked, asking) = (AtomicBool::new(false), Mutex::new(None));
+    let inline = Arc::new(Inline { engine: engine.clone(), asked, asking });
+    let waker = Waker::from(Arc::clone(&inline));
+    let mut cx = Context::from_waker(&waker);
+    assert!(std::pin::Pin::new(&mut stable).poll(&mut cx).is_pending());
+    settle(&engine);
+    inline.asking.lock().unwrap().take().expect("it is woken").join().unwrap();
+    assert!(inline.asked.load(Ordering::SeqCst), "it waits for a coordinator");
+    assert!(std::pin::Pin::new(&mut stable).poll(&mut cx).is_ready());
 }

@@ -142,8 +142,8 @@ pub trait StateLog: fmt::Debug + Send + Sync + 'static {
     /// Also a marker of the past.
     fn append_marker(&self, claim: MarkerClaim) -> Result<Written, ProduceError>;
 
-    /// Whether a power cut before this opening may have taken the end of the log and left what was written elsewhere after it. Such a log is not
-    /// one that must be durable before anything rests on it.
+    /// Whether a power cut before this opening may have taken the end of the log and left what was written elsewhere after it. Never of a log that
+    /// has always been durable before anything rested on it.
     fn may_lack_its_end(&self) -> bool {
         false
     }

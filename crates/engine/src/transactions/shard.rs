@@ -8,10 +8,10 @@ use std::{
 };
 
 use hanbeon_log::sync::{AtomicBool, Mutex, MutexGuard, Ordering};
-use hanbeon_records::{CoordinatorEpoch, Millis, Offset, ProducerId};
+use hanbeon_records::{CoordinatorEpoch, Millis, Offset, ProducerEpoch, ProducerId};
 use hanbeon_txn::{
-    Coordinator, Decision, FreshIds, ListFilter, MarkersOwed, Record, Settings, State,
-    TransactionalId,
+    Coordinator, Decision, FreshIds, ListFilter, MarkersOwed, Producer, Protocol, Record, Settings,
+    State, TransactionalId, TxnValue,
 };
 
 use super::TransactionError;
@@ -54,6 +54,47 @@ pub(crate) struct Loaded {
     pub(crate) finishing: BTreeMap<TransactionalId, Vec<Waker>>,
     /// Markers that could not be written yet, or are being written.
     pub(crate) owed: MarkersOwed,
+    /// What partitions may lack the markers of.
+    pub(crate) commits: Arc<Commits>,
+}
+
+/// The commits of protocol 2 in a log that may lack its end. Partitions may lack their markers, and whoever takes the id over leaves no trace of them in the
+/// coordinator.
+#[derive(Debug, Default)]
+pub(crate) struct Commits {
+    /// The pairs of their markers.
+    markers: BTreeSet<Producer>,
+    /// Pairs in which protocol 1 has ended a transaction, so that they name no single one.
+    shared: BTreeSet<Producer>,
+}
+
+impl Commits {
+    /// Takes one record of the log.
+    fn note(&mut self, value: &TxnValue) {
+        let commit = match value.state {
+            State::PrepareCommit => true,
+            // Its decision may be compacted away. Behind a rotation the pair is another.
+            State::CompleteCommit => value.producer.id == value.previous_producer_id,
+            State::PrepareAbort | State::CompleteAbort => false,
+            State::Empty | State::Ongoing | State::Dead | State::PrepareEpochFence => return,
+        };
+        match value.protocol() {
+            Protocol::V1 => drop(self.shared.insert(value.producer)),
+            Protocol::V2 if commit => drop(self.markers.insert(value.producer)),
+            Protocol::V2 => {}
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.markers.is_empty()
+    }
+
+    /// The pair of the marker that commits what `wrote` has open on a partition, if it was committed.
+    pub(crate) fn marker_of(&self, wrote: Producer) -> Option<Producer> {
+        let epoch = ProducerEpoch::new(wrote.epoch.get().checked_add(1)?);
+        let marker = Producer { epoch, ..wrote };
+        (self.markers.contains(&marker) && !self.shared.contains(&wrote)).then_some(marker)
+    }
 }
 
 /// A decision that is written down and applied.
@@ -136,6 +177,13 @@ impl TxnShard {
         }
     }
 
+    /// No partition lacks the marker of a commit that the log told of when it was read.
+    pub(crate) fn forget_commits(&self) {
+        if let Loading::Done(loaded) = &mut *self.state.lock() {
+            loaded.commits = Arc::default();
+        }
+    }
+
     pub(crate) fn failed(&self) -> bool {
         self.failed.load(Ordering::Acquire)
     }
@@ -162,6 +210,7 @@ impl TxnShard {
         let epoch = self.log.epoch().map_err(|error| broken(Arc::new(error)))?;
         let mut coordinator = Coordinator::new(settings);
         coordinator.doubt_below(self.log.first_sure_id());
+        let mut commits = self.log.may_lack_its_end().then(Commits::default);
         let mut refused = None;
         let read = self.log.replay(&mut |entry| {
             // Nobody opens transactions in this log, so it has no markers.
@@ -170,6 +219,11 @@ impl TxnShard {
             };
             if let Err(error) = coordinator.replay(key, value) {
                 refused.get_or_insert(error);
+            }
+            if let (Some(commits), Some(Ok((value, _)))) =
+                (&mut commits, value.map(TxnValue::decode))
+            {
+                commits.note(&value);
             }
         });
         let end = read.map_err(|error| broken(Arc::new(error)))?;
@@ -183,7 +237,8 @@ impl TxnShard {
         };
         let strict = coordinator.list(Millis::NONE, &open).map(|txn| txn.id.clone()).collect();
         let (finishing, owed) = (BTreeMap::new(), MarkersOwed::new());
-        Ok(Loaded { coordinator, epoch, end, strict, finishing, owed })
+        let commits = Arc::new(commits.unwrap_or_default());
+        Ok(Loaded { coordinator, epoch, end, strict, finishing, owed, commits })
     }
 }
 
