@@ -431,7 +431,7 @@ mod tests {
         let log = open(&logs, 0);
         let end = append(&*log).unwrap().end;
         let slow = logs.0.syncing.lock();
-        let told = Arc::new(std::sync::OnceLock::new());
+        let told = OnceLock::new();
         std::thread::scope(|threads| {
             let syncing = threads.spawn(|| durable(&*log, end));
             let asking = threads.spawn(|| {
