@@ -320,3 +320,17 @@ fn who_is_woken_by_the_end_of_what_is_nobodys_finds_no_coordinator_held() {
     assert!(inline.asked.load(Ordering::SeqCst), "it waits for a coordinator");
     assert!(std::pin::Pin::new(&mut stable).poll(&mut cx).is_ready());
 }
+
+/// Its pair is good for the next transaction, whose sequences go on.
+#[test]
+fn t12_a_producer_of_protocol_1_goes_on_behind_the_abort_of_what_was_nobodys() {
+    let (dir, engine) = new();
+    let producer = init(&engine);
+    write(&engine, producer, (0, 0, "a"), Protocol::V1).unwrap();
+    power_cut(engine, &dir, &[(SHARD, 1)]);
+    let engine = open(&dir, Options::broker());
+    settle(&engine);
+    write(&engine, producer, (0, 1, "b"), Protocol::V1).unwrap();
+    end(&engine, producer, Outcome::Commit, Protocol::V1).unwrap();
+    assert_eq!(committed(&engine, 0), (values(&["b"]), 4));
+}
