@@ -18,7 +18,7 @@ use crate::{
     Settings, System, Topic, TopicError,
     admin::Admin,
     adopt::Takeover,
-    data_dir::{DataDir, LastHolder},
+    data_dir::{DataDir, LastHolder, LastStop},
     features,
     ground::{DueSyncs, Ground, Helpers},
     group_configs::Cluster,
@@ -46,6 +46,8 @@ pub(crate) struct Shared<E: Env> {
     pub(crate) cluster: Arc<RwLock<Cluster>>,
     pub(crate) admin: Mutex<Admin<E>>,
     pub(crate) upkeep: Mutex<Upkeep>,
+    /// Whether what a power cut left open on partitions and nobody will end is ended.
+    pub(crate) swept: AtomicBool,
     pub(crate) closed: AtomicBool,
     /// Names of the appenders that are open.
     pub(crate) appenders: Mutex<BTreeSet<String>>,
@@ -113,6 +115,7 @@ impl<E: Env> Engine<E> {
         found(&*store, &data, &env)?;
         features::settle(&*store, &data)?;
         count_opening(&*store, &data)?;
+        let first_sure_id = doubt_ids(&*store, &data)?;
         let verification = match options.flag("transaction.partition.verification.enable") {
             Some(false) => Verification::Off,
             Some(true) | None => Verification::On,
@@ -125,6 +128,7 @@ impl<E: Env> Engine<E> {
             metrics: Arc::new(Metrics::default()),
             store: Arc::clone(&store),
             ids: ProducerIds::new(Arc::clone(&store)),
+            first_sure_id,
             due: DueSyncs::new(),
             env,
             data,
@@ -143,6 +147,7 @@ impl<E: Env> Engine<E> {
             settings,
             cluster,
             upkeep: Mutex::new(upkeep),
+            swept: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             appenders: Mutex::new(BTreeSet::new()),
             members: Seats::default(),
@@ -340,6 +345,23 @@ fn count_opening<D: hanbeon_log::Dir>(
     let rows = Rows::read(store).map_err(failed)?;
     let result = store.commit(&changes::begin_opening(&rows)).map_err(failed)?;
     committed(result).map_err(failed)
+}
+
+/// After a power cut the epochs of all producer ids that were handed out are in doubt; the first that is not. It stands in the metadata and not in the stop
+/// that is found: partitions go on knowing such an epoch when the directory was closed in order since.
+fn doubt_ids<D: hanbeon_log::Dir>(
+    store: &dyn MetadataStore,
+    data: &DataDir<D>,
+) -> Result<ProducerId, OpenError> {
+    let failed = |error| metadata(data, error);
+    let rows = Rows::read(store).map_err(failed)?;
+    if data.last_stop == LastStop::Unclean
+        && let Some(doubt) = changes::doubt_producer_ids(&rows)
+    {
+        committed(store.commit(&doubt).map_err(failed)?).map_err(failed)?;
+        return Ok(Rows::read(store).map_err(failed)?.first_sure_producer_id());
+    }
+    Ok(rows.first_sure_producer_id())
 }
 
 /// Nobody else writes to the store of a locked directory, so a refusal is as bad as a failure.

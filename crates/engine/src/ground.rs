@@ -9,7 +9,7 @@ use std::{
 use hanbeon_idempotence::{FirstWrite, Verification};
 use hanbeon_log::sync::Mutex;
 use hanbeon_meta::MetadataStore;
-use hanbeon_records::ProducerEpoch;
+use hanbeon_records::{ProducerEpoch, ProducerId};
 
 use crate::{
     Env, PartitionHandle, ProducerIdError, ProducerIdentity, data_dir::DataDir, metrics::Metrics,
@@ -35,6 +35,8 @@ pub(crate) struct Ground<E: Env> {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) store: Arc<dyn MetadataStore>,
     pub(crate) ids: ProducerIds,
+    /// The first producer id that no power cut has put in doubt.
+    pub(crate) first_sure_id: ProducerId,
     pub(crate) due: DueSyncs<E>,
 }
 

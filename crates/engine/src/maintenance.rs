@@ -91,12 +91,13 @@ impl<E: Env> Owner<E> {
             }
         }
         // What changes metadata now ends before the directory is let go, and nothing begins: its next holder reads the file once.
-        let admin = self.shared.admin.lock();
+        drop(self.shared.admin.lock());
         self.shared.ground.ids.stop();
         let result = self.shared.close();
+        // While the directory is held: logs elsewhere have no lock of their own, and the next holder writes to the same.
+        self.shared.txn.made().iter().for_each(|shard| shard.close());
         self.shared.groups.made().iter().for_each(|shard| shard.close());
         self.shared.ground.data.release();
-        drop(admin);
         self.shared.wake_members();
         result
     }
@@ -188,7 +189,7 @@ impl<E: Env> Shared<E> {
         // Not where one is offline: its pages are as the power cut left them. Nor where transactions are left that nobody will end.
         if recovering == Recovering::Nothing
             && partitions.iter().all(|partition| partition.if_open().is_some())
-            && !self.has_orphans(&upkeep.transactions)
+            && !self.has_orphans()
         {
             self.ground.data.all_checked();
         }
@@ -339,10 +340,7 @@ impl<E: Env> Shared<E> {
         }
         data.poison.check(format_args!("{:?}", data.dir))?;
         // What was never checked since a crash must be checked next time.
-        // Upkeep that is at it may wait for a state log that never answers, and nobody waits for that here.
-        let looked =
-            || self.upkeep.try_lock().is_some_and(|upkeep| !self.has_orphans(&upkeep.transactions));
-        if data.last_stop == LastStop::Clean || !untouched && looked() {
+        if data.last_stop == LastStop::Clean || !untouched && !self.has_orphans() {
             data.write_clean_marker()?;
         }
         Ok(())

@@ -23,7 +23,7 @@ use hanbeon::{
     txn::{AddPartitions, InitProducerId, Protocol, TransactionalId, TxnValue, ValueVersion},
 };
 use hanbeon_idempotence::{MarkerClaim, MarkerProtocol};
-use hanbeon_log::MemDir;
+use hanbeon_log::{Dir as _, FileName, MemDir, Open};
 use hanbeon_records::{
     CoordinatorEpoch, ErrorCode, LeaderEpoch, Millis, Offset, ProducerEpoch, ProducerId, TopicName,
     TopicPartition,
@@ -485,4 +485,38 @@ fn a_log_that_does_not_read_is_not_read_again_for_everybody_who_comes() {
     logs.hooks.unreadable.store(false, Ordering::Relaxed);
     assert!(ask(), "it is tried again after a while");
     assert_eq!(replays(), 3);
+}
+
+/// Upkeep reads a log while the engine shuts down.
+#[test]
+fn a_shutdown_beside_upkeep_says_that_all_is_closed() {
+    let (env, dir, logs) = (env(), MemDir::new(), Watched::new());
+    // The first opening of a directory is one of which nobody knows how it was left.
+    let engine = open(&env, &dir, &logs);
+    let is_said = {
+        let dir = dir.clone();
+        move || dir.open(&FileName::new(".kafka_cleanshutdown").unwrap(), Open::Read).is_ok()
+    };
+    let closing = Arc::new(Mutex::new(None));
+    let (other, thread, said) = (engine.clone(), Arc::clone(&closing), is_said.clone());
+    *logs.hooks.on_replay.lock().unwrap() = Some(Box::new(move || {
+        let mut closing = thread.lock().unwrap();
+        if closing.is_some() {
+            return;
+        }
+        let other = other.clone();
+        let shutdown = thread::spawn(move || other.shutdown().unwrap());
+        // It waits for the log that is read here, once all else is done.
+        for _ in 0..1_000_000 {
+            if said() || shutdown.is_finished() {
+                break;
+            }
+            thread::yield_now();
+        }
+        *closing = Some(shutdown);
+    }));
+    engine.maintain(hanbeon::Env::now(&env)).unwrap();
+    *logs.hooks.on_replay.lock().unwrap() = None;
+    closing.lock().unwrap().take().unwrap().join().unwrap();
+    assert!(is_said());
 }

@@ -203,7 +203,7 @@ mod elsewhere {
     use hanbeon::{
         Enrol,
         group::{CommitInTxn, Fetch, FetchWhat, Membership, Name, NewOffset, Stability},
-        txn::{EndTxn, InitProducerId, Outcome, Protocol, TransactionalId},
+        txn::{AddPartitions, EndTxn, InitProducerId, Outcome, Protocol, State, TransactionalId},
     };
     use hanbeon_log::MemDir;
     use hanbeon_records::{LeaderEpoch, Offset};
@@ -281,6 +281,36 @@ mod elsewhere {
     #[test]
     fn t8_offsets_of_a_transaction_live_in_memory() {
         carries_a_transaction(&MemoryStateLogs::new(1));
+    }
+
+    /// Nothing but the directory's lock keeps two coordinators out of one log.
+    #[test]
+    fn t1_nothing_is_decided_behind_a_shutdown() {
+        let (env, dir, logs) = (Manual::new(NOW, 7), MemDir::new(), MemoryStateLogs::new(1));
+        let open = || {
+            let options = Options::broker().state_logs(logs.clone());
+            Engine::open_in(env.clone(), dir.clone(), options).unwrap()
+        };
+        let engine = open();
+        engine.ensure_topic("t", 1).unwrap();
+        let id = TransactionalId::new("tx").unwrap();
+        let left = engine.transactions();
+        let init = InitProducerId::new(id.clone(), 60_000);
+        let producer = wait(left.init_producer_id(init.clone())).unwrap();
+        let partitions = vec![TopicPartition { topic: TopicName::new("t").unwrap(), partition: 0 }];
+        let protocol = Protocol::V2;
+        let add = AddPartitions { id: id.clone(), producer, partitions, protocol };
+        wait(left.add_partitions(add)).unwrap();
+        engine.shutdown().unwrap();
+
+        let next = open();
+        let state = |engine: &Engine<_>| engine.transactions().describe("tx").unwrap().unwrap();
+        assert_eq!(state(&next).state, State::Ongoing);
+        let outcome = Outcome::Commit;
+        assert!(wait(left.end(EndTxn { id, producer, outcome, protocol })).is_err());
+        assert!(wait(left.init_producer_id(init.clone())).is_err());
+        assert!(wait(next.transactions().init_producer_id(init)).is_err(), "it is aborted first");
+        assert_eq!(state(&next).state, State::CompleteAbort);
     }
 
     #[cfg(feature = "sled")]

@@ -34,6 +34,19 @@ fn set(key: &str, value: &str) -> ConfigChange {
     change(key, ConfigOp::Set(value.to_owned()))
 }
 
+/// Kafka 4.3.1 starts with them, and answers for ever that there is no coordinator.
+#[test]
+fn segments_that_an_internal_topic_cannot_have_are_refused_at_the_start() {
+    for key in ["transaction.state.log.segment.bytes", "offsets.topic.segment.bytes"] {
+        assert!(Options::broker().set(key, "1048575").is_err(), "{key}");
+        let home = tempfile::tempdir().unwrap();
+        let options = Options::broker().set(key, "1048576").unwrap();
+        let engine = Engine::open_with(home.path(), options).unwrap();
+        engine.transactions().ensure_log().unwrap();
+        engine.groups().load("g").unwrap();
+    }
+}
+
 #[test]
 fn creating_with_bad_input_is_refused_with_kafkas_codes() {
     let (_home, engine) = open();

@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 use hanbeon_records::{LeaderEpoch, NodeId, PartitionEpoch, ProducerId, TopicId, TopicName};
 
 use crate::{
-    ClusterRow, ConfigScope, Configs, FeaturesRow, Image, MetadataStore, OpeningsRow, PartitionRow,
-    ProducerIdsRow, Row, RowKey, StoreError, Topic, TopicNameRow, TopicRow, Txn, TxnResult,
+    ClusterRow, ConfigScope, Configs, DoubtedIdsRow, FeaturesRow, Image, MetadataStore,
+    OpeningsRow, PartitionRow, ProducerIdsRow, Row, RowKey, StoreError, Topic, TopicNameRow,
+    TopicRow, Txn, TxnResult,
 };
 
 /// Refusals in a row before one gives up.
@@ -70,6 +71,19 @@ pub fn begin_opening(image: &Image) -> Txn {
     Txn::new()
         .unchanged(&key, image.openings_row().map(|stored| stored.modified))
         .put(key, OpeningsRow { count }.encode())
+}
+
+/// Puts every producer id in doubt that was handed out so far: a power cut may have taken what was known of their epochs and left what rests on
+/// it. `None` when all of them are in doubt already.
+#[must_use]
+pub fn doubt_producer_ids(image: &Image) -> Option<Txn> {
+    let below = image.next_producer_id()?;
+    if below <= image.first_sure_producer_id() {
+        return None;
+    }
+    let key = RowKey::DoubtedIds.key();
+    let before = image.doubted_ids_row().map(|stored| stored.modified);
+    Some(Txn::new().unchanged(&key, before).put(key, DoubtedIdsRow { below }.encode()))
 }
 
 /// Makes a topic. Refused when its name or id is taken.

@@ -7,9 +7,9 @@ use hanbeon_records::{
 };
 
 use crate::{
-    Change, ClusterRow, ConfigScope, Configs, Entry, FeaturesRow, Key, MetadataStore, OpeningsRow,
-    PartitionRow, ProducerIdsRow, Range, Revision, Row, RowError, RowKey, StoreError, TopicNameRow,
-    TopicRow, rows::epoch_at,
+    Change, ClusterRow, ConfigScope, Configs, DoubtedIdsRow, Entry, FeaturesRow, Key,
+    MetadataStore, OpeningsRow, PartitionRow, ProducerIdsRow, Range, Revision, Row, RowError,
+    RowKey, StoreError, TopicNameRow, TopicRow, rows::epoch_at,
 };
 
 /// A row with the revision it was last put at, which guards the next change of it.
@@ -109,6 +109,7 @@ pub struct Image {
     openings: Option<Stored<OpeningsRow>>,
     features: Option<Stored<FeaturesRow>>,
     producer_ids: Option<Stored<ProducerIdsRow>>,
+    doubted_ids: Option<Stored<DoubtedIdsRow>>,
     topics: BTreeMap<TopicId, Arc<Topic>>,
     names: BTreeMap<TopicName, TopicId>,
     configs: BTreeMap<ConfigScope, Arc<Stored<Configs>>>,
@@ -188,6 +189,16 @@ impl Image {
     #[must_use]
     pub fn next_producer_id(&self) -> Option<ProducerId> {
         self.producer_ids.as_ref().map(|stored| stored.row.next)
+    }
+
+    /// The first producer id that no power cut has put in doubt.
+    #[must_use]
+    pub fn first_sure_producer_id(&self) -> ProducerId {
+        self.doubted_ids.as_ref().map_or(ProducerId::new(0), |stored| stored.row.below)
+    }
+
+    pub(crate) const fn doubted_ids_row(&self) -> Option<&Stored<DoubtedIdsRow>> {
+        self.doubted_ids.as_ref()
     }
 
     /// All topics, by name.
@@ -271,6 +282,7 @@ impl Image {
             Some(RowKey::Openings) => self.openings = Some(stored(entry)?),
             Some(RowKey::Features) => self.features = Some(stored(entry)?),
             Some(RowKey::ProducerIds) => self.producer_ids = Some(stored(entry)?),
+            Some(RowKey::DoubtedIds) => self.doubted_ids = Some(stored(entry)?),
             Some(RowKey::Topic(id)) => self.put_topic(id, stored(entry)?),
             Some(RowKey::TopicName(name)) => {
                 self.names.insert(name, stored::<TopicNameRow>(entry)?.row.id);
@@ -328,6 +340,7 @@ impl Image {
             Some(RowKey::Openings) => self.openings = None,
             Some(RowKey::Features) => self.features = None,
             Some(RowKey::ProducerIds) => self.producer_ids = None,
+            Some(RowKey::DoubtedIds) => self.doubted_ids = None,
             Some(RowKey::Topic(id)) => {
                 self.topics.remove(&id);
             }

@@ -36,6 +36,8 @@ pub enum RowKey {
     Configs(ConfigScope),
     /// [`crate::ProducerIdsRow`].
     ProducerIds,
+    /// [`crate::DoubtedIdsRow`].
+    DoubtedIds,
 }
 
 impl RowKey {
@@ -55,6 +57,7 @@ impl RowKey {
             Self::Configs(ConfigScope::Brokers) => "cfg/broker/".to_owned(),
             Self::Configs(ConfigScope::Group(id)) => format!("cfg/group/{id}"),
             Self::ProducerIds => "pid/next".to_owned(),
+            Self::DoubtedIds => "pid/doubted".to_owned(),
         };
         Key::new(&text)
     }
@@ -68,6 +71,7 @@ impl RowKey {
             ("c", "openings") => Some(Self::Openings),
             ("c", "features") => Some(Self::Features),
             ("pid", "next") => Some(Self::ProducerIds),
+            ("pid", "doubted") => Some(Self::DoubtedIds),
             ("t", id) => Some(Self::Topic(id.parse().ok()?)),
             ("n", name) => Some(Self::TopicName(TopicName::new(name).ok()?)),
             ("p", rest) => {
@@ -113,6 +117,7 @@ mod tests {
             RowKey::Configs(ConfigScope::Brokers),
             RowKey::Configs(ConfigScope::Group("a/b c".to_owned())),
             RowKey::ProducerIds,
+            RowKey::DoubtedIds,
         ] {
             assert_eq!(RowKey::parse(&row.key()), Some(row.clone()), "{}", row.key());
         }

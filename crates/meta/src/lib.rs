@@ -61,8 +61,8 @@ pub use keys::{ConfigScope, RowKey};
 pub use logged::{FILE_NAME, LogJournal, LoggedSettings, LoggedStore};
 pub use memory::{MemoryStore, Volatile};
 pub use rows::{
-    ClusterRow, Configs, FeaturesRow, OpeningsRow, PartitionRow, ProducerIdsRow, Row, TopicNameRow,
-    TopicRow,
+    ClusterRow, Configs, DoubtedIdsRow, FeaturesRow, OpeningsRow, PartitionRow, ProducerIdsRow,
+    Row, TopicNameRow, TopicRow,
 };
 pub use store::{
     Change, Commit, Compare, Entry, KeptAlive, Key, Limits, MetadataStore, Range, Refusal,

@@ -125,6 +125,13 @@ pub struct ProducerIdsRow {
     pub next: ProducerId,
 }
 
+/// Which producer ids have epochs that power cuts have put in doubt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DoubtedIdsRow {
+    /// The first that has not; it never falls.
+    pub below: ProducerId,
+}
+
 /// The shapes on disk. Plain integers and texts only, so that a change of the types above cannot change the bytes.
 mod v1 {
     use std::collections::BTreeMap;
@@ -178,6 +185,11 @@ mod v1 {
     #[derive(Encode, Decode)]
     pub(super) struct ProducerIds {
         pub(super) next: i64,
+    }
+
+    #[derive(Encode, Decode)]
+    pub(super) struct DoubtedIds {
+        pub(super) below: i64,
     }
 }
 
@@ -353,6 +365,19 @@ impl Row for ProducerIdsRow {
     }
 }
 
+impl Row for DoubtedIdsRow {
+    const KIND: &'static str = "doubted ids";
+
+    fn encode(&self) -> Bytes {
+        write(Self::KIND, Self::VERSION, v1::DoubtedIds { below: self.below.get() })
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, RowError> {
+        let v1::DoubtedIds { below } = read(Self::KIND, Self::VERSION, bytes)?;
+        Ok(Self { below: ProducerId::new(below) })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::fmt::{Debug, Write};
@@ -425,6 +450,10 @@ mod tests {
         golden(
             &ProducerIdsRow { next: ProducerId::new(1000) },
             "00000008000178e2f700e803000000000000",
+        );
+        golden(
+            &DoubtedIdsRow { below: ProducerId::new(1000) },
+            "00000008000116e23cabe803000000000000",
         );
     }
 

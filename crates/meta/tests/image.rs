@@ -116,6 +116,23 @@ fn l11_a_raised_leader_epoch_goes_on_from_there_with_each_opening() {
 }
 
 #[test]
+fn t3_ids_are_in_doubt_up_to_the_last_one_that_was_handed_out_and_stay_so() {
+    let store = MemoryStore::new();
+    let first_sure = || Image::read(&store).unwrap().first_sure_producer_id();
+    let doubt = || changes::doubt_producer_ids(&Image::read(&store).unwrap());
+    assert_eq!((doubt(), first_sure()), (None, ProducerId::new(0)), "no id was handed out");
+    changes::take_producer_ids(&store, 1000).unwrap();
+    let late = doubt().unwrap();
+    done(&store, &doubt().unwrap());
+    assert_eq!((doubt(), first_sure()), (None, ProducerId::new(1000)));
+    changes::take_producer_ids(&store, 1000).unwrap();
+    assert_eq!(first_sure(), ProducerId::new(1000), "those of later are sure");
+    done(&store, &doubt().unwrap());
+    refused(&store, &late);
+    assert_eq!(first_sure(), ProducerId::new(2000));
+}
+
+#[test]
 fn rival_changes_of_a_topic_are_refused() {
     let store = MemoryStore::new();
     let empty = Image::read(&store).unwrap();

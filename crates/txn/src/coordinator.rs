@@ -3,12 +3,12 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 use core::fmt;
 
-use hanbeon_records::Millis;
+use hanbeon_records::{Millis, ProducerId};
 
 use crate::{
     IllegalTransition, Producer, Record, RecordError, Settings, State, TransactionalId, TxnError,
     TxnKey, TxnValue, decode_key,
-    txn::{Tail, Txn, check_step},
+    txn::{Txn, check_step},
 };
 
 /// The transaction coordinator of one partition of `__transaction_state`.
@@ -18,6 +18,8 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Coordinator {
     pub(crate) settings: Settings,
+    /// The first producer id whose epochs are not in doubt.
+    first_sure: ProducerId,
     txns: BTreeMap<TransactionalId, Txn>,
     /// Open transactions by their beginning.
     open: BTreeSet<(Millis, TransactionalId)>,
@@ -84,6 +86,7 @@ impl Coordinator {
     pub const fn new(settings: Settings) -> Self {
         Self {
             settings,
+            first_sure: ProducerId::new(0),
             txns: BTreeMap::new(),
             open: BTreeSet::new(),
             deadlines: BTreeSet::new(),
@@ -120,11 +123,16 @@ impl Coordinator {
         Ok(Replayed::Applied)
     }
 
-    /// The log that was replayed may lack its end, while partitions have batches and markers that rest on what it lacked: a power cut took what was
-    /// never made durable. The epochs in it are in doubt, so each id gets a fresh producer id at its next `InitProducerId`. The pair it has goes on:
-    /// a live client would take a refusal for its end, and what partitions have of a lost life they keep apart by its epoch.
-    pub fn doubt(&mut self) {
-        self.txns.values_mut().for_each(|txn| txn.tail = Tail::InDoubt);
+    /// A log that was replayed may lack its end, while partitions have batches and markers that rest on what it lacked: a power cut took what was
+    /// never made durable. The epochs of all producer ids that were handed out before it are in doubt, those below `first_sure`, for as long as partitions know
+    /// them: whoever has one gets a fresh producer id at its next `InitProducerId`. The pair it has goes on: a live client would take a refusal
+    /// for its end, and what partitions have of a lost life they keep apart by its epoch.
+    pub const fn doubt_below(&mut self, first_sure: ProducerId) {
+        self.first_sure = first_sure;
+    }
+
+    pub(crate) fn doubts(&self, producer: Producer) -> bool {
+        producer.id < self.first_sure
     }
 
     /// Makes a committed record the state of its id: the only way in which live state changes.

@@ -6,7 +6,7 @@ use crate::{
     Cause, Coordinator, Decision, FreshIds, Producer, Protocol, Record, State, TransactionalId,
     TwoPhaseCommit, TxnError, TxnValue,
     coordinator::{fenced, same_epoch, settled},
-    txn::{Tail, Txn},
+    txn::Txn,
 };
 
 /// An `InitProducerId` request with a transactional id.
@@ -90,7 +90,7 @@ impl Coordinator {
         value.timeout_ms = timeout_ms;
         value.start = Millis::NONE;
         value.next_producer_id = ProducerId::NONE;
-        takeover(id, txn, request.expected, &mut value, fresh)?;
+        self.take_over(request, txn, &mut value, fresh)?;
         let producer = value.producer;
         Ok(Decision::log(Record::of(id, value, Cause::Initialised), producer))
     }
@@ -111,6 +111,38 @@ impl Coordinator {
             return Err(TxnError::InvalidTimeout { got, max });
         }
         Ok(got)
+    }
+
+    /// The pair after the current one, and what a retry of this request will be known by.
+    fn take_over(
+        &self,
+        request: &InitProducerId,
+        txn: &Txn,
+        value: &mut TxnValue,
+        fresh: &mut dyn FreshIds,
+    ) -> Result<(), TxnError> {
+        let (current, doubted) = (txn.producer, self.doubts(txn.producer));
+        let never_used = current.epoch == ProducerEpoch::NONE;
+        value.last_producer_epoch = match request.expected {
+            // Nobody is to go on from an older pair: whoever comes with one is a zombie.
+            None => ProducerEpoch::NONE,
+            Some(got) if got == current || never_used => current.epoch,
+            Some(got) if got.epoch == txn.last_epoch && got.epoch > ProducerEpoch::NONE => {
+                if !doubted {
+                    // The answer to the first try was lost. What made the retry recognisable stays, for there may be a third.
+                    value.previous_producer_id = txn.previous_id;
+                    return Ok(());
+                }
+                got.epoch
+            }
+            Some(got) => return Err(fenced(&request.id, txn, got)),
+        };
+        value.producer = if current.is_exhausted() || doubted {
+            Producer { id: next(fresh)?, epoch: ProducerEpoch::new(0) }
+        } else {
+            Producer { id: current.id, epoch: current.next_epoch() }
+        };
+        Ok(())
     }
 }
 
@@ -151,36 +183,4 @@ fn may_go_on(id: &TransactionalId, txn: &Txn, got: Producer) -> Result<(), TxnEr
         return Ok(());
     }
     Err(fenced(id, txn, got))
-}
-
-/// The pair after the current one, and what a retry of this request will be known by.
-fn takeover(
-    id: &TransactionalId,
-    txn: &Txn,
-    expected: Option<Producer>,
-    value: &mut TxnValue,
-    fresh: &mut dyn FreshIds,
-) -> Result<(), TxnError> {
-    let current = txn.producer;
-    let never_used = current.epoch == ProducerEpoch::NONE;
-    value.last_producer_epoch = match expected {
-        // Nobody is to go on from an older pair: whoever comes with one is a zombie.
-        None => ProducerEpoch::NONE,
-        Some(got) if got == current || never_used => current.epoch,
-        Some(got) if got.epoch == txn.last_epoch && got.epoch > ProducerEpoch::NONE => {
-            if txn.tail == Tail::Known {
-                // The answer to the first try was lost. What made the retry recognisable stays, for there may be a third.
-                value.previous_producer_id = txn.previous_id;
-                return Ok(());
-            }
-            got.epoch
-        }
-        Some(got) => return Err(fenced(id, txn, got)),
-    };
-    value.producer = if current.is_exhausted() || txn.tail == Tail::InDoubt {
-        Producer { id: next(fresh)?, epoch: ProducerEpoch::new(0) }
-    } else {
-        Producer { id: current.id, epoch: current.next_epoch() }
-    };
-    Ok(())
 }

@@ -25,16 +25,6 @@ pub(crate) struct Txn {
     pub(crate) client: Option<Protocol>,
     /// Memory only: for the words of a refusal.
     pub(crate) fence: Option<Fence>,
-    /// Memory only: whether the log is known to have what came after.
-    pub(crate) tail: Tail,
-}
-
-/// Whether a log has all that was ever decided about an id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Tail {
-    Known,
-    /// A power cut may have taken the end of the log and left what partitions were told of it.
-    InDoubt,
 }
 
 impl Txn {
@@ -59,7 +49,6 @@ impl Txn {
             last_update: value.last_update,
             client: Some(value.protocol()),
             fence: None,
-            tail: Tail::Known,
         }
     }
 
@@ -104,13 +93,8 @@ impl Txn {
         self.state.is_expirable() && now.since(self.last_update) >= expiration_ms
     }
 
-    /// The same with what only memory knows: the fence that the step from `before` was, if it was one, and whether its producer id is in doubt.
+    /// The same with what only memory knows: the fence that the step from `before` was, if it was one.
     pub(crate) fn after(mut self, before: Option<&Self>, cause: Cause) -> Self {
-        if let Some(before) = before
-            && before.producer.id == self.producer.id
-        {
-            self.tail = before.tail;
-        }
         self.fence = match before {
             Some(before) if before.producer == self.producer => before.fence,
             Some(before) => Some(Fence { cause, at: self.last_update, before: before.producer }),

@@ -295,7 +295,8 @@ impl TxnValue {
     }
 
     /// Which rules the last enrolment or end followed.
-    pub(crate) const fn protocol(&self) -> Protocol {
+    #[must_use]
+    pub const fn protocol(&self) -> Protocol {
         Protocol::of_client_version(self.client_transaction_version)
     }
 

@@ -9,9 +9,14 @@
 mod fixture;
 
 use fixture::{World, id, partition};
+use hanbeon_records::ProducerId;
 use hanbeon_txn::{Outcome, Progress, Protocol, State};
 
 const OLD: fixture::Pair = (0, 4);
+
+fn doubt(world: &mut World) {
+    world.coordinator.doubt_below(ProducerId::new(world.next_id));
+}
 
 /// The log ends with an idle pair, and nobody knows how far its producer came.
 fn doubted(mut world: World) -> World {
@@ -19,7 +24,7 @@ fn doubted(mut world: World) -> World {
         assert_eq!(world.init("x"), Ok((0, epoch)));
     }
     world.crash();
-    world.coordinator.doubt();
+    doubt(&mut world);
     world
 }
 
@@ -59,7 +64,7 @@ fn t12_an_open_transaction_in_doubt_is_ended_as_ever() {
     assert_eq!(world.init("x"), Ok((0, 0)));
     world.write("x", (0, 0), &["t-0"]).unwrap();
     world.crash();
-    world.coordinator.doubt();
+    doubt(&mut world);
     assert_eq!(world.write("x", (0, 0), &["t-0", "t-1"]), Ok(()));
     let mut fenced = world.clone();
     assert_eq!(world.commit_v2("x", (0, 0)), Ok((0, 1)));

@@ -99,6 +99,9 @@ pub enum Enrolment {
 pub type DurableFuture = Pin<Box<dyn Future<Output = Result<(), ProduceError>> + Send>>;
 
 /// A coordinator's records, in order. One writer: the shard that owns it.
+///
+/// It is called while the coordinator is locked, and a shutdown waits for that lock. So nothing of it may wait for a medium for long, but for the futures of
+/// [`StateLog::durable_to`], which are polled without any lock, and [`StateLog::epoch`] and [`StateLog::replay`], once for each opening.
 pub trait StateLog: fmt::Debug + Send + Sync + 'static {
     /// The incarnation of the coordinator that writes here now; greater than all before it.
     ///
@@ -139,10 +142,16 @@ pub trait StateLog: fmt::Debug + Send + Sync + 'static {
     /// Also a marker of the past.
     fn append_marker(&self, claim: MarkerClaim) -> Result<Written, ProduceError>;
 
-    /// Whether a power cut before this opening may have taken the end of the log and left what was written elsewhere after it. Such a log is not
-    /// one that must be durable before anything rests on it.
+    /// Whether a power cut before this opening may have taken the end of the log and left what was written elsewhere after it. Never of a log that
+    /// has always been durable before anything rested on it.
     fn may_lack_its_end(&self) -> bool {
         false
+    }
+
+    /// The first producer id whose epochs in this log no power cut has put in doubt, before this opening or an earlier one; for a log that
+    /// never lacks its end all of them.
+    fn first_sure_id(&self) -> ProducerId {
+        ProducerId::new(0)
     }
 
     /// Whether everything that is written here must be durable before it is acted on.

@@ -104,8 +104,13 @@ impl<E: Env> StateLog for PartitionStateLog<E> {
     }
 
     fn may_lack_its_end(&self) -> bool {
+        // Whatever its settings ask for now: they may have been others when it was written.
         let left_by = self.0.0.ground.data.last_stop;
-        left_by == LastStop::Unclean && self.0.is_older_than_opening() && !self.0.is_synced()
+        left_by == LastStop::Unclean && self.0.is_older_than_opening()
+    }
+
+    fn first_sure_id(&self) -> ProducerId {
+        self.0.0.ground.first_sure_id
     }
 
     fn is_synced(&self) -> bool {

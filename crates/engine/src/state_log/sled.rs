@@ -13,7 +13,7 @@ use std::{
 };
 
 use hanbeon_idempotence::{MarkerClaim, MarkerProtocol};
-use hanbeon_log::sync::Mutex;
+use hanbeon_log::sync::{AtomicI64, Mutex, Ordering};
 use hanbeon_records::{
     CoordinatorEpoch, Millis, Offset, ProducerEpoch, ProducerId, TopicName, TopicPartition,
 };
@@ -137,13 +137,13 @@ impl StateLogs for SledStateLogs {
             let (offset, kept) = database.record(&key, &value)?;
             log.restore(offset, kept)?;
         }
-        let durable = log.end();
-        let state = State { log, durable };
         Ok(Arc::new(SledStateLog {
             shared: Arc::new(Shared {
                 database: Arc::clone(database),
                 tree,
-                state: Mutex::new(state),
+                // Who wrote what is there may have gone before it was synced.
+                durable: AtomicI64::new(0),
+                log: Mutex::new(log),
             }),
         }))
     }
@@ -241,12 +241,9 @@ struct SledStateLog {
 struct Shared {
     database: Arc<Database>,
     tree: Tree,
-    state: Mutex<State>,
-}
-
-struct State {
-    log: Keyed,
-    durable: Offset,
+    log: Mutex<Keyed>,
+    /// The end of what is known to be on the medium.
+    durable: AtomicI64,
 }
 
 impl Shared {
@@ -283,10 +280,10 @@ impl Shared {
     }
 
     fn sync(&self) -> Result<(), ProduceError> {
-        let mut state = self.state.lock();
+        // Whoever holds a coordinator asks for the log meanwhile, and may not wait for the medium.
+        let end = self.log.lock().end();
         self.database.sync()?;
-        state.durable = state.log.end();
-        drop(state);
+        self.durable.fetch_max(end.get(), Ordering::AcqRel);
         Ok(())
     }
 }
@@ -312,9 +309,9 @@ impl StateLog for SledStateLog {
     }
 
     fn replay(&self, visit: &mut dyn FnMut(StateEntry<'_>)) -> Result<Offset, ProduceError> {
-        let state = self.shared.state.lock();
-        state.log.replay(visit);
-        Ok(state.log.end())
+        let log = self.shared.log.lock();
+        log.replay(visit);
+        Ok(log.end())
     }
 
     fn append(
@@ -323,11 +320,11 @@ impl StateLog for SledStateLog {
         records: &[StateRecord<'_>],
         transaction: Option<InTransaction>,
     ) -> Result<Written, ProduceError> {
-        let mut state = self.shared.state.lock();
+        let mut log = self.shared.log.lock();
         self.shared.database.usable()?;
-        let plan = state.log.plan(now, records, transaction)?;
+        let plan = log.plan(now, records, transaction)?;
         self.shared.store(&plan.changes)?;
-        state.log.keep(plan)
+        log.keep(plan)
     }
 
     fn begin_transaction(
@@ -335,15 +332,15 @@ impl StateLog for SledStateLog {
         producer: (ProducerId, ProducerEpoch),
         protocol: MarkerProtocol,
     ) -> Result<Enrolment, ProduceError> {
-        Ok(self.shared.state.lock().log.begin(producer, protocol, Millis::NONE))
+        Ok(self.shared.log.lock().begin(producer, protocol, Millis::NONE))
     }
 
     fn append_marker(&self, claim: MarkerClaim) -> Result<Written, ProduceError> {
-        let mut state = self.shared.state.lock();
+        let mut log = self.shared.log.lock();
         self.shared.database.usable()?;
-        let plan = state.log.plan_marker(&claim)?;
+        let plan = log.plan_marker(&claim)?;
         self.shared.store(&plan.changes)?;
-        state.log.mark(&claim, plan)
+        log.mark(&claim, plan)
     }
 
     fn is_synced(&self) -> bool {
@@ -351,7 +348,8 @@ impl StateLog for SledStateLog {
     }
 
     fn is_durable(&self, end: Offset) -> bool {
-        self.shared.database.usable().is_ok() && self.shared.state.lock().durable >= end
+        let durable = Offset::new(self.shared.durable.load(Ordering::Acquire));
+        self.shared.database.usable().is_ok() && durable >= end
     }
 
     fn durable_to(&self, end: Offset) -> DurableFuture {
@@ -412,6 +410,49 @@ mod tests {
             }
         }
         assert_eq!(fs::read_dir(path.join("blobs")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn l1_what_another_has_left_unsynced_is_not_durable() {
+        let root = tempfile::tempdir().unwrap();
+        let logs = SledStateLogs::open(&root.path().join("db"), 1).unwrap();
+        let written = append(&*open(&logs, 0)).unwrap();
+        let log = open(&logs, 0);
+        assert!(!log.is_durable(written.end));
+        durable(&*log, written.end).unwrap();
+        assert!(log.is_durable(written.end));
+    }
+
+    /// Coordinators ask while they are locked, and a shutdown waits for that lock.
+    #[test]
+    fn whether_something_is_durable_is_told_while_the_medium_is_waited_for() {
+        let root = tempfile::tempdir().unwrap();
+        let logs = SledStateLogs::open(&root.path().join("db"), 1).unwrap();
+        let log = open(&logs, 0);
+        let end = append(&*log).unwrap().end;
+        let slow = logs.0.syncing.lock();
+        let told = OnceLock::new();
+        std::thread::scope(|threads| {
+            let syncing = threads.spawn(|| durable(&*log, end));
+            let asking = threads.spawn(|| {
+                // Either side may come first; not long enough to see which is a pass.
+                for _ in 0..10_000 {
+                    std::thread::yield_now();
+                }
+                told.set(log.is_durable(end)).unwrap();
+            });
+            for _ in 0..1_000_000 {
+                if asking.is_finished() {
+                    break;
+                }
+                std::thread::yield_now();
+            }
+            assert_eq!(told.get(), Some(&false), "it is told at once");
+            assert!(!syncing.is_finished());
+            drop(slow);
+            syncing.join().unwrap().unwrap();
+        });
+        assert!(log.is_durable(end));
     }
 
     #[test]

@@ -13,12 +13,13 @@ use hanbeon_idempotence::{Ends, IdempotenceError, MarkerClaim, MarkerProtocol};
 use hanbeon_log::AppendError;
 use hanbeon_records::{CoordinatorEpoch, ErrorCode, Outcome, ProducerEpoch, TopicPartition};
 use hanbeon_txn::{
-    Completion, Enqueued, Missing, Progress, Protocol, Round, TransactionalId, TxnMarker,
+    Completion, Enqueued, Missing, Producer, Progress, Protocol, Round, TransactionalId, TxnMarker,
 };
 
 use super::{
     TransactionError, TxnShard,
-    shard::{Fresh, Loaded, pass},
+    shard::{Commits, Fresh, Loaded, pass},
+    upkeep::{Unfinished, unfinished},
 };
 use crate::{
     DurableFuture, Env, PartitionError, ProduceError,
@@ -144,7 +145,7 @@ impl<E: Env> Shared<E> {
         shard: &TxnShard,
         id: &TransactionalId,
     ) -> Result<Turned, TransactionError> {
-        let (claim, missing, gate) = {
+        let (claim, missing, gate, commits) = {
             let mut loaded = shard.loaded(|| self.txn_settings())?;
             let Some(owed) = loaded.coordinator.owed_by(id) else { return Ok(Turned::Up) };
             if loaded.finishing.contains_key(id) {
@@ -163,7 +164,8 @@ impl<E: Env> Shared<E> {
                 },
             };
             loaded.finishing.insert(id.clone(), Vec::new());
-            ((marker, epoch, safety), missing, loaded.gate(&*shard.log, id))
+            let commits = Arc::clone(&loaded.commits);
+            ((marker, epoch, safety), missing, loaded.gate(&*shard.log, id), commits)
         };
         let settings = self.txn_settings();
         let _turn = Turn { shard, id, settings };
@@ -172,7 +174,7 @@ impl<E: Env> Shared<E> {
         let completion = match missing {
             Lacking::Nothing(completion) => Some(completion),
             Lacking::At(round, partitions) => {
-                let answers = self.write_markers(id, claim, &partitions).await;
+                let answers = self.write_markers(id, claim, &partitions, &commits).await;
                 note(&mut *shard.loaded(|| settings)?, id, round, answers)
             }
         };
@@ -191,12 +193,16 @@ impl<E: Env> Shared<E> {
         id: &TransactionalId,
         (marker, epoch, safety): (TxnMarker, CoordinatorEpoch, Safety),
         partitions: &'p BTreeSet<TopicPartition>,
+        commits: &Commits,
     ) -> Vec<(&'p TopicPartition, Answer)> {
         let mut answers = Vec::with_capacity(partitions.len());
         let mut syncing = Vec::new();
         let (image, claim) = (Arc::clone(&self.image.read()), self.claim(marker, epoch));
         for partition in partitions {
-            let (fate, answer) = self.mark_owed(&image, partition, claim, safety);
+            let (fate, answer) = match self.redo_commit(&image, partition, claim, commits) {
+                Ok(()) => self.mark_owed(&image, partition, claim, safety),
+                Err(error) => (MarkerFate::Refused(error), Answer::Written),
+            };
             match fate {
                 MarkerFate::Written(None) => answers.push((partition, answer)),
                 MarkerFate::Written(Some(durable)) => syncing.push((partition, durable, answer)),
@@ -276,6 +282,34 @@ impl<E: Env> Shared<E> {
                 Some(Protocol::V2) => MarkerProtocol::V2,
             },
             ends: if marker.protocol.is_some() { Ends::Named } else { Ends::NamedByEither },
+        }
+    }
+
+    /// Before a marker that would end it otherwise: completes an earlier commit of the producer, of which a power cut has taken the marker here. The marker
+    /// behind it is as safe as either has to be.
+    fn redo_commit(
+        &self,
+        image: &Image<E>,
+        partition: &TopicPartition,
+        next: MarkerClaim,
+        commits: &Commits,
+    ) -> Result<(), ProduceError> {
+        if commits.is_empty() {
+            return Ok(());
+        }
+        let topic = image.topic(partition.topic.as_str());
+        let Some(handle) = topic.and_then(|topic| topic.partition(partition.partition)) else {
+            return Ok(());
+        };
+        handle.reopen()?;
+        let of_producer = |one: &Unfinished<E>| one.wrote().id == next.producer_id;
+        let Some(found) = unfinished(handle).into_iter().find(of_producer) else { return Ok(()) };
+        let earlier = |pair: &Producer| pair.epoch < next.producer_epoch;
+        let Some(pair) = commits.marker_of(found.wrote()).filter(earlier) else { return Ok(()) };
+        let commit = found.commit(pair);
+        match self.mark(image, partition, commit, Safety::OfItsTopic) {
+            MarkerFate::Written(_) | MarkerFate::Gone => Ok(()),
+            MarkerFate::Refused(error) => Err(error),
         }
     }
 

@@ -475,6 +475,39 @@ mod tests {
         assert_eq!(transactions.verify_now(&verify).unwrap().gate, None);
     }
 
+    #[derive(Default)]
+    struct Woken(std::sync::atomic::AtomicBool);
+
+    impl std::task::Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, std::sync::atomic::Ordering::SeqCst);
+        }
+    }
+
+    /// Whoever writes the markers finds the shard closed and cannot tell.
+    #[test]
+    fn who_waits_for_markers_hears_of_a_shutdown() {
+        let (engine, add, shard) = synced();
+        let shared = engine.shared();
+        shared.add_partitions(&shard, &add).unwrap();
+        let AddPartitions { id, producer, protocol, .. } = add;
+        let end = EndTxn { id: id.clone(), producer, outcome: Outcome::Commit, protocol };
+        let decided = shared.decide(&shard, &id, |loaded, now| {
+            loaded.coordinator.end_txn(now, &end, &mut Fresh(&shared.ground.ids))
+        });
+        decided.unwrap().reply.unwrap();
+        let settings = || shared.txn_settings();
+        shard.loaded(settings).unwrap().finishing.insert(id.clone(), Vec::new());
+        let woken = Arc::new(Woken::default());
+        let waker = std::task::Waker::from(Arc::clone(&woken));
+        let mut cx = std::task::Context::from_waker(&waker);
+        let mut finishing = std::pin::pin!(shared.finish(&shard, &id));
+        assert!(finishing.as_mut().poll(&mut cx).is_pending(), "somebody else is at it");
+        shard.close();
+        assert!(woken.0.load(std::sync::atomic::Ordering::SeqCst));
+        assert!(finishing.as_mut().poll(&mut cx).is_ready());
+    }
+
     #[test]
     fn who_is_refused_leaves_nothing_behind() {
         let (engine, add, shard) = synced();

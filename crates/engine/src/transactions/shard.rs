@@ -8,15 +8,15 @@ use std::{
 };
 
 use hanbeon_log::sync::{AtomicBool, Mutex, MutexGuard, Ordering};
-use hanbeon_records::{CoordinatorEpoch, Millis, Offset, ProducerId};
+use hanbeon_records::{CoordinatorEpoch, Millis, Offset, ProducerEpoch, ProducerId};
 use hanbeon_txn::{
-    Coordinator, Decision, FreshIds, ListFilter, MarkersOwed, Record, Settings, State,
-    TransactionalId,
+    Coordinator, Decision, FreshIds, ListFilter, MarkersOwed, Producer, Protocol, Record, Settings,
+    State, TransactionalId, TxnValue,
 };
 
 use super::TransactionError;
 use crate::{
-    ProduceError, StateEntry, StateLog, StateRecord,
+    PartitionError, ProduceError, StateEntry, StateLog, StateRecord,
     coordinators::{Loading, Shard},
     producer_ids::ProducerIds,
 };
@@ -27,6 +27,7 @@ pub(crate) struct TxnShard {
     pub(crate) log: Arc<dyn StateLog>,
     state: Mutex<Loading<Loaded>>,
     is_loaded: AtomicBool,
+    closed: AtomicBool,
     /// Whether the log could not be read.
     failed: AtomicBool,
     failure: Mutex<Option<Failure>>,
@@ -53,6 +54,47 @@ pub(crate) struct Loaded {
     pub(crate) finishing: BTreeMap<TransactionalId, Vec<Waker>>,
     /// Markers that could not be written yet, or are being written.
     pub(crate) owed: MarkersOwed,
+    /// What partitions may lack the markers of.
+    pub(crate) commits: Arc<Commits>,
+}
+
+/// The commits of protocol 2 in a log that may lack its end. Partitions may lack their markers, and whoever takes the id over leaves no trace of them in the
+/// coordinator.
+#[derive(Debug, Default)]
+pub(crate) struct Commits {
+    /// The pairs of their markers.
+    markers: BTreeSet<Producer>,
+    /// Pairs in which protocol 1 has ended a transaction, so that they name no single one.
+    shared: BTreeSet<Producer>,
+}
+
+impl Commits {
+    /// Takes one record of the log.
+    fn note(&mut self, value: &TxnValue) {
+        let commit = match value.state {
+            State::PrepareCommit => true,
+            // Its decision may be compacted away. Behind a rotation the pair is another.
+            State::CompleteCommit => value.producer.id == value.previous_producer_id,
+            State::PrepareAbort | State::CompleteAbort => false,
+            State::Empty | State::Ongoing | State::Dead | State::PrepareEpochFence => return,
+        };
+        match value.protocol() {
+            Protocol::V1 => drop(self.shared.insert(value.producer)),
+            Protocol::V2 if commit => drop(self.markers.insert(value.producer)),
+            Protocol::V2 => {}
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.markers.is_empty()
+    }
+
+    /// The pair of the marker that commits what `wrote` has open on a partition, if it was committed.
+    pub(crate) fn marker_of(&self, wrote: Producer) -> Option<Producer> {
+        let epoch = ProducerEpoch::new(wrote.epoch.get().checked_add(1)?);
+        let marker = Producer { epoch, ..wrote };
+        (self.markers.contains(&marker) && !self.shared.contains(&wrote)).then_some(marker)
+    }
 }
 
 /// A decision that is written down and applied.
@@ -84,6 +126,7 @@ impl TxnShard {
             log,
             state: Mutex::new(Loading::NotYet),
             is_loaded: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
             failed: AtomicBool::new(false),
             failure: Mutex::new(None),
         }
@@ -96,6 +139,10 @@ impl TxnShard {
         settings: impl FnOnce() -> Settings,
     ) -> Result<LoadedGuard<'_>, TransactionError> {
         let mut state = self.state.lock();
+        // Looked at under the lock: behind `close` nothing is decided, for a log elsewhere may have its next coordinator by then.
+        if self.closed.load(Ordering::Acquire) {
+            return Err(ProduceError::from(PartitionError::Closed).into());
+        }
         if !matches!(*state, Loading::Done(_)) {
             if let Some(Failure { error, .. }) = &*self.failure.lock() {
                 return Err(error.clone());
@@ -110,11 +157,30 @@ impl TxnShard {
         Ok(LoadedGuard(state))
     }
 
+    /// Lets go of the coordinator: nothing is decided any more. Who waits for markers hears of it.
+    pub(crate) fn close(&self) {
+        let mut state = self.state.lock();
+        self.closed.store(true, Ordering::Release);
+        let before = std::mem::replace(&mut *state, Loading::NotYet);
+        // Outside the lock: who is woken may call again at once.
+        drop(state);
+        if let Loading::Done(loaded) = before {
+            loaded.finishing.into_values().flatten().for_each(Waker::wake);
+        }
+    }
+
     /// Decides by other settings from now on. They are what [`TxnShard::loaded`] is given already, so that a log that is being read meanwhile
     /// comes under them either way.
     pub(crate) fn set_settings(&self, settings: Settings) {
         if let Loading::Done(loaded) = &mut *self.state.lock() {
             loaded.coordinator.set_settings(settings);
+        }
+    }
+
+    /// No partition lacks the marker of a commit that the log told of when it was read.
+    pub(crate) fn forget_commits(&self) {
+        if let Loading::Done(loaded) = &mut *self.state.lock() {
+            loaded.commits = Arc::default();
         }
     }
 
@@ -143,6 +209,8 @@ impl TxnShard {
         };
         let epoch = self.log.epoch().map_err(|error| broken(Arc::new(error)))?;
         let mut coordinator = Coordinator::new(settings);
+        coordinator.doubt_below(self.log.first_sure_id());
+        let mut commits = self.log.may_lack_its_end().then(Commits::default);
         let mut refused = None;
         let read = self.log.replay(&mut |entry| {
             // Nobody opens transactions in this log, so it has no markers.
@@ -152,13 +220,15 @@ impl TxnShard {
             if let Err(error) = coordinator.replay(key, value) {
                 refused.get_or_insert(error);
             }
+            if let (Some(commits), Some(Ok((value, _)))) =
+                (&mut commits, value.map(TxnValue::decode))
+            {
+                commits.note(&value);
+            }
         });
         let end = read.map_err(|error| broken(Arc::new(error)))?;
         if let Some(error) = refused {
             return Err(broken(Arc::new(error)));
-        }
-        if self.log.may_lack_its_end() {
-            coordinator.doubt();
         }
         // Which topics were strict is not in the log: a sync too many is better than one too few.
         let open = ListFilter {
@@ -167,7 +237,8 @@ impl TxnShard {
         };
         let strict = coordinator.list(Millis::NONE, &open).map(|txn| txn.id.clone()).collect();
         let (finishing, owed) = (BTreeMap::new(), MarkersOwed::new());
-        Ok(Loaded { coordinator, epoch, end, strict, finishing, owed })
+        let commits = Arc::new(commits.unwrap_or_default());
+        Ok(Loaded { coordinator, epoch, end, strict, finishing, owed, commits })
     }
 }
 

@@ -1,21 +1,19 @@
 //! What transactions need when nobody calls: reading the log after a start, markers that are owed, timeouts, forgetting.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use hanbeon_idempotence::{Ends, MarkerClaim, MarkerProtocol, ProducerView};
-use hanbeon_records::{Millis, Offset, Outcome, TopicPartition};
-use hanbeon_txn::{ListFilter, Protocol, State, TransactionalId};
+use hanbeon_log::sync::Ordering;
+use hanbeon_records::{Millis, Offset, Outcome};
+use hanbeon_txn::{ListFilter, Producer, State, TransactionalId};
 
 use super::{
     MarkerFate, Safety, TransactionError, TxnShard,
     shard::{Fresh, pass},
 };
 use crate::{
-    Env, PartitionHandle, Pin, Settings, coordinators::Shard, engine::Shared, ground::Helpers,
-    timer::Timer,
+    DurableFuture, Env, PartitionHandle, Pin, Settings, coordinators::Shard, engine::Shared,
+    ground::Helpers, timer::Timer,
 };
 
 /// Milliseconds between reports of transactions that are open for long.
@@ -45,19 +43,46 @@ enum Orphans {
 }
 
 /// A transaction that is open on a partition since before this opening.
-struct Unfinished {
-    partition: TopicPartition,
+pub(super) struct Unfinished<E: Env> {
+    at: PartitionHandle<E>,
     producer: ProducerView,
     from: Offset,
 }
 
-fn unfinished<E: Env>(handle: &PartitionHandle<E>) -> Vec<Unfinished> {
+pub(super) fn unfinished<E: Env>(handle: &PartitionHandle<E>) -> Vec<Unfinished<E>> {
     let Some(opened) = handle.if_open() else { return Vec::new() };
     let of = |producer: ProducerView| {
         let from = producer.txn_first_offset.filter(|from| *from < opened.found_end)?;
-        Some(Unfinished { partition: handle.0.name.clone(), producer, from })
+        Some(Unfinished { at: handle.clone(), producer, from })
     };
     opened.log.producers().into_iter().filter_map(of).collect()
+}
+
+impl<E: Env> Unfinished<E> {
+    /// The pair that it wrote with.
+    pub(super) const fn wrote(&self) -> Producer {
+        Producer { id: self.producer.producer_id, epoch: self.producer.producer_epoch }
+    }
+
+    /// The marker that completes its commit.
+    pub(super) fn commit(&self, pair: Producer) -> MarkerClaim {
+        let (outcome, protocol) = (Outcome::Commit, MarkerProtocol::V2);
+        MarkerClaim { producer_epoch: pair.epoch, outcome, protocol, ..self.abort() }
+    }
+
+    /// The marker that aborts it.
+    fn abort(&self) -> MarkerClaim {
+        let ProducerView { producer_id, producer_epoch, coordinator_epoch, .. } = self.producer;
+        MarkerClaim {
+            producer_id,
+            producer_epoch,
+            coordinator_epoch,
+            outcome: Outcome::Abort,
+            timestamp: self.at.0.ground.env.now(),
+            protocol: MarkerProtocol::V1,
+            ends: Ends::From(self.from),
+        }
+    }
 }
 
 impl TxnUpkeep {
@@ -88,7 +113,10 @@ impl<E: Env> Shared<E> {
         if upkeep.orphans == Orphans::Unknown
             || (upkeep.orphans == Orphans::Left && timeouts_are_due)
         {
-            upkeep.orphans = self.abort_orphans(shards);
+            upkeep.orphans = self.end_orphans(shards);
+            if upkeep.orphans == Orphans::Gone {
+                self.swept.store(true, Ordering::Release);
+            }
         }
         if timeouts_are_due {
             for shard in shards {
@@ -108,13 +136,14 @@ impl<E: Env> Shared<E> {
     }
 
     /// Whether there may be transactions left that nobody will end.
-    pub(crate) fn has_orphans(&self, upkeep: &TxnUpkeep) -> bool {
+    pub(crate) fn has_orphans(&self) -> bool {
         let shards = self.txn_shards().unwrap_or_default();
-        upkeep.orphans != Orphans::Gone && shards.iter().any(|shard| shard.log.may_lack_its_end())
+        !self.swept.load(Ordering::Acquire)
+            && shards.iter().any(|shard| shard.log.may_lack_its_end())
     }
 
-    /// Aborts what was open on partitions at the opening and is no part of a transaction that the coordinator knows.
-    fn abort_orphans(&self, shards: &[Arc<TxnShard>]) -> Orphans {
+    /// Ends what was open on partitions at the opening and is no part of a transaction that the coordinator knows.
+    fn end_orphans(&self, shards: &[Arc<TxnShard>]) -> Orphans {
         if !shards.iter().any(|shard| shard.log.may_lack_its_end()) {
             return Orphans::Gone;
         }
@@ -127,17 +156,49 @@ impl<E: Env> Shared<E> {
             return Orphans::Unknown;
         }
         let unfinished: Vec<_> = partitions.iter().flat_map(unfinished).collect();
-        let aborted = self.end_unowned(shards, &unfinished);
-        let all = partitions.iter().all(|partition| partition.if_open().is_some());
-        if all { aborted } else { Orphans::Left }
+        let ended = self.end_unowned(shards, &unfinished);
+        if !partitions.iter().all(|partition| partition.if_open().is_some()) {
+            return Orphans::Left;
+        }
+        if ended == Orphans::Gone {
+            for shard in shards {
+                shard.forget_commits();
+            }
+        }
+        ended
     }
 
-    /// Ends those of the transactions that no coordinator has in an open or decided one: as it was completed where the log still tells, else
-    /// by an abort. Whoever is ended meanwhile is left alone: what is open then is another.
-    fn end_unowned(&self, shards: &[Arc<TxnShard>], unfinished: &[Unfinished]) -> Orphans {
+    /// Ends those of the transactions that no coordinator has in an open or decided one. Whoever is ended meanwhile is left alone: what is open
+    /// then is another.
+    fn end_unowned(&self, shards: &[Arc<TxnShard>], unfinished: &[Unfinished<E>]) -> Orphans {
         if unfinished.is_empty() {
             return Orphans::Gone;
         }
+        // Until no coordinator is held any more: who is woken may ask one at once.
+        let held: Vec<_> = unfinished.iter().map(|one| one.at.0.parking.hold()).collect();
+        let mut syncing = Vec::new();
+        let mut orphans = self.mark_unowned(shards, unfinished, &mut syncing);
+        drop(held);
+        for durable in syncing {
+            match self.wait_for(durable) {
+                Some(Ok(())) => {}
+                Some(Err(error)) => {
+                    tracing::error!(%error, "a marker is not durable");
+                    orphans = Orphans::Left;
+                }
+                None => orphans = Orphans::Left,
+            }
+        }
+        orphans
+    }
+
+    /// Writes the markers for that: a commit where the log still tells of it, else an abort.
+    fn mark_unowned(
+        &self,
+        shards: &[Arc<TxnShard>],
+        unfinished: &[Unfinished<E>],
+        syncing: &mut Vec<DurableFuture>,
+    ) -> Orphans {
         // All of them until it is done, so that nobody enrols what is taken for nobody's.
         let mut coordinators = Vec::with_capacity(shards.len());
         for shard in shards {
@@ -151,50 +212,39 @@ impl<E: Env> Shared<E> {
             states: [State::Ongoing, State::PrepareCommit, State::PrepareAbort].into(),
             ..ListFilter::default()
         };
-        let complete = ListFilter { states: [State::CompleteCommit].into(), ..filter.clone() };
-        // Where an epoch names one transaction: only its marker was lost.
-        let committed: BTreeMap<_, _> = coordinators
-            .iter()
-            .flat_map(|loaded| loaded.coordinator.list(Millis::NONE, &complete))
-            .filter(|txn| txn.client == Protocol::V2)
-            .map(|txn| (txn.producer.id, txn.producer.epoch))
-            .collect();
-        let owned: BTreeSet<_> = coordinators
+        let owned: BTreeMap<_, _> = coordinators
             .iter()
             .flat_map(|loaded| loaded.coordinator.list(Millis::NONE, &filter))
-            .flat_map(|txn| txn.partitions.iter().map(move |at| (txn.producer.id, at)))
+            .flat_map(|txn| {
+                let owner = (txn.state, txn.producer);
+                txn.partitions.iter().map(move |at| ((txn.producer.id, at), owner))
+            })
             .collect();
         let image = Arc::clone(&self.image.read());
         let mut orphans = Orphans::Gone;
-        for Unfinished { partition, producer, from } in unfinished {
-            let ProducerView { producer_id, producer_epoch, coordinator_epoch, .. } = *producer;
-            if owned.contains(&(producer_id, partition)) {
-                continue;
-            }
-            let completed = committed.get(&producer_id).copied();
-            let by_epoch = completed.filter(|epoch| epoch.get() - 1 == producer_epoch.get());
-            let (outcome, producer_epoch, protocol) = match by_epoch {
-                Some(epoch) => (Outcome::Commit, epoch, MarkerProtocol::V2),
-                None => (Outcome::Abort, producer_epoch, MarkerProtocol::V1),
+        for one in unfinished {
+            let partition = &one.at.0.name;
+            let owner = owned.get(&(one.producer.producer_id, partition));
+            let commit = coordinators.iter().find_map(|all| all.commits.marker_of(one.wrote()));
+            let marker = match (commit, owner) {
+                // Its decision is there, and whoever carries it out waits until it is durable.
+                (Some(pair), Some(owner)) if *owner == (State::PrepareCommit, pair) => continue,
+                (Some(pair), Some(_) | None) => one.commit(pair),
+                (None, Some(_)) => continue,
+                (None, None) => one.abort(),
             };
+            let MarkerClaim { producer_id, producer_epoch, outcome, .. } = marker;
             tracing::warn!(
                 %partition, %producer_id, %producer_epoch, ?outcome,
                 "a power cut has taken a transaction's marker, or what was known of it: it is ended"
             );
-            let marker = MarkerClaim {
-                producer_id,
-                producer_epoch,
-                coordinator_epoch,
-                outcome,
-                timestamp: self.ground.env.now(),
-                protocol,
-                ends: Ends::From(*from),
-            };
-            if let MarkerFate::Refused(error) =
-                self.mark(&image, partition, marker, Safety::OfItsTopic)
-            {
-                tracing::error!(%partition, %error, "it could not be ended");
-                orphans = Orphans::Left;
+            match self.mark(&image, partition, marker, Safety::OfItsTopic) {
+                MarkerFate::Written(durable) => syncing.extend(durable),
+                MarkerFate::Gone => {}
+                MarkerFate::Refused(error) => {
+                    tracing::error!(%partition, %error, "it could not be ended");
+                    orphans = Orphans::Left;
+                }
             }
         }
         orphans

@@ -1,0 +1,336 @@
+//! What a power cut leaves where nothing was synced: of each log what it likes. Here it is said of which how much, one case at a time; the sweeps in
+//! `transaction_crashes.rs` draw it.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
+    thread::{self, JoinHandle},
+};
+
+use hanbeon::{
+    Acks, Engine, Enrol, ErrorCode, Isolation, Manual, Millis, Offset, Options, TopicName,
+    TopicPartition,
+    txn::{
+        AddPartitions, EndTxn, InitProducerId, Outcome, Producer, Protocol, State, TransactionalId,
+    },
+};
+use hanbeon_log::{Dir as _, FileName, LogFile as _, MemDir, Open};
+use hanbeon_records::{BatchRef, ProducerEpoch};
+use support::in_transaction_at;
+
+const NOW: Millis = Millis::new(1_700_000_000_000);
+const SHARD: &str = "__transaction_state-0";
+const LOG: &str = "00000000000000000000.log";
+
+type World = Engine<Manual<MemDir>>;
+
+fn wait<F: Future>(future: F) -> F::Output {
+    let mut future = std::pin::pin!(future);
+    let mut cx = Context::from_waker(Waker::noop());
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
+            return output;
+        }
+        thread::yield_now();
+    }
+}
+
+fn open(dir: &MemDir, options: Options) -> World {
+    let options = options.set("transaction.state.log.num.partitions", "1").unwrap();
+    Engine::open_in(Manual::new(NOW, 7), dir.clone(), options).unwrap()
+}
+
+/// A directory with a topic of two partitions, nothing of which is ever synced.
+fn new() -> (MemDir, World) {
+    let dir = MemDir::new();
+    let engine = open(&dir, Options::broker());
+    engine.ensure_topic("t", 2).unwrap();
+    (dir, engine)
+}
+
+fn name(text: &str) -> FileName {
+    FileName::new(text).unwrap()
+}
+
+/// Ends an engine and takes away what says that nothing was lost, and of each of these logs all but its first batches.
+fn power_cut(engine: World, dir: &MemDir, left: &[(&str, usize)]) {
+    engine.shutdown().unwrap();
+    drop(engine);
+    for file in [
+        ".kafka_cleanshutdown",
+        "recovery-point-offset-checkpoint",
+        "replication-offset-checkpoint",
+    ] {
+        // Not each of them need be there.
+        drop(dir.remove(&name(file)));
+    }
+    for (partition, batches) in left {
+        let partition = dir.dir(&name(partition)).unwrap();
+        let log = partition.open(&name(LOG), Open::Read).unwrap();
+        let mut bytes = vec![0; usize::try_from(log.len().unwrap()).unwrap()];
+        log.read_at(&mut bytes, 0).unwrap();
+        let mut rest: &[u8] = &bytes;
+        for _ in 0..*batches {
+            rest = BatchRef::parse(rest).unwrap().1;
+        }
+        let len = u64::try_from(bytes.len() - rest.len()).unwrap();
+        partition.open(&name(LOG), Open::Write).unwrap().set_len(len).unwrap();
+    }
+}
+
+/// Lets upkeep do all there is to do.
+fn settle(engine: &World) {
+    for _ in 0..3 {
+        engine.env().advance(10_001);
+        while engine.maintain(engine.now()).unwrap() == 0 {}
+    }
+}
+
+fn id() -> TransactionalId {
+    TransactionalId::new("tx").unwrap()
+}
+
+fn init(engine: &World) -> Producer {
+    wait(engine.transactions().init_producer_id(InitProducerId::new(id(), 60_000))).unwrap()
+}
+
+fn end(
+    engine: &World,
+    producer: Producer,
+    outcome: Outcome,
+    protocol: Protocol,
+) -> Result<Producer, ErrorCode> {
+    let end = EndTxn { id: id(), producer, outcome, protocol };
+    wait(engine.transactions().end(end)).map_err(|error| error.code())
+}
+
+fn write(
+    engine: &World,
+    producer: Producer,
+    (partition, sequence, value): (i32, i32, &str),
+    protocol: Protocol,
+) -> Result<Offset, ErrorCode> {
+    let enrol = match protocol {
+        Protocol::V1 => {
+            let at = TopicPartition { topic: TopicName::new("t").unwrap(), partition };
+            let add = AddPartitions { id: id(), producer, partitions: vec![at], protocol };
+            wait(engine.transactions().add_partitions(add)).map_err(|error| error.code())?;
+            Enrol::Verify
+        }
+        Protocol::V2 => Enrol::Add,
+    };
+    let batch = in_transaction_at(NOW.get(), producer, sequence, &[value]);
+    let batches = vec![(engine.partition("t", partition).unwrap(), batch)];
+    let begun = wait(engine.transactions().produce(&id(), enrol, batches, Acks::All).begun());
+    let produced = begun.into_iter().next().unwrap().wait();
+    produced.map(|produced| produced.base_offset).map_err(|error| error.code())
+}
+
+/// What readers of committed data get, and where they stand at its end.
+fn committed(engine: &World, partition: i32) -> (Vec<String>, i64) {
+    let mut consumer = engine.consumer();
+    consumer.assign("t", partition).unwrap();
+    let mut values = Vec::new();
+    loop {
+        let received = consumer.poll().unwrap();
+        if received.is_empty() {
+            let stable = engine.partition("t", partition).unwrap().last_stable_offset().unwrap();
+            return (values, stable.get());
+        }
+        let value = |value: &[u8]| String::from_utf8(value.to_vec()).unwrap();
+        values.extend(received.iter().filter_map(|one| one.value.as_deref().map(value)));
+    }
+}
+
+fn values(values: &[&str]) -> Vec<String> {
+    values.iter().map(|value| (*value).to_owned()).collect()
+}
+
+const fn next(producer: Producer) -> Producer {
+    Producer { epoch: ProducerEpoch::new(producer.epoch.get() + 1), ..producer }
+}
+
+/// The coordinator has lost that the epoch was given, and a partition knows a sequence of it.
+#[test]
+fn t3_an_epoch_in_doubt_is_so_after_a_shutdown_as_well() {
+    let (dir, engine) = new();
+    let first = init(&engine);
+    let lost = init(&engine);
+    assert_eq!(lost, next(first));
+    write(&engine, lost, (0, 0, "a"), Protocol::V1).unwrap();
+    end(&engine, lost, Outcome::Commit, Protocol::V1).unwrap();
+    power_cut(engine, &dir, &[(SHARD, 1)]);
+
+    let engine = open(&dir, Options::broker());
+    settle(&engine);
+    engine.shutdown().unwrap();
+    drop(engine);
+    let engine = open(&dir, Options::broker());
+    let fresh = init(&engine);
+    assert_ne!(fresh.id, first.id);
+    write(&engine, fresh, (0, 0, "b"), Protocol::V1).unwrap();
+    end(&engine, fresh, Outcome::Commit, Protocol::V1).unwrap();
+    assert_eq!(committed(&engine, 0), (values(&["a", "b"]), 4));
+    assert_eq!(init(&engine), next(fresh), "ids that were given since are not in doubt");
+}
+
+/// What was not synced when it was written is lost, whatever its topic asks for since.
+#[test]
+fn t12_what_is_nobodys_is_ended_where_everything_is_synced_since() {
+    for options in
+        [Options::embedded(), Options::broker().set("log.flush.interval.messages", "1").unwrap()]
+    {
+        let (dir, engine) = new();
+        let producer = init(&engine);
+        write(&engine, producer, (0, 0, "a"), Protocol::V2).unwrap();
+        power_cut(engine, &dir, &[(SHARD, 1)]);
+        let engine = open(&dir, options);
+        settle(&engine);
+        // The high watermark too is behind the marker, which is on the disk.
+        assert_eq!(committed(&engine, 0), (values(&[]), 2));
+        assert_ne!(init(&engine).id, producer.id);
+    }
+}
+
+/// A commit of both partitions; the first has lost its marker.
+fn a_commit_without_a_marker() -> (MemDir, World, Producer) {
+    let (dir, engine) = new();
+    let producer = init(&engine);
+    write(&engine, producer, (0, 0, "a"), Protocol::V2).unwrap();
+    write(&engine, producer, (1, 0, "b"), Protocol::V2).unwrap();
+    let pair = end(&engine, producer, Outcome::Commit, Protocol::V2).unwrap();
+    assert_eq!(pair, next(producer));
+    power_cut(engine, &dir, &[("t-0", 1)]);
+    let engine = open(&dir, Options::broker());
+    (dir, engine, pair)
+}
+
+#[test]
+fn t1_a_commit_that_lacks_a_marker_is_completed_whoever_takes_the_id_first() {
+    let (_dir, engine, before) = a_commit_without_a_marker();
+    assert_ne!(init(&engine).id, before.id);
+    settle(&engine);
+    assert_eq!(committed(&engine, 0), (values(&["a"]), 2));
+}
+
+/// Upkeep is in the middle of it when the process ends; the id has gone on.
+#[test]
+fn t1_a_commit_that_lacks_a_marker_is_completed_at_a_later_opening() {
+    let (dir, engine, _) = a_commit_without_a_marker();
+    init(&engine);
+    engine.shutdown().unwrap();
+    drop(engine);
+    let engine = open(&dir, Options::broker());
+    settle(&engine);
+    assert_eq!(committed(&engine, 0), (values(&["a"]), 2));
+}
+
+#[test]
+fn t1_a_commit_that_lacks_a_marker_is_completed_while_the_next_transaction_is_open() {
+    let (_dir, engine, pair) = a_commit_without_a_marker();
+    write(&engine, pair, (1, 0, "c"), Protocol::V2).unwrap();
+    settle(&engine);
+    assert_eq!(committed(&engine, 0), (values(&["a"]), 2));
+    end(&engine, pair, Outcome::Commit, Protocol::V2).unwrap();
+    assert_eq!(committed(&engine, 1), (values(&["b", "c"]), 4));
+}
+
+/// The next transaction is refused where the one before is open, and has the partition for its own all the same.
+#[test]
+fn t1_a_commit_that_lacks_a_marker_is_completed_before_the_next_transaction_is_aborted() {
+    for settled in [false, true] {
+        let (_dir, engine, pair) = a_commit_without_a_marker();
+        let refused = write(&engine, pair, (0, 0, "c"), Protocol::V2);
+        assert_eq!(refused, Err(ErrorCode::InvalidTxnState));
+        if settled {
+            settle(&engine);
+        }
+        end(&engine, pair, Outcome::Abort, Protocol::V2).unwrap();
+        settle(&engine);
+        assert_eq!(committed(&engine, 0).0, values(&["a"]), "settled before: {settled}");
+        let state = engine.transactions().describe("tx").unwrap().unwrap().state;
+        assert_eq!(state, State::CompleteAbort);
+    }
+}
+
+/// A client that goes over to protocol 2 ends the last transaction of an epoch by it, and others of that epoch before.
+#[test]
+fn t1_a_commit_of_protocol_2_says_nothing_of_an_earlier_abort_in_its_epoch() {
+    let (dir, engine) = new();
+    let producer = init(&engine);
+    write(&engine, producer, (0, 0, "a"), Protocol::V1).unwrap();
+    end(&engine, producer, Outcome::Abort, Protocol::V1).unwrap();
+    write(&engine, producer, (1, 0, "b"), Protocol::V2).unwrap();
+    end(&engine, producer, Outcome::Commit, Protocol::V2).unwrap();
+    power_cut(engine, &dir, &[("t-0", 1)]);
+    let engine = open(&dir, Options::broker());
+    settle(&engine);
+    assert_eq!(committed(&engine, 0), (values(&[]), 2));
+    assert_eq!(committed(&engine, 1), (values(&["b"]), 2));
+}
+
+/// An executor that runs the task which it is told of at once, and that task asks a coordinator.
+struct Inline {
+    engine: World,
+    asked: AtomicBool,
+    asking: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Wake for Inline {
+    fn wake(self: Arc<Self>) {
+        let engine = self.engine.clone();
+        // On a thread of its own, so that this test fails where the executor would stand still for ever.
+        let asking = thread::Builder::new().spawn(move || {
+            engine.transactions().describe("tx").unwrap();
+        });
+        let asking = asking.unwrap();
+        for _ in 0..1_000_000 {
+            if asking.is_finished() {
+                self.asked.store(true, Ordering::SeqCst);
+                break;
+            }
+            thread::yield_now();
+        }
+        *self.asking.lock().unwrap() = Some(asking);
+    }
+}
+
+#[test]
+fn who_is_woken_by_the_end_of_what_is_nobodys_finds_no_coordinator_held() {
+    let (dir, engine) = new();
+    let producer = init(&engine);
+    write(&engine, producer, (0, 0, "a"), Protocol::V2).unwrap();
+    power_cut(engine, &dir, &[(SHARD, 1)]);
+    let engine = open(&dir, Options::broker());
+    let partition = engine.partition("t", 0).unwrap();
+    let mut stable = partition.data_beyond(Offset::ZERO, Isolation::Committed).unwrap();
+    let (asked, asking) = (AtomicBool::new(false), Mutex::new(None));
+    let inline = Arc::new(Inline { engine: engine.clone(), asked, asking });
+    let waker = Waker::from(Arc::clone(&inline));
+    let mut cx = Context::from_waker(&waker);
+    assert!(std::pin::Pin::new(&mut stable).poll(&mut cx).is_pending());
+    settle(&engine);
+    inline.asking.lock().unwrap().take().expect("it is woken").join().unwrap();
+    assert!(inline.asked.load(Ordering::SeqCst), "it waits for a coordinator");
+    assert!(std::pin::Pin::new(&mut stable).poll(&mut cx).is_ready());
+}
+
+/// Its pair is good for the next transaction, whose sequences go on.
+#[test]
+fn t12_a_producer_of_protocol_1_goes_on_behind_the_abort_of_what_was_nobodys() {
+    let (dir, engine) = new();
+    let producer = init(&engine);
+    write(&engine, producer, (0, 0, "a"), Protocol::V1).unwrap();
+    power_cut(engine, &dir, &[(SHARD, 1)]);
+    let engine = open(&dir, Options::broker());
+    settle(&engine);
+    write(&engine, producer, (0, 1, "b"), Protocol::V1).unwrap();
+    end(&engine, producer, Outcome::Commit, Protocol::V1).unwrap();
+    assert_eq!(committed(&engine, 0), (values(&["b"]), 4));
+}
