@@ -115,10 +115,16 @@ impl Live {
     /// Takes one timer whose time has come.
     fn expire(&mut self, now: Millis, topics: &dyn TopicsImage) -> Option<Expired> {
         let after_ms = TRY_AGAIN_MS;
-        for timers in [&mut self.sessions, &mut self.joins, &mut self.syncs] {
+        // Each is tried again as what it was: whoever is heard puts off the end of a session, and of nothing else.
+        let kinds: [(_, fn(String, i32) -> Timer); 3] = [
+            (&mut self.sessions, |member_id, after_ms| Timer::Session { member_id, after_ms }),
+            (&mut self.joins, |member_id, after_ms| Timer::Join { member_id, after_ms }),
+            (&mut self.syncs, |member_id, after_ms| Timer::Sync { member_id, after_ms }),
+        ];
+        for (timers, again) in kinds {
             if let Some((member_id, ())) = timers.pop_due(now) {
                 let departure = self.group.expire_session(&member_id, topics);
-                let again = Timer::Session { member_id: member_id.clone(), after_ms };
+                let again = again(member_id.clone(), after_ms);
                 return Some(Expired { member_id, departure, again });
             }
         }
