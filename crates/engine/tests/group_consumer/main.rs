@@ -592,6 +592,30 @@ fn topics_that_come_and_go_are_followed() {
     consumer.commit().unwrap();
 }
 
+/// One heartbeat does not look at all names, and each goes on in another image.
+#[test]
+fn an_expression_stands_for_every_topic_however_many_heartbeats_that_takes() {
+    for seed in 0..3 {
+        let now = 1_700_000_000_000 + seed;
+        let (env, engine) = open_on(&CrashDir::new(), now, Options::embedded());
+        for number in 0..60 {
+            engine.ensure_topic(&format!("{number}-{:x<197}", ""), 1).unwrap();
+        }
+        let consumer = engine.group_consumer("h");
+        let mut consumer = consumer.subscribe_pattern("(a?0?){250}[0-9]+-x*").unwrap();
+        let heartbeats = (1..=50).find(|number| {
+            env.advance(5_000);
+            poll(&mut consumer);
+            if *number == 2 {
+                engine.ensure_topic(&format!("5-{:x<190}", ""), 1).unwrap();
+            }
+            consumer.assignment().len() == 61
+        });
+        let found = consumer.assignment().len();
+        assert!(heartbeats.is_some_and(|heartbeats| heartbeats > 2), "{found}: {heartbeats:?}");
+    }
+}
+
 #[test]
 fn orders_that_make_no_sense_are_refused() {
     let (_env, engine) = open();
