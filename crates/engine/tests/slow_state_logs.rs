@@ -12,9 +12,10 @@ use std::{
 };
 
 use hanbeon::{
-    ConfigChange, ConfigOp, DurableFuture, Engine, Enrolment, Feature, FeatureUpdate, GroupsError,
-    InTransaction, LevelChange, Manual, MemoryStateLogs, Mode, Options, PartitionError,
-    ProduceError, StateEntry, StateLog, StateLogs, StateRecord, TopicRef, Written,
+    ClientError, ConfigChange, ConfigOp, DurableFuture, Engine, Enrolment, Feature, FeatureUpdate,
+    GroupsError, InTransaction, LevelChange, Manual, MemoryStateLogs, Mode, Options,
+    PartitionError, ProduceError, Record, StateEntry, StateLog, StateLogs, StateRecord, TopicRef,
+    Written,
     group::{
         Commit, CommitDialect, Fetch, FetchWhat, GroupError, Membership, Name, NewOffset,
         Stability,
@@ -42,6 +43,8 @@ struct Hooks {
     on_append: Mutex<Option<Box<dyn FnOnce() + Send>>>,
     /// How the last value was written.
     version: Mutex<Option<ValueVersion>>,
+    /// Whether no marker is taken.
+    full: AtomicBool,
     /// Whether nothing becomes durable, and how often somebody waited for that.
     stuck: AtomicBool,
     awaited: AtomicUsize,
@@ -134,6 +137,9 @@ impl StateLog for WatchedLog {
     }
 
     fn append_marker(&self, claim: MarkerClaim) -> Result<Written, ProduceError> {
+        if self.hooks.full.load(Ordering::Relaxed) {
+            return Err(PartitionError::Closed.into());
+        }
         self.log.append_marker(claim)
     }
 
@@ -335,6 +341,48 @@ fn c1_a_commit_that_was_on_its_way_is_refused() {
         [Err(ErrorCode::UnknownTopicOrPartition)]
     );
     assert_eq!(committed(&engine, "g"), None);
+}
+
+/// A member read the topic, and before the first word of its transaction is heard another has the name.
+#[test]
+fn c1_positions_in_a_transaction_are_of_the_topic_that_was_read() {
+    let (env, dir, logs) = (env(), MemDir::new(), Watched::new());
+    let engine = open(&env, &dir, &logs);
+    let produce = |values: std::ops::Range<u32>| {
+        for value in values {
+            engine.producer().send(Record::new("t", value.to_string())).unwrap().wait().unwrap();
+        }
+    };
+    engine.ensure_topic("t", 1).unwrap();
+    engine.ensure_topic("u", 1).unwrap();
+    produce(0..2);
+    let mut consumer = engine.group_consumer("g").subscribe(["t"]).unwrap();
+    assert_eq!(consumer.poll().unwrap().len(), 2);
+    // Its last transaction lacks a marker, so that the next begins with more than a word.
+    let mut producer = engine.transactional_producer("tx").unwrap();
+    let mut transaction = producer.begin();
+    let of_u = TopicPartition { topic: TopicName::new("u").unwrap(), partition: 0 };
+    transaction.send_offsets("other", &[(of_u, Offset::new(1))]).unwrap();
+    logs.hooks.full.store(true, Ordering::Relaxed);
+    assert_eq!(transaction.commit().unwrap().lacking.len(), 1);
+    logs.hooks.full.store(false, Ordering::Relaxed);
+    let other = engine.clone();
+    *logs.hooks.on_append.lock().unwrap() = Some(Box::new(move || {
+        other.delete_topic(TopicRef::Name("t")).unwrap();
+        other.ensure_topic("t", 1).unwrap();
+    }));
+    let mut transaction = producer.begin();
+    let refused = transaction.send_positions(&mut consumer).unwrap_err();
+    let ClientError::Groups(reason) = &refused else { panic!("{refused:?}") };
+    assert_eq!(reason.code(), ErrorCode::UnknownTopicOrPartition);
+    assert!(logs.hooks.on_append.lock().unwrap().is_none(), "the topic is another");
+    assert!(transaction.commit().is_err());
+    assert_eq!(committed(&engine, "g"), None);
+    drop(consumer);
+    produce(2..6);
+    env.advance(1_000);
+    let mut consumer = engine.group_consumer("g").subscribe(["t"]).unwrap();
+    assert_eq!(consumer.poll().unwrap().len(), 4);
 }
 
 fn request(engine: &World, group: &str, offset: i64) -> Commit {
