@@ -48,6 +48,12 @@ impl Groups {
     pub(crate) const fn end(&self) -> Offset {
         self.end
     }
+
+    /// Learns what is not in the log. Whoever asks anything has looked first.
+    fn look_around(&mut self, around: &dyn Around) {
+        self.coordinator.set_topics(around.topics());
+        self.coordinator.set_time_of_day(around.now(), around.time_of_day());
+    }
 }
 
 impl GroupShard {
@@ -92,7 +98,7 @@ impl GroupShard {
             }
         };
         let mut groups = GroupsGuard { state, before };
-        groups.coordinator.set_topics(around.topics());
+        groups.look_around(around);
         Ok(groups)
     }
 
@@ -136,10 +142,9 @@ impl GroupShard {
             return Err(broken(Arc::new(error)));
         }
         let mut groups = Groups { coordinator, end };
+        groups.look_around(around);
         // Reading may have taken longer than a session: members are not late because of it.
-        let now = around.now();
-        groups.coordinator.set_topics(around.topics());
-        self.run(&mut groups, now, None, |coordinator, out| coordinator.loaded(now, out));
+        self.run(&mut groups, around, None, Coordinator::loaded);
         Ok((groups, end))
     }
 
@@ -152,8 +157,7 @@ impl GroupShard {
     ) -> Result<Completion<Answered>, GroupsError> {
         let (token, completion) = Completion::pair();
         let mut groups = self.loaded(around)?;
-        let now = around.now();
-        let answers = self.run(&mut groups, now, guard, |coordinator, out| {
+        let answers = self.run(&mut groups, around, guard, |coordinator, now, out| {
             ask(coordinator, token, now, out);
         });
         drop(groups);
@@ -166,10 +170,10 @@ impl GroupShard {
     pub(crate) fn step(
         &self,
         around: &dyn Around,
-        step: impl FnOnce(&mut Coordinator<Token>, &mut Vec<Output<Token>>),
+        step: impl FnOnce(&mut Coordinator<Token>, Millis, &mut Vec<Output<Token>>),
     ) -> Result<Option<Offset>, GroupsError> {
         let mut groups = self.loaded(around)?;
-        let answers = self.run(&mut groups, around.now(), None, step);
+        let answers = self.run(&mut groups, around, None, step);
         let gate = self.gate(&groups).filter(|end| *end > groups.before);
         drop(groups);
         tell(answers);
@@ -185,7 +189,7 @@ impl GroupShard {
         let mut groups = self.loaded(around).map_err(MarkError::Load)?;
         let written = self.log.append_marker(claim).map_err(MarkError::Log)?;
         groups.end = groups.end.max(written.end);
-        let answers = self.run(&mut groups, around.now(), None, |coordinator, _| {
+        let answers = self.run(&mut groups, around, None, |coordinator, _, _| {
             coordinator.marker_written(claim.producer_id, claim.outcome, written.offset);
         });
         drop(groups);
@@ -202,13 +206,14 @@ impl GroupShard {
     fn run(
         &self,
         groups: &mut Groups,
-        now: Millis,
+        around: &dyn Around,
         guard: Option<VerificationGuard>,
-        step: impl FnOnce(&mut Coordinator<Token>, &mut Vec<Output<Token>>),
+        step: impl FnOnce(&mut Coordinator<Token>, Millis, &mut Vec<Output<Token>>),
     ) -> Vec<(Token, Answered)> {
+        let now = around.now();
         let mut out = Vec::new();
         let mut answers = Vec::new();
-        step(&mut groups.coordinator, &mut out);
+        step(&mut groups.coordinator, now, &mut out);
         while !out.is_empty() {
             for output in std::mem::take(&mut out) {
                 match output {
@@ -216,7 +221,8 @@ impl GroupShard {
                         answers.push((token, Answered { reply, gate: self.gate(groups) }));
                     }
                     Output::Append { write, records, kind } => {
-                        let result = self.append(now, &records, kind, guard).map(|written| {
+                        let at = around.time_of_day();
+                        let result = self.append(at, &records, kind, guard).map(|written| {
                             groups.end = written.end;
                             written.offset
                         });
