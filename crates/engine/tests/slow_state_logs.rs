@@ -509,3 +509,25 @@ fn a_log_that_does_not_read_is_not_read_again_for_everybody_who_comes() {
     assert!(ask(), "it is tried again after a while");
     assert_eq!(replays(), 3);
 }
+
+#[test]
+fn a_log_of_offsets_that_does_not_read_is_not_read_again_for_everybody_who_comes() {
+    let (env, dir, logs) = (env(), MemDir::new(), Watched::new());
+    let engine = open(&env, &dir, &logs);
+    let replays = || logs.hooks.replays.load(Ordering::Relaxed);
+    logs.hooks.unreadable.store(true, Ordering::Relaxed);
+    for tries in 1..=2 {
+        for _ in 0..10 {
+            let refused = engine.groups().load("g").unwrap_err();
+            assert_eq!(refused.code(), ErrorCode::NotCoordinator);
+            assert_eq!(speak(&engine, 0).unwrap_err().code(), refused.code());
+        }
+        assert_eq!(replays(), tries);
+        // Whatever the clock on the wall says.
+        env.set_time_of_day(engine.now().saturating_add(-3_600_000));
+        env.advance(5_000);
+    }
+    logs.hooks.unreadable.store(false, Ordering::Relaxed);
+    assert!(speak(&engine, 0).is_ok(), "it is tried again after a while");
+    assert_eq!(replays(), 3);
+}

@@ -31,10 +31,18 @@ pub(crate) struct GroupShard {
     pub(crate) log: Arc<dyn StateLog>,
     state: Mutex<Loading<Groups>>,
     loaded: AtomicBool,
-    /// Whether upkeep tried to read the log and could not. A call tries again.
-    failed: AtomicBool,
+    failure: Mutex<Option<Failure>>,
     /// When time will change a group here next; `i64::MAX` for never.
     deadline: AtomicI64,
+}
+
+/// Milliseconds for which a log that did not read is left alone.
+const PATIENCE_MS: i64 = 5_000;
+
+/// Why the log did not read when that was tried last.
+struct Failure {
+    error: GroupsError,
+    at: Millis,
 }
 
 /// Groups whose log is read.
@@ -63,7 +71,7 @@ impl GroupShard {
             log,
             state: Mutex::new(Loading::NotYet),
             loaded: AtomicBool::new(false),
-            failed: AtomicBool::new(false),
+            failure: Mutex::new(None),
             deadline: AtomicI64::new(i64::MAX),
         }
     }
@@ -73,15 +81,20 @@ impl GroupShard {
         Millis::new(self.deadline.load(Ordering::Acquire))
     }
 
+    /// Whether the log did not read when that was tried last. Upkeep leaves it to a call to try again.
     pub(crate) fn failed(&self) -> bool {
-        self.failed.load(Ordering::Acquire)
+        self.failure.lock().is_some()
     }
 
-    pub(crate) fn fail(&self) {
-        self.failed.store(true, Ordering::Release);
+    /// Why the log is left alone for now.
+    fn failure(&self, now: Millis) -> Option<GroupsError> {
+        let failure = self.failure.lock();
+        let recent = failure.as_ref().filter(|failure| now.since(failure.at) < PATIENCE_MS);
+        recent.map(|failure| failure.error.clone())
     }
 
-    /// The groups, their log read by whoever comes first.
+    /// The groups, their log read by whoever comes first. One that did not read is not read again for everybody who comes, but when
+    /// [`PATIENCE_MS`] have passed.
     pub(crate) fn loaded(&self, around: &dyn Around) -> Result<GroupsGuard<'_>, GroupsError> {
         let mut state = self.state.lock();
         // Looked at under the lock: what is loaded behind `close` would stay.
@@ -91,7 +104,13 @@ impl GroupShard {
         let before = match &*state {
             Loading::Done(groups) => groups.end,
             Loading::NotYet => {
-                let (groups, read_to) = self.load(around)?;
+                if let Some(error) = self.failure(around.now()) {
+                    return Err(error);
+                }
+                let (groups, read_to) = self.load(around).inspect_err(|error| {
+                    let (error, at) = (error.clone(), around.now());
+                    *self.failure.lock() = Some(Failure { error, at });
+                })?;
                 *state = Loading::Done(groups);
                 self.loaded.store(true, Ordering::Release);
                 read_to

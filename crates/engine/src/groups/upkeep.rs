@@ -15,7 +15,6 @@ impl<E: Env> Shared<E> {
         if let Some(shard) = shards.iter().find(|shard| !shard.is_loaded() && !shard.failed()) {
             if let Err(error) = shard.loaded(self).map(drop) {
                 tracing::error!(shard = shard.number, %error, "a log of offsets does not load");
-                shard.fail();
             }
             return 0;
         }
