@@ -496,7 +496,7 @@ impl<T> Coordinator<T> {
             {
                 Err(GroupError::InvalidGroupId)
             }
-            Request::Join(_, join, _) => self.check_session_timeout(join.session_timeout_ms),
+            Request::Join(_, join, _) => self.check_join(join),
             Request::Sync(..)
             | Request::Heartbeat(..)
             | Request::Leave(..)
@@ -505,11 +505,16 @@ impl<T> Coordinator<T> {
         }
     }
 
-    const fn check_session_timeout(&self, found: i32) -> Result<(), GroupError> {
-        let (min, max) =
-            (self.settings.session_timeout_ms_min, self.settings.session_timeout_ms_max);
+    fn check_join(&self, join: &Join) -> Result<(), GroupError> {
+        let Settings { session_timeout_ms_min: min, session_timeout_ms_max: max, .. } =
+            self.settings;
+        let found = join.session_timeout_ms;
         if found < min || found > max {
             return Err(GroupError::InvalidSessionTimeout { found, min, max });
+        }
+        let (found, max) = (join.kept_bytes(), self.settings.member_bytes_max);
+        if found > max {
+            return Err(GroupError::MemberTooLarge { group: join.group.clone(), found, max });
         }
         Ok(())
     }

@@ -491,6 +491,7 @@ pub(crate) fn settings(broker: &Settings) -> hanbeon_group::Settings {
         session_timeout_ms_max: int("group.max.session.timeout.ms", 1_800_000),
         initial_rebalance_delay_ms: int("group.initial.rebalance.delay.ms", 3000),
         group_size_max: usize::try_from(int("group.max.size", i32::MAX)).unwrap_or(usize::MAX),
+        member_bytes_max: 1 << 20,
         new_member_join_timeout_ms: 300_000,
         offset_metadata_len_max: usize::try_from(int("offset.metadata.max.bytes", 4096))
             .unwrap_or(4096),
