@@ -34,6 +34,7 @@ const UNSUPPORTED_VERSION: i16 = 35;
 const INVALID_PRODUCER_EPOCH: i16 = 47;
 const INVALID_TXN_STATE: i16 = 48;
 const CONCURRENT_TRANSACTIONS: i16 = 51;
+const INVALID_REQUEST: i16 = 42;
 const NON_EMPTY_GROUP: i16 = 68;
 const GROUP_ID_NOT_FOUND: i16 = 69;
 const MEMBER_ID_REQUIRED: i16 = 79;
@@ -261,6 +262,26 @@ async fn a_newcomer_waits_until_all_are_together() {
     assert_eq!((synced.error_code, &synced.assignment[..]), (0, &b"mine"[..]));
     let synced = heard::<sync_group::Request>(&mut second, 3).await;
     assert_eq!((synced.error_code, &synced.assignment[..]), (0, &b"yours"[..]));
+    broker.stop().await;
+}
+
+/// What a member says of itself stays as long as its session, also when its connection is gone.
+#[tokio::test]
+async fn t_g1_a_member_that_says_too_much_of_itself_is_not_let_in() {
+    let broker = started().await;
+    let mut client = broker.client().await;
+    let mut large = join(3, "");
+    large.protocols[0].metadata = Bytes::from(vec![0; 1 << 20]);
+    let mut many = join(3, "");
+    let nothing = join_group::JoinGroupRequestProtocol::default();
+    many.protocols.extend(vec![nothing; 40_000]);
+    for request in [large, many] {
+        assert_eq!(ask(&mut client, 3, request).await.error_code, INVALID_REQUEST);
+        assert_eq!(described(&mut client, 4).await, ("Dead".to_owned(), 0, 0));
+    }
+    let mut allowed = join(3, "");
+    allowed.protocols[0].metadata = Bytes::from(vec![0; 900_000]);
+    assert_eq!(ask(&mut client, 3, allowed).await.error_code, 0);
     broker.stop().await;
 }
 

@@ -57,7 +57,7 @@ pub(crate) struct Shared<E: Env> {
     pub(crate) group_settings: hanbeon_group::Settings,
     /// For groups of the newer protocol; it looks at the settings and the cluster above.
     pub(crate) settings_of_groups: Arc<dyn hanbeon_group::consumer::SettingsOfGroups + Send + Sync>,
-    /// When upkeep looks at groups again; `i64::MAX` for when it likes.
+    /// When upkeep looks at groups again, by the clock that never goes back; `i64::MAX` for when it likes.
     pub(crate) wake_at: AtomicI64,
     pub(crate) txn: TxnShards,
     pub(crate) txn_settings: RwLock<hanbeon_txn::Settings>,

@@ -105,8 +105,10 @@ pub struct Manual<D> {
 }
 
 struct ManualState {
+    /// The time of day.
     now: AtomicI64,
-    start: i64,
+    /// Milliseconds since its beginning.
+    passed: AtomicU64,
     chance: AtomicU64,
 }
 
@@ -116,7 +118,7 @@ impl<D> Manual<D> {
     pub fn new(now: Millis, seed: u64) -> Self {
         let state = ManualState {
             now: AtomicI64::new(now.get()),
-            start: now.get(),
+            passed: AtomicU64::new(0),
             chance: AtomicU64::new(seed),
         };
         Self { state: Arc::new(state), page_cache: None, dir: PhantomData }
@@ -129,10 +131,16 @@ impl<D> Manual<D> {
         self
     }
 
-    /// Moves the clock `ms` milliseconds on.
+    /// Lets `ms` milliseconds pass.
     pub fn advance(&self, ms: u32) {
         // Relaxed: the clock orders nothing else.
         self.state.now.fetch_add(i64::from(ms), Ordering::Relaxed);
+        self.state.passed.fetch_add(u64::from(ms), Ordering::Relaxed);
+    }
+
+    /// Sets the time of day, as an operator or NTP does. No time passes.
+    pub fn set_time_of_day(&self, now: Millis) {
+        self.state.now.store(now.get(), Ordering::Relaxed);
     }
 }
 
@@ -157,8 +165,7 @@ impl<D: Dir> Env for Manual<D> {
     }
 
     fn monotonic(&self) -> Duration {
-        let passed = self.state.now.load(Ordering::Relaxed).saturating_sub(self.state.start);
-        Duration::from_millis(u64::try_from(passed).unwrap_or(0))
+        Duration::from_millis(self.state.passed.load(Ordering::Relaxed))
     }
 
     fn random(&self) -> u64 {
@@ -190,6 +197,8 @@ mod tests {
         other.advance(10);
         assert_eq!(one.now(), Millis::new(15));
         assert_eq!(one.monotonic(), Duration::from_millis(10));
+        other.set_time_of_day(Millis::new(3));
+        assert_eq!((one.now(), one.monotonic()), (Millis::new(3), Duration::from_millis(10)));
         let (a, b) = (one.random(), one.random());
         assert_ne!(a, b);
         assert_eq!([a, b], [two.random(), two.random()]);

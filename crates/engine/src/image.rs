@@ -1,6 +1,6 @@
 //! What topics there are at one moment.
 
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use hanbeon_records::{NodeId, TopicId, TopicName};
 use hashbrown::HashMap;
@@ -92,8 +92,10 @@ pub struct Image<E: Env = System> {
     pub(crate) node: NodeId,
     /// Another number for each change, for who remembers what was looked up.
     pub(crate) version: i64,
-    pub(crate) by_name: HashMap<Arc<str>, Arc<Topic<E>>, foldhash::fast::FixedState>,
-    pub(crate) by_id: HashMap<TopicId, Arc<Topic<E>>, foldhash::fast::FixedState>,
+    by_name: HashMap<Arc<str>, Arc<Topic<E>>, foldhash::fast::FixedState>,
+    /// The same in ascending order, for who goes through them: some stop halfway and go on in a later image.
+    in_order: BTreeMap<Arc<str>, Arc<Topic<E>>>,
+    by_id: HashMap<TopicId, Arc<Topic<E>>, foldhash::fast::FixedState>,
 }
 
 impl<E: Env> Image<E> {
@@ -103,6 +105,7 @@ impl<E: Env> Image<E> {
             node,
             version: 0,
             by_name: HashMap::with_hasher(hasher.clone()),
+            in_order: BTreeMap::new(),
             by_id: HashMap::with_hasher(hasher),
         }
     }
@@ -120,21 +123,27 @@ impl<E: Env> Image<E> {
     }
 
     pub(crate) fn insert(&mut self, topic: Arc<Topic<E>>) {
+        let name: Arc<str> = topic.name.as_str().into();
         self.by_id.insert(topic.id, Arc::clone(&topic));
-        self.by_name.insert(topic.name.as_str().into(), topic);
+        self.in_order.insert(Arc::clone(&name), Arc::clone(&topic));
+        self.by_name.insert(name, topic);
     }
 
     pub(crate) fn remove(&mut self, topic: &Topic<E>) {
         self.by_id.remove(&topic.id);
+        self.in_order.remove(topic.name.as_str());
         self.by_name.remove(topic.name.as_str());
     }
 
     /// All topics, sorted by name.
     #[must_use]
     pub fn topics(&self) -> Vec<&Arc<Topic<E>>> {
-        let mut topics: Vec<_> = self.by_name.values().collect();
-        topics.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        topics
+        self.in_order.values().collect()
+    }
+
+    /// Their names, in ascending order of bytes.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.in_order.keys().map(|name| &**name)
     }
 
     /// How many topics there are.
@@ -158,8 +167,14 @@ impl<E: Env> Image<E> {
 
 impl<E: Env> Clone for Image<E> {
     fn clone(&self) -> Self {
-        let Self { node, version, by_name, by_id } = self;
-        Self { node: *node, version: *version, by_name: by_name.clone(), by_id: by_id.clone() }
+        let Self { node, version, by_name, in_order, by_id } = self;
+        Self {
+            node: *node,
+            version: *version,
+            by_name: by_name.clone(),
+            in_order: in_order.clone(),
+            by_id: by_id.clone(),
+        }
     }
 }
 

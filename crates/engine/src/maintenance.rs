@@ -184,7 +184,7 @@ impl<E: Env> Shared<E> {
             pause = pause.min(timer.left(now));
         }
         pause = pause.min(self.tend_transactions(&mut upkeep.transactions, now));
-        pause = pause.min(self.tend_groups(now));
+        pause = pause.min(self.tend_groups());
         pause = pause.min(self.tend_members());
         // Not where one is offline: its pages are as the power cut left them. Nor where transactions are left that nobody will end.
         if recovering == Recovering::Nothing

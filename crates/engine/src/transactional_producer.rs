@@ -20,15 +20,15 @@ use std::{
 };
 
 use hanbeon_group::{CommitInTxn, Membership, Name, NewOffset};
-use hanbeon_records::{ErrorCode, LeaderEpoch, Offset, Outcome, TopicPartition};
+use hanbeon_records::{ErrorCode, LeaderEpoch, Offset, Outcome, TopicId, TopicPartition};
 use hanbeon_replica::Acks;
 use hanbeon_txn::{
     EndTxn, InitProducerId, Producer as Pair, Protocol, TransactionalId, TxnError, Verify,
 };
 
 use crate::{
-    ClientError, Delivery, Engine, Enrol, Env, GroupsError, ProducerIdentity, ProducerSettings,
-    Record, Sent, System, TransactionError, Transactions,
+    ClientError, Delivery, Engine, Enrol, Env, GroupsError, PartitionError, ProducerIdentity,
+    ProducerSettings, Record, Sent, System, TransactionError, Transactions,
     group_consumer::Handover,
     lane::{Batch, Lane, Packed, Voice},
     partitioner::Partitioner,
@@ -407,6 +407,28 @@ impl<'p, E: Env> Transaction<'p, E> {
         offsets: &[(TopicPartition, Offset)],
     ) -> Result<(), ClientError> {
         self.check()?;
+        let image = self.producer.engine.image();
+        let identified = |(name, offset): &(TopicPartition, Offset)| {
+            let TopicPartition { topic, partition } = name;
+            let unknown =
+                || PartitionError::Unknown { topic: topic.to_string(), partition: *partition };
+            let topic = image.topic(topic.as_str()).ok_or_else(unknown)?;
+            topic.partition(*partition).ok_or_else(unknown)?;
+            Ok((name.clone(), topic.id(), *offset))
+        };
+        let found: Result<Vec<_>, PartitionError> = offsets.iter().map(identified).collect();
+        let found = found.map_err(|error| self.fail(error.into()))?;
+        self.send_offsets_of_topics(group, membership, &found)
+    }
+
+    /// The same where it is known which topics they are of: no later one of such a name gets them.
+    pub(crate) fn send_offsets_of_topics(
+        &mut self,
+        group: &str,
+        membership: Membership,
+        offsets: &[(TopicPartition, TopicId, Offset)],
+    ) -> Result<(), ClientError> {
+        self.check()?;
         let sent = self.place_offsets(group, membership, offsets);
         sent.map_err(|error| self.fail(error))
     }
@@ -564,31 +586,27 @@ impl<'p, E: Env> Transaction<'p, E> {
         &mut self,
         group: &str,
         membership: Membership,
-        offsets: &[(TopicPartition, Offset)],
+        offsets: &[(TopicPartition, TopicId, Offset)],
     ) -> Result<(), ClientError> {
         self.open()?;
         let producer = &mut *self.producer;
         let engine = producer.engine.clone();
         let group = Name::new(group).map_err(GroupsError::from)?;
-        let mut request = CommitInTxn {
+        let offset = |(name, topic_id, offset): &(TopicPartition, TopicId, Offset)| NewOffset {
+            topic: name.topic.clone(),
+            topic_id: Some(*topic_id),
+            partition: name.partition,
+            offset: *offset,
+            leader_epoch: LeaderEpoch::UNKNOWN,
+            metadata: "".into(),
+        };
+        let request = CommitInTxn {
             group,
             producer_id: producer.pair.id,
             producer_epoch: producer.pair.epoch,
             membership,
-            offsets: Vec::with_capacity(offsets.len()),
+            offsets: offsets.iter().map(offset).collect(),
         };
-        for (TopicPartition { topic, partition }, offset) in offsets {
-            engine.partition(topic.as_str(), *partition)?;
-            let topic_id = engine.topic(topic.as_str()).map(|found| found.id());
-            request.offsets.push(NewOffset {
-                topic: topic.clone(),
-                topic_id,
-                partition: *partition,
-                offset: *offset,
-                leader_epoch: LeaderEpoch::UNKNOWN,
-                metadata: "".into(),
-            });
-        }
         self.offsets = Offsets::Sent;
         let id = producer.id.clone();
         let sent = engine.groups().commit_offsets_in_transaction(id, Enrol::Add, request);

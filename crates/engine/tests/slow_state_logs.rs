@@ -12,9 +12,10 @@ use std::{
 };
 
 use hanbeon::{
-    ConfigChange, ConfigOp, DurableFuture, Engine, Enrolment, Feature, FeatureUpdate, GroupsError,
-    InTransaction, LevelChange, Manual, MemoryStateLogs, Mode, Options, PartitionError,
-    ProduceError, StateEntry, StateLog, StateLogs, StateRecord, TopicRef, Written,
+    ClientError, ConfigChange, ConfigOp, DurableFuture, Engine, Enrolment, Feature, FeatureUpdate,
+    GroupsError, InTransaction, LevelChange, Manual, MemoryStateLogs, Mode, Options,
+    PartitionError, ProduceError, Record, StateEntry, StateLog, StateLogs, StateRecord, TopicRef,
+    Written,
     group::{
         Commit, CommitDialect, Fetch, FetchWhat, GroupError, Membership, Name, NewOffset,
         Stability,
@@ -42,6 +43,8 @@ struct Hooks {
     on_append: Mutex<Option<Box<dyn FnOnce() + Send>>>,
     /// How the last value was written.
     version: Mutex<Option<ValueVersion>>,
+    /// Whether no marker is taken.
+    full: AtomicBool,
     /// Whether nothing becomes durable, and how often somebody waited for that.
     stuck: AtomicBool,
     awaited: AtomicUsize,
@@ -134,6 +137,9 @@ impl StateLog for WatchedLog {
     }
 
     fn append_marker(&self, claim: MarkerClaim) -> Result<Written, ProduceError> {
+        if self.hooks.full.load(Ordering::Relaxed) {
+            return Err(PartitionError::Closed.into());
+        }
         self.log.append_marker(claim)
     }
 
@@ -337,6 +343,48 @@ fn c1_a_commit_that_was_on_its_way_is_refused() {
     assert_eq!(committed(&engine, "g"), None);
 }
 
+/// A member read the topic, and before the first word of its transaction is heard another has the name.
+#[test]
+fn c1_positions_in_a_transaction_are_of_the_topic_that_was_read() {
+    let (env, dir, logs) = (env(), MemDir::new(), Watched::new());
+    let engine = open(&env, &dir, &logs);
+    let produce = |values: std::ops::Range<u32>| {
+        for value in values {
+            engine.producer().send(Record::new("t", value.to_string())).unwrap().wait().unwrap();
+        }
+    };
+    engine.ensure_topic("t", 1).unwrap();
+    engine.ensure_topic("u", 1).unwrap();
+    produce(0..2);
+    let mut consumer = engine.group_consumer("g").subscribe(["t"]).unwrap();
+    assert_eq!(consumer.poll().unwrap().len(), 2);
+    // Its last transaction lacks a marker, so that the next begins with more than a word.
+    let mut producer = engine.transactional_producer("tx").unwrap();
+    let mut transaction = producer.begin();
+    let of_u = TopicPartition { topic: TopicName::new("u").unwrap(), partition: 0 };
+    transaction.send_offsets("other", &[(of_u, Offset::new(1))]).unwrap();
+    logs.hooks.full.store(true, Ordering::Relaxed);
+    assert_eq!(transaction.commit().unwrap().lacking.len(), 1);
+    logs.hooks.full.store(false, Ordering::Relaxed);
+    let other = engine.clone();
+    *logs.hooks.on_append.lock().unwrap() = Some(Box::new(move || {
+        other.delete_topic(TopicRef::Name("t")).unwrap();
+        other.ensure_topic("t", 1).unwrap();
+    }));
+    let mut transaction = producer.begin();
+    let refused = transaction.send_positions(&mut consumer).unwrap_err();
+    let ClientError::Groups(reason) = &refused else { panic!("{refused:?}") };
+    assert_eq!(reason.code(), ErrorCode::UnknownTopicOrPartition);
+    assert!(logs.hooks.on_append.lock().unwrap().is_none(), "the topic is another");
+    assert!(transaction.commit().is_err());
+    assert_eq!(committed(&engine, "g"), None);
+    drop(consumer);
+    produce(2..6);
+    env.advance(1_000);
+    let mut consumer = engine.group_consumer("g").subscribe(["t"]).unwrap();
+    assert_eq!(consumer.poll().unwrap().len(), 4);
+}
+
 fn request(engine: &World, group: &str, offset: i64) -> Commit {
     let offset = NewOffset {
         topic: TopicName::new("t").unwrap(),
@@ -519,4 +567,26 @@ fn a_shutdown_beside_upkeep_says_that_all_is_closed() {
     *logs.hooks.on_replay.lock().unwrap() = None;
     closing.lock().unwrap().take().unwrap().join().unwrap();
     assert!(is_said());
+}
+
+#[test]
+fn a_log_of_offsets_that_does_not_read_is_not_read_again_for_everybody_who_comes() {
+    let (env, dir, logs) = (env(), MemDir::new(), Watched::new());
+    let engine = open(&env, &dir, &logs);
+    let replays = || logs.hooks.replays.load(Ordering::Relaxed);
+    logs.hooks.unreadable.store(true, Ordering::Relaxed);
+    for tries in 1..=2 {
+        for _ in 0..10 {
+            let refused = engine.groups().load("g").unwrap_err();
+            assert_eq!(refused.code(), ErrorCode::NotCoordinator);
+            assert_eq!(speak(&engine, 0).unwrap_err().code(), refused.code());
+        }
+        assert_eq!(replays(), tries);
+        // Whatever the clock on the wall says.
+        env.set_time_of_day(engine.now().saturating_add(-3_600_000));
+        env.advance(5_000);
+    }
+    logs.hooks.unreadable.store(false, Ordering::Relaxed);
+    assert!(speak(&engine, 0).is_ok(), "it is tried again after a while");
+    assert_eq!(replays(), 3);
 }

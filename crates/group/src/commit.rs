@@ -38,7 +38,9 @@ impl<T> Coordinator<T> {
             return out.push(Output::Answer { token, reply: Reply::Commit(Err(error)) });
         }
         self.renew(now, &group, &membership.member_id, out);
-        let expire = retention_ms.filter(|ms| *ms >= 0).map(|ms| now.saturating_add(ms));
+        let commit_timestamp = self.time_of_day(now);
+        let expire =
+            retention_ms.filter(|ms| *ms >= 0).map(|ms| commit_timestamp.saturating_add(ms));
         let mut records = Vec::new();
         let results = offsets
             .into_iter()
@@ -53,7 +55,7 @@ impl<T> Coordinator<T> {
                     offset: offset.offset,
                     leader_epoch: offset.leader_epoch,
                     metadata: offset.metadata,
-                    commit_timestamp: now,
+                    commit_timestamp,
                     expire_timestamp: expire,
                     // Nor has it an id: what is known here is what whoever reads the log will know.
                     topic_id: offset.topic_id.filter(|_| layout == OffsetLayout::V4),
@@ -76,6 +78,7 @@ impl<T> Coordinator<T> {
         if let Err(error) = self.check_commit_in_txn(&group, &membership) {
             return out.push(Output::Answer { token, reply: Reply::Commit(Err(error)) });
         }
+        let commit_timestamp = self.time_of_day(now);
         let mut records = Vec::new();
         let results = offsets
             .into_iter()
@@ -88,7 +91,7 @@ impl<T> Coordinator<T> {
                     offset: offset.offset,
                     leader_epoch: offset.leader_epoch,
                     metadata: offset.metadata,
-                    commit_timestamp: now,
+                    commit_timestamp,
                     expire_timestamp: None,
                     // 4.3.1 leaves it out here and takes it when it reads: without it the offset would pass for one of a later topic.
                     topic_id: offset.topic_id,
@@ -211,9 +214,10 @@ impl<T> Coordinator<T> {
         out: &mut Vec<Output<T>>,
         act: impl FnOnce(&mut Classic<T>, &mut Step<'_, T>),
     ) {
+        let (time_of_day, settings) = (self.time_of_day(now), self.settings);
         if let Some(Entry { group: Group::Classic(classic), .. }) = self.groups.get_mut(name) {
-            let settings = self.settings;
-            act(classic, &mut Step { now, settings, group: name.clone(), out, plan: None });
+            let group = name.clone();
+            act(classic, &mut Step { now, time_of_day, settings, group, out, plan: None });
         }
     }
 

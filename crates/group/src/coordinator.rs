@@ -39,6 +39,8 @@ pub struct Coordinator<T> {
     /// Groups that time will change, by when at the earliest.
     deadlines: BTreeSet<(Millis, Name)>,
     next_sweep: Millis,
+    /// How far the time of day is ahead of what calls say.
+    ahead_ms: i64,
     pub(crate) skipped: u64,
     pub(crate) surroundings: Surroundings,
 }
@@ -128,6 +130,7 @@ impl<T> Coordinator<T> {
             early_markers: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             next_sweep: Millis::new(i64::MAX),
+            ahead_ms: 0,
             skipped: 0,
             surroundings: Surroundings::new(),
         }
@@ -136,6 +139,16 @@ impl<T> Coordinator<T> {
     /// Other limits and times from now on; timers that run keep their time.
     pub const fn set_settings(&mut self, settings: Settings) {
         self.settings = settings;
+    }
+
+    /// Tells the time of day, which is written into the log and compared with what stands there. `now`, which every call says, measures how
+    /// long something lasts: what never goes back nor leaps is right for it. Both are the same until they are told apart.
+    pub const fn set_time_of_day(&mut self, now: Millis, time_of_day: Millis) {
+        self.ahead_ms = time_of_day.since(now);
+    }
+
+    pub(crate) const fn time_of_day(&self, now: Millis) -> Millis {
+        now.saturating_add(self.ahead_ms)
     }
 
     /// The partition was read: sessions of the members in it begin, requests are served.
@@ -422,7 +435,7 @@ impl<T> Coordinator<T> {
         if self.next_sweep <= now {
             self.next_sweep =
                 now.saturating_add(self.settings.offsets_retention_check_interval_ms.max(1));
-            self.sweep(now, out);
+            self.sweep(self.time_of_day(now), out);
         }
     }
 
@@ -483,7 +496,7 @@ impl<T> Coordinator<T> {
             {
                 Err(GroupError::InvalidGroupId)
             }
-            Request::Join(_, join, _) => self.check_session_timeout(join.session_timeout_ms),
+            Request::Join(_, join, _) => self.check_join(join),
             Request::Sync(..)
             | Request::Heartbeat(..)
             | Request::Leave(..)
@@ -492,11 +505,16 @@ impl<T> Coordinator<T> {
         }
     }
 
-    const fn check_session_timeout(&self, found: i32) -> Result<(), GroupError> {
-        let (min, max) =
-            (self.settings.session_timeout_ms_min, self.settings.session_timeout_ms_max);
+    fn check_join(&self, join: &Join) -> Result<(), GroupError> {
+        let Settings { session_timeout_ms_min: min, session_timeout_ms_max: max, .. } =
+            self.settings;
+        let found = join.session_timeout_ms;
         if found < min || found > max {
             return Err(GroupError::InvalidSessionTimeout { found, min, max });
+        }
+        let (found, max) = (join.kept_bytes(), self.settings.member_bytes_max);
+        if found > max {
+            return Err(GroupError::MemberTooLarge { group: join.group.clone(), found, max });
         }
         Ok(())
     }
@@ -580,11 +598,12 @@ impl<T> Coordinator<T> {
         out: &mut Vec<Output<T>>,
         act: impl FnOnce(&mut Classic<T>, &mut Step<'_, T>),
     ) {
+        let time_of_day = self.time_of_day(now);
         let Some(Entry { group: Group::Classic(classic), .. }) = self.groups.get_mut(name) else {
             return;
         };
-        let settings = self.settings;
-        let mut step = Step { now, settings, group: name.clone(), out: &mut *out, plan: None };
+        let (settings, group) = (self.settings, name.clone());
+        let mut step = Step { now, time_of_day, settings, group, out: &mut *out, plan: None };
         act(classic, &mut step);
         match step.plan.take() {
             Some(Plan { value, then }) => {

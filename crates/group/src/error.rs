@@ -93,6 +93,18 @@ pub enum GroupError {
         /// The group.
         group: Name,
     },
+    /// A member that says more of itself than is kept for one.
+    #[error(
+        "a member of group {group} says {found} bytes of itself, at most {max} are allowed: let it subscribe to fewer topics"
+    )]
+    MemberTooLarge {
+        /// The group.
+        group: Name,
+        /// How many bytes it says.
+        found: usize,
+        /// How many it may.
+        max: usize,
+    },
     /// The group has all the members it may have. The member that asked is no member now.
     #[error("group {group} has {max} members already, more are not allowed")]
     GroupFull {
@@ -186,6 +198,7 @@ impl GroupError {
             }
             Self::RebalanceInProgress { .. } => ErrorCode::RebalanceInProgress,
             Self::InconsistentProtocol { .. } => ErrorCode::InconsistentGroupProtocol,
+            Self::MemberTooLarge { .. } => ErrorCode::InvalidRequest,
             Self::GroupFull { .. } => ErrorCode::GroupMaxSizeReached,
             Self::MemberIdRequired { .. } => ErrorCode::MemberIdRequired,
             Self::GroupNotFound { .. } => ErrorCode::GroupIdNotFound,

@@ -115,10 +115,16 @@ impl Live {
     /// Takes one timer whose time has come.
     fn expire(&mut self, now: Millis, topics: &dyn TopicsImage) -> Option<Expired> {
         let after_ms = TRY_AGAIN_MS;
-        for timers in [&mut self.sessions, &mut self.joins, &mut self.syncs] {
+        // Each is tried again as what it was: whoever is heard puts off the end of a session, and of nothing else.
+        let kinds: [(_, fn(String, i32) -> Timer); 3] = [
+            (&mut self.sessions, |member_id, after_ms| Timer::Session { member_id, after_ms }),
+            (&mut self.joins, |member_id, after_ms| Timer::Join { member_id, after_ms }),
+            (&mut self.syncs, |member_id, after_ms| Timer::Sync { member_id, after_ms }),
+        ];
+        for (timers, again) in kinds {
             if let Some((member_id, ())) = timers.pop_due(now) {
                 let departure = self.group.expire_session(&member_id, topics);
-                let again = Timer::Session { member_id: member_id.clone(), after_ms };
+                let again = again(member_id.clone(), after_ms);
                 return Some(Expired { member_id, departure, again });
             }
         }
@@ -330,9 +336,10 @@ impl<T> Coordinator<T> {
         let Beaten { token, timers, again, rest, .. } = beaten;
         if let (Some(again), Some(regex)) = (again, &beaten.regex) {
             let (request, fresh) = *again;
+            let time_of_day = self.time_of_day(now);
             // What an expression stands for is too much, or not now: the heartbeat goes on without.
             if let Some(Entry { group: Group::Consumer(live), .. }) = self.groups.get_mut(name) {
-                live.group.note_failed(regex.clone(), now);
+                live.group.note_failed(regex.clone(), time_of_day);
             }
             drop(rest);
             let decided = self.decide_beat(now, token, name, (&request, fresh), Look::Away);
@@ -358,6 +365,7 @@ impl<T> Coordinator<T> {
         (request, fresh): (&Heartbeat, FreshId),
         mut look: Look<'_>,
     ) -> Result<(Writes, Beaten<T>), (T, GroupError)> {
+        let time_of_day = self.time_of_day(now);
         let mut regex = None;
         let mut decide = || {
             let settings = &self.settings_of(name).ok_or(GroupError::ConsumerProtocolOff)?;
@@ -390,11 +398,12 @@ impl<T> Coordinator<T> {
                 self.with_topics(|topics| {
                     let look = |group: &ConsumerGroup| {
                         let Look::On(begun) = &mut look else { return None };
-                        let found = group.look_on(begun, now, request, topics, settings)?;
+                        let found = group.look_on(begun, time_of_day, request, topics, settings)?;
                         regex = Some(found.regex.clone());
                         Some(found)
                     };
-                    group.heartbeat_with(now, request, topics, settings, fresh.bytes(), look)
+                    let fresh = fresh.bytes();
+                    group.heartbeat_with(time_of_day, request, topics, settings, fresh, look)
                 })?;
             if let (LEFT, Some((records, turn))) =
                 (request.member_epoch, self.downgraded_by_leave(now, name, &request.member_id))

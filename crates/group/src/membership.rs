@@ -74,7 +74,7 @@ impl<T> Coordinator<T> {
             return Before::Refuse(GroupError::InconsistentProtocol { group: group.clone() });
         }
         let mut records = live.map_or_else(Vec::new, |live| live.tombstones(group));
-        let value = Classic::<T>::founding(now);
+        let value = Classic::<T>::founding(self.time_of_day(now));
         records.push(Record::Group { group: group.clone(), value: Some(value) });
         Before::Found(records)
     }

@@ -63,6 +63,22 @@ pub struct Join {
     pub skip_assignment: SkipAssignment,
 }
 
+impl Join {
+    /// Bytes that it takes to remember the member for as long as it is one.
+    #[must_use]
+    pub fn kept_bytes(&self) -> usize {
+        let Self { member_id, instance_id, client_id, client_host, protocol_type, .. } = self;
+        let names = [Some(member_id), instance_id.as_ref(), Some(client_id), Some(client_host)];
+        let names = names.into_iter().flatten().chain([protocol_type]);
+        let named: usize = names.map(|name| name.as_str().len()).sum();
+        let one = |protocol: &Protocol| {
+            let Protocol { name, metadata } = protocol;
+            size_of::<Protocol>().saturating_add(name.as_str().len()).saturating_add(metadata.len())
+        };
+        self.protocols.iter().map(one).fold(named, usize::saturating_add)
+    }
+}
+
 /// Who speaks, in `SyncGroup` and `Heartbeat`.
 #[derive(Clone, Debug)]
 pub struct Speaker {

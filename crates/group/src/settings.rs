@@ -11,6 +11,9 @@ pub struct Settings {
     pub initial_rebalance_delay_ms: i32,
     /// `group.max.size` (Kafka: 2147483647).
     pub group_size_max: usize,
+    /// How many bytes a member of a classic group may say of itself, see [`crate::Join::kept_bytes`] (Kafka: as many as a request has). What
+    /// the log does not take, at a mebibyte by default, leads nowhere.
+    pub member_bytes_max: usize,
     /// How long the `JoinGroup` of a member that cannot heartbeat yet may wait (Kafka: 300000, not configurable).
     pub new_member_join_timeout_ms: i32,
     /// `offset.metadata.max.bytes` (Kafka: 4096), in UTF-16 units as Kafka counts.

@@ -12,6 +12,7 @@ use crate::{
 /// One step of one group.
 pub(crate) struct Step<'a, T> {
     pub(crate) now: Millis,
+    pub(crate) time_of_day: Millis,
     pub(crate) settings: Settings,
     pub(crate) group: Name,
     pub(crate) out: &'a mut Vec<Output<T>>,

@@ -1,4 +1,4 @@
-//! A client may name as many protocols as its request has room for: what that costs the others is in proportion.
+//! A client may name as many protocols as the operator lets it: what that costs the others is in proportion.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,9 +10,9 @@ mod fixture;
 mod migration_world;
 
 use fixture::{AT_ONCE, World, join, name, stable_alone, subscription};
-use hanbeon_group::{Join, JoinRefused, Name, NewMembers, Protocol, Reply};
+use hanbeon_group::{Join, JoinRefused, Name, NewMembers, Protocol, Reply, Settings};
 use hanbeon_records::ErrorCode;
-use migration_world::{World as MixedWorld, classic, newer};
+use migration_world::{SETTINGS, World as MixedWorld, classic, consumer_settings, newer};
 
 /// Asking each member about each name would be 10^10 comparisons: such a run does not come back.
 const MANY: usize = 100_000;
@@ -29,7 +29,7 @@ fn new_member(group: &str, protocols: Vec<Protocol>) -> Join {
 
 #[test]
 fn two_members_with_many_protocols_find_the_one_they_share() {
-    let mut world = World::new(AT_ONCE);
+    let mut world = World::new(Settings { member_bytes_max: usize::MAX, ..AT_ONCE });
     let named = |prefix: &'static str| {
         let own = (0..MANY).map(move |n| format!("{prefix}-{n}"));
         protocols(own.chain(["shared".to_owned()]))
@@ -71,7 +71,8 @@ fn a_name_that_is_there_twice_is_one_protocol() {
 
 #[test]
 fn classic_members_of_a_kip_848_group_find_the_one_they_share() {
-    let mut world = MixedWorld::new(2);
+    let settings = Settings { member_bytes_max: usize::MAX, ..SETTINGS };
+    let mut world = MixedWorld::with(2, settings, consumer_settings());
     world.beat(&newer("n-1")).unwrap();
     for prefix in ["a", "b"] {
         let own = (0..MANY).map(|n| format!("{prefix}-{n}"));

@@ -279,6 +279,42 @@ fn silence_ends_a_classic_member() {
     assert_eq!(members(&world), 2);
 }
 
+/// Its end is not written at first, and what it says meanwhile puts off no more than its session.
+#[test]
+fn c4_who_is_late_goes_also_when_the_log_does_not_take_it_at_once() {
+    let late = |world: &mut World, id: &Name, generation: i32| {
+        world.refuses = Some(ErrorCode::NotLeaderOrFollower);
+        world.pass(2_000);
+        assert_eq!(world.refuses, None, "the log was asked");
+        world.pass(500);
+        assert_ne!(world.heartbeat(speaker(id, generation)), ErrorCode::UnknownMemberId);
+        world.pass(500);
+        assert_eq!(world.heartbeat(speaker(id, generation)), ErrorCode::UnknownMemberId);
+        world.assert_replays();
+    };
+    let speak = |world: &mut World, id: &Name, generation: i32| {
+        for _ in 0..3 {
+            world.heartbeat(speaker(id, generation));
+            world.pass(6_000);
+        }
+        world.heartbeat(speaker(id, generation));
+    };
+    // It is to sync.
+    let mut world = consumer_group(2);
+    let id = world.new_id();
+    let generation = world.join(classic(&id)).unwrap().generation;
+    speak(&mut world, &id, generation);
+    late(&mut world, &id, generation);
+
+    // It is to join.
+    let mut world = consumer_group(2);
+    let id = world.new_id();
+    let generation = world.catch_up(&id).0;
+    world.beat(&newer("n-2")).unwrap();
+    speak(&mut world, &id, generation);
+    late(&mut world, &id, generation);
+}
+
 #[test]
 fn a_join_ends_the_timer_of_the_call() {
     let mut world = consumer_group(2);

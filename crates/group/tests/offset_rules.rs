@@ -547,6 +547,40 @@ fn offsets_that_no_member_reads_expire_in_a_stable_group() {
     assert_eq!(world.state("g"), "Stable");
 }
 
+/// What measures how long something lasts may begin anew with each life; the log outlives it.
+#[test]
+fn what_is_written_down_is_the_time_of_day_and_what_lasts_goes_by_the_other() {
+    const TODAY: i64 = 1_700_000_000_000;
+    let mut world = World::new(AT_ONCE);
+    let set = |world: &mut World, time_of_day: i64| {
+        world.groups.set_time_of_day(Millis::new(world.now), Millis::new(time_of_day));
+    };
+    set(&mut world, TODAY);
+    committed(&mut world, commit("simple", 1));
+    committed(&mut world, Commit { retention_ms: Some(1_000), ..commit("other", 1) });
+    assert_eq!(in_txn(&mut world, "last", 7, 1), ErrorCode::None);
+    let id = stable_alone(&mut world, "g");
+    let written = world.records.iter().map(|record| match record {
+        Record::Offset { value: Some(value), .. } => {
+            (Some(value.commit_timestamp), value.expire_timestamp)
+        }
+        Record::Group { value: Some(value), .. } => (value.current_state_timestamp, None),
+        other => panic!("{other:?}"),
+    });
+    let written: Vec<_> = written.map(|(at, ends)| (at.unwrap().get(), ends)).collect();
+    assert!(written.iter().all(|(at, _)| *at == TODAY), "{written:?}");
+    assert_eq!(written[1].1, Some(Millis::new(TODAY + 1_000)));
+    // Set back, then far ahead.
+    for time_of_day in [TODAY - 3_600_000, TODAY + 7 * DAY] {
+        set(&mut world, time_of_day);
+        world.pass(9_000);
+        assert_eq!(world.heartbeat(fixture::speaker("g", &id, 1)), Ok(()));
+        assert_eq!(world.fetch("simple", "t", 0, ANY), Ok(1));
+    }
+    world.pass(600_000);
+    assert_eq!(world.fetch("simple", "t", 0, ANY), Ok(-1), "it is a week old");
+}
+
 #[test]
 fn a_commit_with_a_retention_of_its_own_ends_by_that() {
     let mut world = World::new(AT_ONCE);

@@ -196,6 +196,7 @@ const SETTINGS: Settings = Settings {
     session_timeout_ms_max: 1_800_000,
     initial_rebalance_delay_ms: 3_000,
     group_size_max: 1_000,
+    member_bytes_max: 1 << 20,
     new_member_join_timeout_ms: 300_000,
     offset_metadata_len_max: 4_096,
     offsets_retention_ms: 604_800_000,

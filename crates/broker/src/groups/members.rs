@@ -61,10 +61,7 @@ pub(super) fn join<E: Env>(node: Arc<Node<E>>, peer: &Peer, request: &Request) -
     let ReplyTo { api, version, .. } = reply_to;
     let asked = request.decode().map(|asked| asked_join(&asked, peer, request));
     let copied = asked.as_ref().ok().and_then(|asked| asked.as_ref().ok());
-    let held_bytes = copied.map_or(0, |join| {
-        let one = |p: &Protocol| size_of::<Protocol>() + p.name.as_str().len() + p.metadata.len();
-        join.protocols.iter().map(one).sum()
-    });
+    let held_bytes = copied.map_or(0, Join::kept_bytes);
     let answered = async move {
         let asked = asked?;
         let joined = async {

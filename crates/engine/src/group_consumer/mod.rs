@@ -26,7 +26,7 @@ use std::{
 };
 
 use hanbeon_group::{Commit, CommitDialect, Membership, NewOffset, consumer::Partitions};
-use hanbeon_records::{ErrorCode, LeaderEpoch, Offset, TopicPartition};
+use hanbeon_records::{ErrorCode, LeaderEpoch, Offset, TopicId, TopicPartition};
 
 pub use builder::GroupConsumerBuilder;
 pub use data::GroupData;
@@ -220,12 +220,12 @@ impl<E: Env> GroupConsumer<E> {
     }
 
     /// Positions that the group does not have for sure.
-    fn uncommitted(&self) -> Vec<(TopicPartition, Offset)> {
-        let mut positions = self.positions();
-        positions.retain(|(name, position)| {
-            self.shares.get(name).is_some_and(|share| !share.is_committed(*position))
-        });
-        positions
+    fn uncommitted(&self) -> Vec<(TopicPartition, TopicId, Offset)> {
+        let at = |(name, share): (&TopicPartition, &Share<E>)| {
+            let position = self.position_of(name, share)?;
+            (!share.is_committed(position)).then(|| (name.clone(), share.topic_id, position))
+        };
+        self.shares.iter().filter_map(at).collect()
     }
 
     /// The partitions that it reads, or will as soon as it is known where from.
@@ -309,9 +309,9 @@ impl<E: Env> GroupConsumer<E> {
             if positions.is_empty() {
                 return Ok(());
             }
-            let offset = |(name, offset): &(TopicPartition, Offset)| NewOffset {
+            let offset = |(name, topic_id, offset): &(TopicPartition, TopicId, Offset)| NewOffset {
                 topic: name.topic.clone(),
-                topic_id: self.shares.get(name).map(|share| share.topic_id),
+                topic_id: Some(*topic_id),
                 partition: name.partition,
                 offset: *offset,
                 leader_epoch: LeaderEpoch::UNKNOWN,
@@ -327,7 +327,7 @@ impl<E: Env> GroupConsumer<E> {
             let results = self.groups.commit_offsets(request).await;
             let results = results.map_err(|error| self.refused(error))?;
             let mut refused = None;
-            for ((name, position), result) in positions.into_iter().zip(results) {
+            for ((name, _, position), result) in positions.into_iter().zip(results) {
                 match (result, self.shares.get_mut(&name)) {
                     (Ok(()), Some(share)) => share.tell(Told::Committed(position)),
                     (Ok(()), None) => {}
@@ -449,10 +449,10 @@ impl<E: Env> Transaction<'_, E> {
         }
         let membership = consumer.group_metadata();
         let group = consumer.group().to_owned();
-        match self.send_offsets_of(&group, membership, &positions) {
+        match self.send_offsets_of_topics(&group, membership, &positions) {
             Ok(()) => {
                 let handover = Handover::default();
-                for (name, position) in positions {
+                for (name, _, position) in positions {
                     if let Some(share) = consumer.shares.get_mut(&name) {
                         share.tell(Told::InTransaction(position, handover.clone()));
                     }

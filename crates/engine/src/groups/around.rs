@@ -14,8 +14,10 @@ use crate::{Env, Image, engine::Shared};
 /// What groups must know of the engine. A shard asks only while it is locked, so that nobody tells it something older than what it was
 /// told before.
 pub(crate) trait Around {
-    /// The time of day.
+    /// Time that never goes back nor leaps, for what lasts and ends: a clock that is set throws nobody out and keeps no dead.
     fn now(&self) -> Millis;
+    /// The time of day, for what is written down.
+    fn time_of_day(&self) -> Millis;
     /// What the operator has decided about groups.
     fn settings(&self) -> Settings;
     /// The same of KIP-848, for each group.
@@ -28,6 +30,11 @@ pub(crate) trait Around {
 
 impl<E: Env> Around for Shared<E> {
     fn now(&self) -> Millis {
+        let passed = self.ground.env.monotonic().as_millis();
+        Millis::new(i64::try_from(passed).unwrap_or(i64::MAX))
+    }
+
+    fn time_of_day(&self) -> Millis {
         self.ground.env.now()
     }
 

@@ -34,7 +34,7 @@ impl<E: Env> TopicsImage for Image<E> {
     }
 
     fn names(&self) -> Box<dyn Iterator<Item = &str> + '_> {
-        Box::new(self.by_name.keys().map(|name| &**name))
+        Box::new(Self::names(self))
     }
 }
 

@@ -376,11 +376,10 @@ impl<E: Env> Groups<E> {
     /// Lets time pass for a group, where no helper and no [`Engine::maintain`] does.
     pub(crate) fn pass_time(&self, group: &Name) -> Result<TimePassed, GroupsError> {
         let (shard, shared) = (self.shard(group.as_str())?, self.0.shared());
-        let now = shared.now();
-        if shard.deadline() > now {
+        if shard.deadline() > shared.now() {
             return Ok(TimePassed::No);
         }
-        shard.step(shared, |coordinator, out| coordinator.tick(now, out))?;
+        shard.step(shared, Coordinator::tick)?;
         shared.mind(&shard);
         Ok(TimePassed::Yes)
     }
@@ -397,8 +396,8 @@ impl<E: Env> Groups<E> {
         let gone: Vec<_> = numbers.map(|number| (name.clone(), number)).collect();
         let mut gates = Vec::new();
         for shard in shared.group_shards().unwrap_or_default() {
-            let told = shard.step(shared, |coordinator, out| {
-                coordinator.partitions_deleted(shared.now(), &gone, out);
+            let told = shard.step(shared, |coordinator, now, out| {
+                coordinator.partitions_deleted(now, &gone, out);
             });
             gates.push((shard, told));
         }
@@ -492,6 +491,7 @@ pub(crate) fn settings(broker: &Settings) -> hanbeon_group::Settings {
         session_timeout_ms_max: int("group.max.session.timeout.ms", 1_800_000),
         initial_rebalance_delay_ms: int("group.initial.rebalance.delay.ms", 3000),
         group_size_max: usize::try_from(int("group.max.size", i32::MAX)).unwrap_or(usize::MAX),
+        member_bytes_max: 1 << 20,
         new_member_join_timeout_ms: 300_000,
         offset_metadata_len_max: usize::try_from(int("offset.metadata.max.bytes", 4096))
             .unwrap_or(4096),

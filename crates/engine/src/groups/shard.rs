@@ -31,10 +31,18 @@ pub(crate) struct GroupShard {
     pub(crate) log: Arc<dyn StateLog>,
     state: Mutex<Loading<Groups>>,
     loaded: AtomicBool,
-    /// Whether upkeep tried to read the log and could not. A call tries again.
-    failed: AtomicBool,
+    failure: Mutex<Option<Failure>>,
     /// When time will change a group here next; `i64::MAX` for never.
     deadline: AtomicI64,
+}
+
+/// Milliseconds for which a log that did not read is left alone.
+const PATIENCE_MS: i64 = 5_000;
+
+/// Why the log did not read when that was tried last.
+struct Failure {
+    error: GroupsError,
+    at: Millis,
 }
 
 /// Groups whose log is read.
@@ -48,6 +56,12 @@ impl Groups {
     pub(crate) const fn end(&self) -> Offset {
         self.end
     }
+
+    /// Learns what is not in the log. Whoever asks anything has looked first.
+    fn look_around(&mut self, around: &dyn Around) {
+        self.coordinator.set_topics(around.topics());
+        self.coordinator.set_time_of_day(around.now(), around.time_of_day());
+    }
 }
 
 impl GroupShard {
@@ -57,7 +71,7 @@ impl GroupShard {
             log,
             state: Mutex::new(Loading::NotYet),
             loaded: AtomicBool::new(false),
-            failed: AtomicBool::new(false),
+            failure: Mutex::new(None),
             deadline: AtomicI64::new(i64::MAX),
         }
     }
@@ -67,15 +81,20 @@ impl GroupShard {
         Millis::new(self.deadline.load(Ordering::Acquire))
     }
 
+    /// Whether the log did not read when that was tried last. Upkeep leaves it to a call to try again.
     pub(crate) fn failed(&self) -> bool {
-        self.failed.load(Ordering::Acquire)
+        self.failure.lock().is_some()
     }
 
-    pub(crate) fn fail(&self) {
-        self.failed.store(true, Ordering::Release);
+    /// Why the log is left alone for now.
+    fn failure(&self, now: Millis) -> Option<GroupsError> {
+        let failure = self.failure.lock();
+        let recent = failure.as_ref().filter(|failure| now.since(failure.at) < PATIENCE_MS);
+        recent.map(|failure| failure.error.clone())
     }
 
-    /// The groups, their log read by whoever comes first.
+    /// The groups, their log read by whoever comes first. One that did not read is not read again for everybody who comes, but when
+    /// [`PATIENCE_MS`] have passed.
     pub(crate) fn loaded(&self, around: &dyn Around) -> Result<GroupsGuard<'_>, GroupsError> {
         let mut state = self.state.lock();
         // Looked at under the lock: what is loaded behind `close` would stay.
@@ -85,14 +104,20 @@ impl GroupShard {
         let before = match &*state {
             Loading::Done(groups) => groups.end,
             Loading::NotYet => {
-                let (groups, read_to) = self.load(around)?;
+                if let Some(error) = self.failure(around.now()) {
+                    return Err(error);
+                }
+                let (groups, read_to) = self.load(around).inspect_err(|error| {
+                    let (error, at) = (error.clone(), around.now());
+                    *self.failure.lock() = Some(Failure { error, at });
+                })?;
                 *state = Loading::Done(groups);
                 self.loaded.store(true, Ordering::Release);
                 read_to
             }
         };
         let mut groups = GroupsGuard { state, before };
-        groups.coordinator.set_topics(around.topics());
+        groups.look_around(around);
         Ok(groups)
     }
 
@@ -136,10 +161,9 @@ impl GroupShard {
             return Err(broken(Arc::new(error)));
         }
         let mut groups = Groups { coordinator, end };
+        groups.look_around(around);
         // Reading may have taken longer than a session: members are not late because of it.
-        let now = around.now();
-        groups.coordinator.set_topics(around.topics());
-        self.run(&mut groups, now, None, |coordinator, out| coordinator.loaded(now, out));
+        self.run(&mut groups, around, None, Coordinator::loaded);
         Ok((groups, end))
     }
 
@@ -152,8 +176,7 @@ impl GroupShard {
     ) -> Result<Completion<Answered>, GroupsError> {
         let (token, completion) = Completion::pair();
         let mut groups = self.loaded(around)?;
-        let now = around.now();
-        let answers = self.run(&mut groups, now, guard, |coordinator, out| {
+        let answers = self.run(&mut groups, around, guard, |coordinator, now, out| {
             ask(coordinator, token, now, out);
         });
         drop(groups);
@@ -166,10 +189,10 @@ impl GroupShard {
     pub(crate) fn step(
         &self,
         around: &dyn Around,
-        step: impl FnOnce(&mut Coordinator<Token>, &mut Vec<Output<Token>>),
+        step: impl FnOnce(&mut Coordinator<Token>, Millis, &mut Vec<Output<Token>>),
     ) -> Result<Option<Offset>, GroupsError> {
         let mut groups = self.loaded(around)?;
-        let answers = self.run(&mut groups, around.now(), None, step);
+        let answers = self.run(&mut groups, around, None, step);
         let gate = self.gate(&groups).filter(|end| *end > groups.before);
         drop(groups);
         tell(answers);
@@ -185,7 +208,7 @@ impl GroupShard {
         let mut groups = self.loaded(around).map_err(MarkError::Load)?;
         let written = self.log.append_marker(claim).map_err(MarkError::Log)?;
         groups.end = groups.end.max(written.end);
-        let answers = self.run(&mut groups, around.now(), None, |coordinator, _| {
+        let answers = self.run(&mut groups, around, None, |coordinator, _, _| {
             coordinator.marker_written(claim.producer_id, claim.outcome, written.offset);
         });
         drop(groups);
@@ -202,13 +225,14 @@ impl GroupShard {
     fn run(
         &self,
         groups: &mut Groups,
-        now: Millis,
+        around: &dyn Around,
         guard: Option<VerificationGuard>,
-        step: impl FnOnce(&mut Coordinator<Token>, &mut Vec<Output<Token>>),
+        step: impl FnOnce(&mut Coordinator<Token>, Millis, &mut Vec<Output<Token>>),
     ) -> Vec<(Token, Answered)> {
+        let now = around.now();
         let mut out = Vec::new();
         let mut answers = Vec::new();
-        step(&mut groups.coordinator, &mut out);
+        step(&mut groups.coordinator, now, &mut out);
         while !out.is_empty() {
             for output in std::mem::take(&mut out) {
                 match output {
@@ -216,7 +240,8 @@ impl GroupShard {
                         answers.push((token, Answered { reply, gate: self.gate(groups) }));
                     }
                     Output::Append { write, records, kind } => {
-                        let result = self.append(now, &records, kind, guard).map(|written| {
+                        let at = around.time_of_day();
+                        let result = self.append(at, &records, kind, guard).map(|written| {
                             groups.end = written.end;
                             written.offset
                         });

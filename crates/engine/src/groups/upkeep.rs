@@ -1,27 +1,27 @@
 //! What groups need when nobody calls: reading the log after a start, and the passing of time.
 
+use hanbeon_group::Coordinator;
 use hanbeon_log::sync::Ordering;
-use hanbeon_records::Millis;
 
+use super::Around;
 use crate::{Env, coordinators::Shard, engine::Shared};
 
 impl<E: Env> Shared<E> {
     /// Does what is due; milliseconds until something is again, 0 when there is more at once.
-    pub(crate) fn tend_groups(&self, now: Millis) -> u64 {
+    pub(crate) fn tend_groups(&self) -> u64 {
         let Some(shards) = self.group_shards() else { return u64::MAX };
+        let now = self.now();
         // Members that a log names have a session that begins with its reading: without it they would never be missed.
         if let Some(shard) = shards.iter().find(|shard| !shard.is_loaded() && !shard.failed()) {
             if let Err(error) = shard.loaded(self).map(drop) {
                 tracing::error!(shard = shard.number, %error, "a log of offsets does not load");
-                shard.fail();
             }
             return 0;
         }
         self.wake_at.store(i64::MAX, Ordering::Release);
         for shard in shards.iter().filter(|shard| shard.is_loaded()) {
             if shard.deadline() <= now {
-                let ticked = shard.step(self, |coordinator, out| coordinator.tick(now, out));
-                if let Err(error) = ticked {
+                if let Err(error) = shard.step(self, Coordinator::tick) {
                     tracing::error!(shard = shard.number, %error, "time does not pass for its groups");
                 }
                 self.members.nudge(|_| true);

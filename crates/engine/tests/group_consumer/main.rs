@@ -592,6 +592,59 @@ fn topics_that_come_and_go_are_followed() {
     consumer.commit().unwrap();
 }
 
+/// One heartbeat does not look at all names, and each goes on in another image.
+#[test]
+fn an_expression_stands_for_every_topic_however_many_heartbeats_that_takes() {
+    for seed in 0..3 {
+        let now = 1_700_000_000_000 + seed;
+        let (env, engine) = open_on(&CrashDir::new(), now, Options::embedded());
+        for number in 0..60 {
+            engine.ensure_topic(&format!("{number}-{:x<197}", ""), 1).unwrap();
+        }
+        let consumer = engine.group_consumer("h");
+        let mut consumer = consumer.subscribe_pattern("(a?0?){250}[0-9]+-x*").unwrap();
+        let heartbeats = (1..=50).find(|number| {
+            env.advance(5_000);
+            poll(&mut consumer);
+            if *number == 2 {
+                engine.ensure_topic(&format!("5-{:x<190}", ""), 1).unwrap();
+            }
+            consumer.assignment().len() == 61
+        });
+        let found = consumer.assignment().len();
+        assert!(heartbeats.is_some_and(|heartbeats| heartbeats > 2), "{found}: {heartbeats:?}");
+    }
+}
+
+#[test]
+fn c4_a_clock_that_is_set_puts_nobody_out_and_keeps_no_dead() {
+    const HOUR_MS: i64 = 3_600_000;
+    let (env, engine) = open_on(&CrashDir::new(), 1_700_000_000_000, Options::broker());
+    let (mut speaks, mut silent) = (member(&engine), member(&engine));
+    poll(&mut speaks);
+    poll(&mut silent);
+    let members = || {
+        upkeep(&engine);
+        let told = engine.groups().describe_consumer(&Name::new("g").unwrap()).unwrap().members;
+        told.into_iter().map(|member| member.member_id).collect::<Vec<_>>()
+    };
+    let mut joined = pin!(engine.groups().join(classic("classic")));
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(joined.as_mut().poll(&mut cx).is_pending(), "others may come");
+    env.set_time_of_day(engine.now().saturating_add(HOUR_MS));
+    assert_eq!(members().len(), 2);
+    assert!(joined.as_mut().poll(&mut cx).is_pending());
+    env.set_time_of_day(engine.now().saturating_add(-2 * HOUR_MS));
+    env.advance(3_000);
+    assert_eq!(members().len(), 2);
+    assert!(joined.as_mut().poll(&mut cx).is_ready(), "nobody else came");
+    env.advance(SESSION_MS - 4_000);
+    assert_eq!(members().len(), 2);
+    poll(&mut speaks);
+    env.advance(1_000);
+    assert_eq!(members(), [speaks.member_id()]);
+}
+
 #[test]
 fn orders_that_make_no_sense_are_refused() {
     let (_env, engine) = open();
@@ -764,6 +817,23 @@ fn c1_a_poll_that_is_dropped_halfway_is_made_up_for_by_the_next() {
     assert_eq!((partitions(&one).len(), partitions(&two).len()), (2, 2));
 }
 
+/// The first member of a group of the older protocol.
+fn classic(group: &str) -> Join {
+    Join {
+        group: Name::new(group).unwrap(),
+        member_id: Name::empty(),
+        instance_id: None,
+        client_id: Name::new("c").unwrap(),
+        client_host: Name::new("/127.0.0.1").unwrap(),
+        session_timeout_ms: 60_000,
+        rebalance_timeout_ms: Some(10_000),
+        protocol_type: Name::new("consumer").unwrap(),
+        protocols: vec![Protocol { name: Name::new("range").unwrap(), metadata: [].into() }],
+        new_members: NewMembers::JoinAtOnce,
+        skip_assignment: SkipAssignment::Unsupported,
+    }
+}
+
 #[test]
 fn whoever_waits_hears_that_the_engine_has_stopped() {
     let (_env, engine) = open();
@@ -775,19 +845,7 @@ fn whoever_waits_hears_that_the_engine_has_stopped() {
         assert!(poll(&mut two).is_empty() && partitions(&two).is_empty());
         assert!(poll(&mut one).is_empty());
     }
-    let joined = engine.groups().join(Join {
-        group: Name::new("classic").unwrap(),
-        member_id: Name::empty(),
-        instance_id: None,
-        client_id: Name::new("c").unwrap(),
-        client_host: Name::new("/127.0.0.1").unwrap(),
-        session_timeout_ms: 10_000,
-        rebalance_timeout_ms: Some(10_000),
-        protocol_type: Name::new("consumer").unwrap(),
-        protocols: vec![Protocol { name: Name::new("range").unwrap(), metadata: [].into() }],
-        new_members: NewMembers::JoinAtOnce,
-        skip_assignment: SkipAssignment::Unsupported,
-    });
+    let joined = engine.groups().join(classic("classic"));
     let counts = [(); 3].map(|()| Arc::new(Count::default()));
     let wakers = counts.each_ref().map(|count| Waker::from(Arc::clone(count)));
     let [mut first, mut second, mut third] = wakers.each_ref().map(Context::from_waker);

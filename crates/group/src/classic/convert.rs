@@ -81,12 +81,12 @@ impl<T> Classic<T> {
 
     /// How a group of these members looks in the log; none when they share no protocol.
     pub(crate) fn assembled(
-        now: Millis,
+        since: Millis,
         generation: i32,
         protocol_type: Name,
         members: &[(MetadataMember, Vec<Protocol>)],
     ) -> Option<GroupMetadata> {
-        let mut group = Self::simple(Some(now));
+        let mut group = Self::simple(Some(since));
         group.protocol_type = Some(protocol_type);
         group.generation = generation;
         group.leader = members.first().map(|(member, _)| member.member_id.clone());

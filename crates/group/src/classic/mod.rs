@@ -134,8 +134,8 @@ impl<T> Classic<T> {
     }
 
     /// What a group looks like in the log before its first member joined.
-    pub(crate) fn founding(now: Millis) -> GroupMetadata {
-        Self::simple(Some(now)).metadata(&BTreeMap::new())
+    pub(crate) fn founding(since: Millis) -> GroupMetadata {
+        Self::simple(Some(since)).metadata(&BTreeMap::new())
     }
 
     /// The group for the log, with `assignments` in place of what the members have.
@@ -222,9 +222,9 @@ impl<T> Classic<T> {
         self.members.iter().map(|member| member.rebalance_timeout_ms).max().unwrap_or(0)
     }
 
-    fn enter(&mut self, state: State, now: Millis) {
+    fn enter(&mut self, state: State, since: Millis) {
         self.state = state;
-        self.since = Some(now);
+        self.since = Some(since);
     }
 
     fn read_subscriptions(&self) -> Subscribed {

@@ -43,7 +43,7 @@ impl<T> Classic<T> {
         let delay_ms = step.settings.initial_rebalance_delay_ms.max(0);
         let remaining_ms = self.rebalance_timeout_ms().saturating_sub(delay_ms).max(0);
         self.newcomers = Newcomers::None;
-        self.enter(State::PreparingRebalance, step.now);
+        self.enter(State::PreparingRebalance, step.time_of_day);
         let at = step.in_ms(delay_ms);
         self.join_timer = Some(JoinTimer::Initial { at, delay_ms, remaining_ms });
         if delay_ms == 0 {
@@ -61,7 +61,7 @@ impl<T> Classic<T> {
             self.fail_syncs(step, &error);
         }
         self.sync_timer = None;
-        self.enter(State::PreparingRebalance, step.now);
+        self.enter(State::PreparingRebalance, step.time_of_day);
         let at = step.in_ms(self.rebalance_timeout_ms());
         self.join_timer = Some(JoinTimer::Rebalance { at });
         self.complete_if_all_joined(step);
@@ -116,7 +116,7 @@ impl<T> Classic<T> {
         self.protocol = None;
         self.leader = None;
         self.subscribed = self.read_subscriptions();
-        self.enter(State::Empty, step.now);
+        self.enter(State::Empty, step.time_of_day);
         let value = self.metadata(&BTreeMap::new());
         step.plan = Some(Plan { value, then: Then::Emptied { answers: Vec::new() } });
     }
@@ -124,7 +124,7 @@ impl<T> Classic<T> {
     fn begin_generation(&mut self, step: &mut Step<'_, T>) {
         self.protocol = self.select_protocol();
         self.subscribed = self.read_subscriptions();
-        self.enter(State::CompletingRebalance, step.now);
+        self.enter(State::CompletingRebalance, step.time_of_day);
         let template = self.joined(&Name::empty());
         let roster = self.roster();
         let mut answers: Vec<_> = Vec::new();

@@ -90,7 +90,7 @@ impl<T> Classic<T> {
 
     /// The assignment is in the log: the group is stable.
     pub(super) fn assign(&mut self, step: &mut Step<'_, T>, given: &BTreeMap<Name, Opaque>) {
-        self.enter(State::Stable, step.now);
+        self.enter(State::Stable, step.time_of_day);
         let mut waiting = Vec::new();
         self.members.change_all(|member| {
             if let Some(assignment) = given.get(&member.id) {

@@ -133,8 +133,9 @@ impl<T> Coordinator<T> {
             return Err(GroupError::MemberIdRequired { group: group.clone(), member_id });
         }
         let join = classic_join(request, member_id).ok_or_else(inconsistent)?;
+        let time_of_day = self.time_of_day(now);
         let seat = self
-            .with_topics(|topics| live.group.classic_join(now, &join, topics, settings))
+            .with_topics(|topics| live.group.classic_join(time_of_day, &join, topics, settings))
             .map_err(|error| in_classic_words(group, &request.member_id, error))?;
         let joined = joined(&join, &seat.member)?;
         match self.downgraded_by_join(now, group, live, &join.member_id, &seat) {
@@ -243,6 +244,7 @@ impl<T> Coordinator<T> {
     ) -> Result<(Result<(), GroupError>, Vec<Timer>), GroupError> {
         let (live, id, member) = self.classic_speaker(speaker)?;
         let mut timers = vec![session(id, member)];
+        let now = self.time_of_day(now);
         let calls = self.settings_of(&speaker.group).is_some_and(|settings| {
             self.with_topics(|topics| live.group.calls_back(now, id, member, topics, &settings))
         });

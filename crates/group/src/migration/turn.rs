@@ -172,7 +172,8 @@ impl<T> Coordinator<T> {
         movers: Movers,
         next: Next,
     ) -> Option<(Vec<Record>, Turn)> {
-        let value = Classic::<T>::assembled(now, generation, Name::new(CONSUMER).ok()?, &movers)?;
+        let (since, consumer) = (self.time_of_day(now), Name::new(CONSUMER).ok()?);
+        let value = Classic::<T>::assembled(since, generation, consumer, &movers)?;
         let mut records = live.tombstones(name);
         records.push(Record::Group { group: name.clone(), value: Some(value) });
         let own = |(member, protocols): (MetadataMember, _)| (member.member_id, protocols);
