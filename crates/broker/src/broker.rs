@@ -1,6 +1,13 @@
 //! The broker as a whole: bound, serving, stopped.
 
-use std::{future::Future, io, net::SocketAddr, sync::Arc};
+use std::{
+    future::Future,
+    io,
+    net::{IpAddr, SocketAddr},
+    panic::resume_unwind,
+    sync::Arc,
+    thread,
+};
 
 use hanbeon::{Engine, Env, LogError, System};
 use hanbeon_wire::Advertised;
@@ -28,7 +35,8 @@ pub struct BrokerOptions {
 }
 
 impl BrokerOptions {
-    /// Listens on `address` (port 0 takes a free one) and tells clients to connect there.
+    /// Listens on `address` (port 0 takes a free one) and tells clients to connect there. Where that is all addresses of this machine,
+    /// `0.0.0.0` or `[::]`, clients must be [told an address](Self::advertised).
     pub const fn new(address: SocketAddr) -> Self {
         Self {
             listen: address,
@@ -63,6 +71,23 @@ impl BrokerOptions {
     pub const fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
+    /// Whether clients can be told to connect where these options say; [`Broker::bind`] looks, too.
+    ///
+    /// # Errors
+    /// [`BrokerError::Nowhere`].
+    pub fn check(&self) -> Result<(), BrokerError> {
+        let told = match &self.advertised {
+            Some(endpoint) => endpoint.host.parse().ok(),
+            None => Some(self.listen.ip()),
+        };
+        match told {
+            Some(address) if address.to_canonical().is_unspecified() => {
+                Err(BrokerError::Nowhere { address })
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
     }
 }
 
@@ -82,6 +107,15 @@ pub enum BrokerError {
     #[error(transparent)]
     Shutdown(#[from] LogError),
 }
+    /// Clients would be told to connect to an address that names no machine.
+    #[error(
+        "{address} stands for every address of this machine, and clients cannot connect to it: \
+         give advertised.listeners=PLAINTEXT://HOST:PORT with the name or address under which they reach this broker"
+    )]
+    Nowhere {
+        /// The address.
+        address: IpAddr,
+    },
 
 /// A broker that listens.
 pub struct Broker<E: Env = System> {
@@ -97,12 +131,13 @@ impl<E: Env> Broker<E> {
     /// Binds the address. Connections are accepted from here on and answered once [`Broker::serve_until`] runs.
     ///
     /// # Errors
-    /// [`BrokerError::Listen`].
+    /// [`BrokerError::Listen`], [`BrokerError::Nowhere`].
     pub async fn bind(engine: Engine<E>, options: BrokerOptions) -> Result<Self, BrokerError> {
         let BrokerOptions { listen, advertised, limits, metrics, filtered_clients } = options;
         let (listener, local) = listen_on(listen).await?;
         let page = match metrics {
             Some(address) => Some(listen_on(address).await?),
+        options.check()?;
             None => None,
         };
         let endpoint = advertised
@@ -117,6 +152,7 @@ impl<E: Env> Broker<E> {
             advertised: advertised_apis(&engine),
             sessions: Arc::new(Sessions::new(now.fetch_sessions_max, first_session)),
             metrics: RequestMetrics::new(),
+            local,
             filtered_clients,
             answer_bytes_max: now.answer_bytes_max,
             fetch_bytes_max: now.fetch_bytes_max,

@@ -1,6 +1,6 @@
 //! From a request to whoever answers it.
 
-use std::sync::Arc;
+use std::{fmt, net::SocketAddr, sync::Arc};
 
 use bytes::BytesMut;
 use hanbeon::{Engine, Env, PartitionHandle};
@@ -75,9 +75,24 @@ pub struct Endpoint {
 
 /// What every request may need.
 pub(crate) struct Node<E: Env> {
+/// As `advertised.listeners` has it.
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host, port } = self;
+        if host.contains(':') {
+            write!(f, "PLAINTEXT://[{host}]:{port}")
+        } else {
+            write!(f, "PLAINTEXT://{host}:{port}")
+        }
+    }
+}
+
     pub(crate) engine: Engine<E>,
     pub(crate) endpoint: Endpoint,
     pub(crate) advertised: Advertised,
+    /// Where it listens.
+    pub(crate) local: SocketAddr,
+    /// Where clients are told to connect.
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) metrics: RequestMetrics,
     /// Clients that get committed data only, with aborted data left out, whatever they ask for.

@@ -1,7 +1,8 @@
 //! `DescribeConfigs`, `AlterConfigs`, `IncrementalAlterConfigs` and `ListConfigResources`.
 
 use hanbeon::{
-    BrokerScope, ConfigChange, ConfigOp, DescribedConfig, Env, Mode, TopicError, Update,
+    BrokerScope, ConfigChange, ConfigOp, ConfigSource, ConfigSynonym, DescribedConfig, Env, Mode,
+    TopicError, Update,
 };
 use hanbeon_records::{ErrorCode, TopicName};
 use hanbeon_wire::{
@@ -82,7 +83,11 @@ pub(super) fn describe<E: Env>(node: &Node<E>, request: &Request) -> Answered {
                     })
                 }
                 Resource::Broker(scope) => {
-                    Ok(node.engine.describe_broker_config(scope, keys.as_deref()))
+                    let mut settings = node.engine.describe_broker_config(scope, keys.as_deref());
+                    if scope == BrokerScope::This {
+                        with_listeners(node, &mut settings);
+                    }
+                    Ok(settings)
                 }
                 Resource::Group(id) => node
                     .engine
@@ -112,6 +117,21 @@ pub(super) fn describe<E: Env>(node: &Node<E>, request: &Request) -> Answered {
 
 fn described(
     setting: &DescribedConfig,
+/// Says where clients connect, which the engine does not know. It was settled at the start, like what stands in `server.properties`.
+fn with_listeners<E: Env>(node: &Node<E>, settings: &mut [DescribedConfig]) {
+    for setting in settings {
+        let value = match setting.name {
+            "listeners" => format!("PLAINTEXT://{}", node.local),
+            "advertised.listeners" => node.endpoint.to_string(),
+            _ => continue,
+        };
+        let (name, source) = (setting.name, ConfigSource::StaticBroker);
+        (setting.value, setting.source) = (Some(value.clone()), source);
+        setting.synonyms.retain(|synonym| synonym.source == ConfigSource::Default);
+        setting.synonyms.insert(0, ConfigSynonym { name, value: Some(value), source });
+    }
+}
+
     asked: &describe_api::Request,
 ) -> describe_api::DescribeConfigsResourceResult {
     let synonyms = if asked.include_synonyms { setting.synonyms.as_slice() } else { &[] };

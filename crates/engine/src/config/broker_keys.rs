@@ -27,7 +27,9 @@ const LONG_MAX: &str = "9223372036854775807";
 /// in nobody who could change it again, is refused; more fetch sessions are kept, since the longest unused makes room however young it is.
 #[rustfmt::skip] // a table: one key a line
 pub(super) const KEYS: &[ConfigKey] = &[
-    key("advertised.listeners", (List, None), Any, PerBroker, "Addresses clients are told to connect to, where they differ from listeners."),
+    key("add.partitions.to.txn.retry.backoff.max.ms", (Int, Some("100")), Range(0, INT_MAX), ReadOnly, "Milliseconds after which Kafka no longer asks the coordinator again about a transaction's next partition; here it is asked once, and waited for."),
+    key("add.partitions.to.txn.retry.backoff.ms", (Int, Some("20")), Range(1, INT_MAX), ReadOnly, "Milliseconds between two such questions in Kafka; here it is asked once."),
+    key("advertised.listeners", (List, None), Any, ReadOnly, "Address clients are told to connect to, where it is not that of listeners."),
     key("auto.create.topics.enable", (Boolean, Some("true")), Any, ReadOnly, "Whether a topic that does not exist is created when a client asks about it or writes to it."),
     key("auto.leader.rebalance.enable", (Boolean, Some("true")), Any, ReadOnly, "Whether leadership moves back to the preferred replica by itself."),
     key("broker.heartbeat.interval.ms", (Int, Some("2000")), Range(1, INT_MAX), ReadOnly, "Milliseconds between two signs of life of a broker."),
@@ -66,7 +68,7 @@ pub(super) const KEYS: &[ConfigKey] = &[
     key("group.min.session.timeout.ms", (Int, Some("6000")), Range(1, INT_MAX), ReadOnly, "Smallest session timeout a classic member may ask for."),
     key("inter.broker.listener.name", (String, None), Any, ReadOnly, "Listener over which brokers reach one another."),
     key("listener.security.protocol.map", (String, Some("SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT")), Any, PerBroker, "Which security each listener name stands for."),
-    key("listeners", (List, Some("PLAINTEXT://:9092")), Any, PerBroker, "Addresses to accept connections on."),
+    key("listeners", (List, Some("PLAINTEXT://:9092")), Any, ReadOnly, "Address to accept connections on."),
     key("log.cleaner.backoff.ms", (Long, Some("15000")), Range(0, i64::MAX), ClusterWide, "Milliseconds between looks for logs to compact when there was none."),
     key("log.cleaner.dedupe.buffer.size", (Long, Some("134217728")), Range(0, i64::MAX), ClusterWide, "Bytes for the map of keys, over all compacting threads."),
     key("log.cleaner.delete.retention.ms", (Long, Some("86400000")), Range(0, i64::MAX), ClusterWide, "delete.retention.ms of topics that do not say."),
