@@ -290,7 +290,7 @@ impl<'s, S: Service> Connection<'s, S> {
             if wants_bytes {
                 self.ask_for_room();
             }
-            let may_read = wants_bytes && self.asking.is_none();
+            let may_read = wants_bytes && !self.lacks_room();
             tokio::select! {
                 biased;
                 (place, reply, room) = any(&mut self.waiting) => self.take(place, reply, room),
@@ -423,10 +423,17 @@ impl<'s, S: Service> Connection<'s, S> {
         }
     }
 
-    /// Asks the budget of all connections for a large request, the whole of it, before more than its beginning is read.
+    /// Whether a large request is arriving whose bytes have no room yet.
+    fn lacks_room(&self) -> bool {
+        self.room.is_none() && self.order.announced().is_some_and(|bytes| bytes > FREE_BYTES)
+    }
+
+    /// Asks the budget of all connections for a large request, the whole of it, before more than its beginning is read. One that could not
+    /// start stays in the socket: what is in front of it may wait for long, and others miss the room.
     fn ask_for_room(&mut self) {
-        if self.room.is_none()
-            && self.asking.is_none()
+        if self.asking.is_none()
+            && self.lacks_room()
+            && !self.order.is_held_up()
             && let Some(bytes) = self.order.announced()
             && bytes > FREE_BYTES
         {
@@ -473,7 +480,7 @@ impl<'s, S: Service> Connection<'s, S> {
     fn check_patience(&mut self, turn: Turn) -> Result<(), Ended> {
         let partial = self.order.buffered();
         // A request that waits for room, or for its turn, is not slow by its own fault.
-        let its_turn = turn == Turn::NeedsBytes && self.asking.is_none();
+        let its_turn = turn == Turn::NeedsBytes && !self.lacks_room();
         let under_way = !self.waiting.is_empty() || self.preparing.is_some();
         let seen = Seen {
             partial: (its_turn && partial > 0).then_some(partial),

@@ -180,6 +180,14 @@ const PRODUCE: (ApiKey, i16) = (ApiKey::Produce, 3);
 const PREPARED_PRODUCE: (ApiKey, i16) = (ApiKey::Produce, 4);
 const JOINED_PRODUCE: (ApiKey, i16) = (ApiKey::Produce, 5);
 /// Begun when the test says what becomes of it.
+/// A request of so many bytes, its length included, most of them behind its body.
+fn long(api: ApiKey, version: i16, correlation_id: i32, bytes: usize) -> Vec<u8> {
+    let mut long = frame(api, version, correlation_id);
+    long.resize(bytes, 0);
+    long[..4].copy_from_slice(&u32::try_from(bytes - 4).unwrap().to_be_bytes());
+    long
+}
+
 const GATED_PRODUCE: (ApiKey, i16) = (ApiKey::Produce, 6);
 /// Does its work when the test lets it, and tells so.
 const LATE_PRODUCE: (ApiKey, i16) = (ApiKey::Produce, 7);
@@ -457,9 +465,7 @@ async fn t_a4_a_request_that_waits_for_others_has_the_room_of_what_it_holds() {
     // Few bytes are not counted.
     for (version, free) in [(4, BUDGET), (8, BUDGET), (10, BUDGET - 6 * HELD_STEP)] {
         let mut scene = Scene::with_intake(limits, intake.clone()).await;
-        let mut large = frame(ApiKey::Fetch, version, 1);
-        large.resize(4 + BUDGET, 0);
-        large[..4].copy_from_slice(&i32::try_from(BUDGET).unwrap().to_be_bytes());
+        let large = long(ApiKey::Fetch, version, 1, BUDGET);
         scene.client.write_all(&large).await.unwrap();
         let waits = scene.begins(1).await;
         assert_eq!(intake.free_bytes(), free, "{version}");
@@ -496,6 +502,48 @@ async fn a_silent_client_is_closed_after_the_idle_time() {
 
 #[tokio::test(start_paused = true)]
 async fn t_l5_a_client_that_stops_reading_is_closed() {
+#[tokio::test]
+async fn t_a4_a_large_request_behind_one_that_waits_for_others_takes_no_room() {
+    const BUDGET: usize = 1 << 20;
+    let limits = Limits { queued_bytes_max: BUDGET, ..Limits::standard() };
+    let intake = Intake::new(BUDGET);
+    let mut scene = Scene::with_intake(limits, intake.clone()).await;
+    let behind = long(ApiKey::Metadata, 1, 2, BUDGET);
+    let (begins, rest) = behind.split_at(100);
+    let parked = frame(ApiKey::Fetch, 4, 1);
+    scene.client.write_all(&[&parked, begins].concat()).await.unwrap();
+    let waits = scene.begins(1).await;
+    assert_eq!(intake.free_bytes(), BUDGET);
+    let mut other = Scene::with_intake(limits, intake.clone()).await;
+    other.client.write_all(&long(ApiKey::Metadata, 1, 1, 800 << 10)).await.unwrap();
+    assert!(other.begins(1).await.send(reply(1)).is_ok());
+    other.answers(1).await;
+    // Its turn comes.
+    assert!(waits.send(reply(1)).is_ok());
+    scene.answers(1).await;
+    scene.client.write_all(rest).await.unwrap();
+    assert!(scene.begins(2).await.send(reply(2)).is_ok());
+    scene.answers(2).await;
+    assert_eq!(intake.free_bytes(), BUDGET);
+}
+
+#[tokio::test(start_paused = true)]
+async fn t_l4_a_large_request_is_not_slow_while_it_is_not_read() {
+    let mut scene = Scene::standard().await;
+    let behind = long(ApiKey::Metadata, 1, 2, 1 << 20);
+    let parked = frame(ApiKey::Fetch, 4, 1);
+    scene.client.write_all(&[&parked, &behind[..100]].concat()).await.unwrap();
+    let waits = scene.begins(1).await;
+    for _ in 0..20 {
+        tokio::time::advance(Duration::from_secs(5)).await;
+        for _ in 0..4 {
+            tokio::task::yield_now().await;
+        }
+    }
+    assert!(waits.send(reply(1)).is_ok());
+    scene.answers(1).await;
+}
+
     let mut scene = Scene::standard().await;
     scene.send(&[asks(METADATA, 1)]).await;
     let first = scene.begins(1).await;
@@ -527,13 +575,7 @@ async fn t_a4_large_requests_wait_for_room_and_are_not_closed() {
     let intake = Intake::new(limits.queued_bytes_max);
     let mut first = Scene::with_intake(limits, intake.clone()).await;
     let mut second = Scene::with_intake(limits, intake).await;
-    let large = |id: i32| {
-        let mut bytes = frame(ApiKey::Metadata, 1, id);
-        bytes.resize(4 + (800 << 10), 0);
-        bytes[..4].copy_from_slice(&(800_i32 << 10).to_be_bytes());
-        bytes
-    };
-    let (one, two) = (large(1), large(2));
+    let [one, two] = [1, 2].map(|id| long(ApiKey::Metadata, 1, id, 800 << 10));
     first.client.write_all(&one[..one.len() - 1]).await.unwrap();
     // More than both sockets hold: all of it goes only when there is room.
     let writing = tokio::spawn(async move {

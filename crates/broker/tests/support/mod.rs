@@ -10,7 +10,7 @@ use hanbeon_records::{BatchRef, crc32c, write_varint};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     sync::oneshot,
     task::JoinHandle,
 };
@@ -81,6 +81,13 @@ impl Running {
 
     pub(crate) async fn client(&self) -> Client {
         Client { stream: TcpStream::connect(self.address).await.unwrap() }
+    }
+
+    /// A client at an address of its own.
+    pub(crate) async fn client_from(&self, address: &str) -> Client {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::new(address.parse().unwrap(), 0)).unwrap();
+        Client { stream: socket.connect(self.address).await.unwrap() }
     }
 
     /// Ends, and gives the directory back.

@@ -135,6 +135,7 @@ pub(super) const KEYS: &[ConfigKey] = &[
     key("producer.id.expiration.ms", (Int, Some("86400000")), Range(1, INT_MAX), ClusterWide, "Milliseconds without a write after which a partition forgets a producer."),
     key("queued.max.requests", (Int, Some("500")), Range(1, INT_MAX), ReadOnly, "Requests that wait before connections are no longer read."),
     key("replica.fetch.backoff.ms", (Int, Some("1000")), Range(0, INT_MAX), ReadOnly, "Milliseconds a follower waits after an error."),
+    key("queued.max.request.bytes", (Long, Some("-1")), Any, ReadOnly, "Bytes of large requests that are held at once; 0 or less leaves it to the broker, which holds 256 MiB. Those from one address hold half of them at most."),
     key("replica.fetch.max.bytes", (Int, Some("1048576")), Range(0, INT_MAX), ReadOnly, "Bytes a follower fetches of one partition."),
     key("replica.fetch.min.bytes", (Int, Some("1")), Range(0, INT_MAX), ReadOnly, "Bytes a follower waits for."),
     key("replica.fetch.response.max.bytes", (Int, Some("10485760")), Range(0, INT_MAX), ReadOnly, "Bytes a follower fetches at once."),
