@@ -266,9 +266,14 @@ impl<'s, S: Service> Connection<'s, S> {
         let mut tick = interval(Duration::from_millis(self.patience.tick_ms()));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         tick.tick().await;
+        let told = stop.clone();
         // One future for the whole life: a new one for each request would contend with all other connections.
         let mut stopping = pin!(async move { drop(stop.wait_for(|stop| *stop).await) });
         loop {
+            // Also looked for here, and without waiting: below, a socket that always has something to read comes first.
+            if self.ending.is_none() && told.has_changed().unwrap_or(true) {
+                self.ending = Some(Ended::Shutdown);
+            }
             let turn = self.start_what_may_start();
             if self.waits_in_vain() {
                 // What is behind starts before the answer is written: to a client that is gone the writing fails.
@@ -435,7 +440,6 @@ impl<'s, S: Service> Connection<'s, S> {
             && self.lacks_room()
             && !self.order.is_held_up()
             && let Some(bytes) = self.order.announced()
-            && bytes > FREE_BYTES
         {
             let intake = self.intake.clone();
             self.asking = Some(Box::pin(async move { intake.room_for(bytes).await }));

@@ -20,7 +20,7 @@ struct Begun {
     reply: oneshot::Sender<Reply>,
 }
 
-/// Answers `ApiVersions` at once, prepares Produce 4, parks Fetch, and lets the test decide about all else.
+/// Answers `ApiVersions` at once and Produce 8 with nothing, prepares Produce 4, parks Fetch, and lets the test decide about all else.
 struct Script(mpsc::UnboundedSender<Begun>);
 
 impl Script {
@@ -65,6 +65,10 @@ impl Service for Script {
                     written.send(Begun { correlation_id, prepared: true, reply }).unwrap();
                     Reply::Now(answer(correlation_id))
                 }))
+            }
+            (ApiKey::Produce, 8) => {
+                drop(self.begin(&request, false));
+                Reply::Nothing
             }
             (ApiKey::Fetch, version) => {
                 let correlation_id = reply_to.correlation_id;
@@ -176,10 +180,6 @@ fn frame(api: ApiKey, version: i16, correlation_id: i32) -> Vec<u8> {
     frame
 }
 
-const PRODUCE: (ApiKey, i16) = (ApiKey::Produce, 3);
-const PREPARED_PRODUCE: (ApiKey, i16) = (ApiKey::Produce, 4);
-const JOINED_PRODUCE: (ApiKey, i16) = (ApiKey::Produce, 5);
-/// Begun when the test says what becomes of it.
 /// A request of so many bytes, its length included, most of them behind its body.
 fn long(api: ApiKey, version: i16, correlation_id: i32, bytes: usize) -> Vec<u8> {
     let mut long = frame(api, version, correlation_id);
@@ -188,9 +188,15 @@ fn long(api: ApiKey, version: i16, correlation_id: i32, bytes: usize) -> Vec<u8>
     long
 }
 
+const PRODUCE: (ApiKey, i16) = (ApiKey::Produce, 3);
+const PREPARED_PRODUCE: (ApiKey, i16) = (ApiKey::Produce, 4);
+const JOINED_PRODUCE: (ApiKey, i16) = (ApiKey::Produce, 5);
+/// Begun when the test says what becomes of it.
 const GATED_PRODUCE: (ApiKey, i16) = (ApiKey::Produce, 6);
 /// Does its work when the test lets it, and tells so.
 const LATE_PRODUCE: (ApiKey, i16) = (ApiKey::Produce, 7);
+/// Has no answer.
+const SILENT_PRODUCE: (ApiKey, i16) = (ApiKey::Produce, 8);
 /// Parked; early its answer is the negative of its number.
 const PARKED: (ApiKey, i16) = (ApiKey::Fetch, 4);
 /// Bytes that a parked request holds for each version above.
@@ -385,6 +391,27 @@ async fn a_stop_answers_what_was_begun_and_begins_nothing() {
 }
 
 #[tokio::test]
+async fn a_stop_is_seen_by_a_connection_that_always_has_something_to_read() {
+    let Scene { mut client, mut begun, stop, ended } = Scene::standard().await;
+    let (api, version) = SILENT_PRODUCE;
+    let many = frame(api, version, 1).repeat(10_000);
+    let writing = tokio::spawn(async move { while client.write_all(&many).await.is_ok() {} });
+    // Many turns: the socket is never empty.
+    for _ in 0..10_000 {
+        begun.recv().await.unwrap();
+    }
+    while begun.try_recv().is_ok() {}
+    stop.send_replace(true);
+    let mut behind_it = 0;
+    while begun.recv().await.is_some() {
+        behind_it += 1;
+        assert!(behind_it <= REQUESTS_PER_TURN, "no more begins than one turn");
+    }
+    assert!(matches!(ended.await.unwrap(), Ended::Shutdown));
+    writing.await.unwrap();
+}
+
+#[tokio::test]
 async fn a_stop_and_a_fault_end_the_waiting_for_others() {
     let mut scene = Scene::standard().await;
     scene.send(&[asks(PARKED, 1), asks(METADATA, 2)]).await;
@@ -475,33 +502,6 @@ async fn t_a4_a_request_that_waits_for_others_has_the_room_of_what_it_holds() {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn t_l3_t_l4_a_request_that_comes_byte_by_byte_is_given_up() {
-    let mut scene = Scene::standard().await;
-    let whole = [&1000_i32.to_be_bytes()[..], &[0; 1000]].concat();
-    for byte in whole {
-        if scene.client.write_all(&[byte]).await.is_err() || scene.ended.is_finished() {
-            break;
-        }
-        tokio::time::advance(Duration::from_secs(1)).await;
-        // The connection sees the byte, and the ticks.
-        for _ in 0..4 {
-            tokio::task::yield_now().await;
-        }
-    }
-    assert!(matches!(scene.closes().await, Ended::SlowRequest { ms: 30_000 }));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_silent_client_is_closed_after_the_idle_time() {
-    let scene = Scene::standard().await;
-    let since = tokio::time::Instant::now();
-    assert!(matches!(scene.closes().await, Ended::Idle { ms: 600_000 }));
-    assert!(since.elapsed() >= Duration::from_secs(590), "{:?}", since.elapsed());
-}
-
-#[tokio::test(start_paused = true)]
-async fn t_l5_a_client_that_stops_reading_is_closed() {
 #[tokio::test]
 async fn t_a4_a_large_request_behind_one_that_waits_for_others_takes_no_room() {
     const BUDGET: usize = 1 << 20;
@@ -544,6 +544,33 @@ async fn t_l4_a_large_request_is_not_slow_while_it_is_not_read() {
     scene.answers(1).await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn t_l3_t_l4_a_request_that_comes_byte_by_byte_is_given_up() {
+    let mut scene = Scene::standard().await;
+    let whole = [&1000_i32.to_be_bytes()[..], &[0; 1000]].concat();
+    for byte in whole {
+        if scene.client.write_all(&[byte]).await.is_err() || scene.ended.is_finished() {
+            break;
+        }
+        tokio::time::advance(Duration::from_secs(1)).await;
+        // The connection sees the byte, and the ticks.
+        for _ in 0..4 {
+            tokio::task::yield_now().await;
+        }
+    }
+    assert!(matches!(scene.closes().await, Ended::SlowRequest { ms: 30_000 }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_client_is_closed_after_the_idle_time() {
+    let scene = Scene::standard().await;
+    let since = tokio::time::Instant::now();
+    assert!(matches!(scene.closes().await, Ended::Idle { ms: 600_000 }));
+    assert!(since.elapsed() >= Duration::from_secs(590), "{:?}", since.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn t_l5_a_client_that_stops_reading_is_closed() {
     let mut scene = Scene::standard().await;
     scene.send(&[asks(METADATA, 1)]).await;
     let first = scene.begins(1).await;
