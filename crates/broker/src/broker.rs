@@ -12,10 +12,14 @@ use std::{
 use hanbeon::{Engine, Env, LogError, System};
 use hanbeon_wire::Advertised;
 use prometheus_client::registry::Registry;
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{
+    net::TcpListener,
+    sync::{oneshot, watch},
+};
 
 use crate::{
     Limits,
+    blocking::Blocking,
     dispatch::{Endpoint, Node, SERVED},
     metrics::{ConnectionMetrics, Counted, RequestMetrics},
     page,
@@ -67,10 +71,6 @@ impl BrokerOptions {
         self
     }
 
-    /// Other limits, where the engine was not told otherwise by a key of Kafka's.
-    pub const fn limits(mut self, limits: Limits) -> Self {
-        self.limits = limits;
-        self
     /// Whether clients can be told to connect where these options say; [`Broker::bind`] looks, too.
     ///
     /// # Errors
@@ -88,6 +88,10 @@ impl BrokerOptions {
         }
     }
 
+    /// Other limits, where the engine was not told otherwise by a key of Kafka's.
+    pub const fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
     }
 }
 
@@ -103,10 +107,6 @@ pub enum BrokerError {
         /// What the system said.
         source: io::Error,
     },
-    /// The engine could not be shut down cleanly; the next start recovers.
-    #[error(transparent)]
-    Shutdown(#[from] LogError),
-}
     /// Clients would be told to connect to an address that names no machine.
     #[error(
         "{address} stands for every address of this machine, and clients cannot connect to it: \
@@ -116,6 +116,10 @@ pub enum BrokerError {
         /// The address.
         address: IpAddr,
     },
+    /// The engine could not be shut down cleanly; the next start recovers.
+    #[error(transparent)]
+    Shutdown(#[from] LogError),
+}
 
 /// A broker that listens.
 pub struct Broker<E: Env = System> {
@@ -133,11 +137,11 @@ impl<E: Env> Broker<E> {
     /// # Errors
     /// [`BrokerError::Listen`], [`BrokerError::Nowhere`].
     pub async fn bind(engine: Engine<E>, options: BrokerOptions) -> Result<Self, BrokerError> {
+        options.check()?;
         let BrokerOptions { listen, advertised, limits, metrics, filtered_clients } = options;
         let (listener, local) = listen_on(listen).await?;
         let page = match metrics {
             Some(address) => Some(listen_on(address).await?),
-        options.check()?;
             None => None,
         };
         let endpoint = advertised
@@ -148,11 +152,12 @@ impl<E: Env> Broker<E> {
         let now = limits.with_given(&engine.settings());
         let node = Arc::new(Node {
             engine: engine.clone(),
+            local,
             endpoint,
             advertised: advertised_apis(&engine),
             sessions: Arc::new(Sessions::new(now.fetch_sessions_max, first_session)),
             metrics: RequestMetrics::new(),
-            local,
+            blocking: Blocking::new(),
             filtered_clients,
             answer_bytes_max: now.answer_bytes_max,
             fetch_bytes_max: now.fetch_bytes_max,
@@ -209,11 +214,31 @@ impl<E: Env> Broker<E> {
         if let Some(page) = page {
             page.abort();
         }
-        // It syncs and closes every log: long enough to be in the way of whatever else runs here.
-        match tokio::task::spawn_blocking(move || engine.shutdown()).await {
-            Ok(result) => Ok(result?),
-            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+        Ok(shut_down(engine).await?)
+    }
+}
+
+/// It syncs and closes every log: long enough to be in the way of whatever else runs here. The thread is its own, since those of the runtime
+/// may all be taken by requests that wait for the same locks.
+async fn shut_down<E: Env>(engine: Engine<E>) -> Result<(), LogError> {
+    let (done, ended) = oneshot::channel();
+    let stopping = engine.clone();
+    let shutdown = thread::Builder::new()
+        .name("hanbeon-shutdown".to_owned())
+        .spawn(move || drop(done.send(stopping.shutdown())));
+    let thread = match shutdown {
+        Ok(thread) => thread,
+        Err(error) => {
+            tracing::warn!(%error, "no thread for the shutdown");
+            return engine.shutdown();
         }
+    };
+    match ended.await {
+        Ok(result) => result,
+        Err(_) => match thread.join() {
+            Ok(()) => engine.shutdown(),
+            Err(panicked) => resume_unwind(panicked),
+        },
     }
 }
 

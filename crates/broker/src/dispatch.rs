@@ -11,6 +11,7 @@ use hanbeon_wire::{
 use crate::{
     admin,
     answer_size::AnswerSize,
+    blocking::{Blocking, Kind},
     connection::{Peer, Prepared, Reply, Service},
     fetch, groups,
     metrics::RequestMetrics,
@@ -96,6 +97,7 @@ impl fmt::Display for Endpoint {
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) metrics: RequestMetrics,
     /// Clients that get committed data only, with aborted data left out, whatever they ask for.
+    pub(crate) blocking: Blocking,
     pub(crate) filtered_clients: Vec<String>,
     /// Bytes that one answer may describe ([`crate::Limits::answer_bytes_max`]).
     pub(crate) answer_bytes_max: usize,
@@ -128,7 +130,7 @@ impl<E: Env> Service for Arc<Node<E>> {
         if partitions.is_empty() && coordinator_of.is_none() {
             return self.start_prepared(peer, request);
         }
-        open_first(self.engine.clone(), partitions, coordinator_of, request)
+        open_first(Arc::clone(self), partitions, coordinator_of, request)
     }
 
     fn joins(&self, request: &Request) -> bool {
@@ -197,13 +199,14 @@ impl<E: Env> Node<E> {
 
 /// Opens logs, and makes a coordinator ready, on a thread that may block; then the request starts. One that cannot be opened says so itself when it is asked.
 fn open_first<E: Env>(
-    engine: Engine<E>,
+    node: Arc<Node<E>>,
     partitions: Vec<PartitionHandle<E>>,
     coordinator_of: Option<String>,
     request: Request,
 ) -> Reply {
     Reply::Prepare(Box::pin(async move {
-        let opened = tokio::task::spawn_blocking(move || {
+        let engine = node.engine.clone();
+        let opened = node.blocking.run(Kind::Opening, move || {
             if let Some(id) = coordinator_of
                 && let Err(error) = engine.transactions().load(&id)
             {

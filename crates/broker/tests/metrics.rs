@@ -14,12 +14,7 @@ use tokio::{
 };
 
 async fn get(broker: &Running, what: &str) -> String {
-    let mut stream = TcpStream::connect(broker.metrics.unwrap()).await.unwrap();
-    let request = format!("{what} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut response = String::new();
-    timely(stream.read_to_string(&mut response)).await.unwrap();
-    response
+    http(broker.metrics.unwrap(), what).await
 }
 
 #[tokio::test]

@@ -21,6 +21,7 @@ use hanbeon_wire::{
 
 use crate::{
     admin::{Answered, number, respond},
+    blocking::Kind,
     connection::{Reply, promptly},
     dispatch::{Node, finished},
 };
@@ -63,7 +64,7 @@ pub(crate) async fn ready<E: Env>(node: &Arc<Node<E>>, id: &str) -> Result<(), E
         return Ok(());
     }
     let owned = id.to_owned();
-    match tokio::task::spawn_blocking(move || transactions.load(&owned)).await {
+    match node.blocking.run(Kind::Opening, move || transactions.load(&owned)).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => {
             tracing::error!(id, %error, "the transaction coordinator is not ready");
@@ -122,7 +123,7 @@ async fn initialised<E: Env>(
         .map_err(|error| error.code())?;
     let Some(id) = &asked.transactional_id else {
         let engine = node.engine.clone();
-        let fresh = tokio::task::spawn_blocking(move || engine.init_producer_id()).await;
+        let fresh = node.blocking.run(Kind::Other, move || engine.init_producer_id()).await;
         let fresh = fresh.map_err(|_broken| ErrorCode::CoordinatorLoadInProgress)?;
         let identity = fresh.map_err(|error| {
             tracing::error!(%error, "no producer id");

@@ -98,6 +98,16 @@ impl Running {
     }
 }
 
+/// What the page for Prometheus answers.
+pub(crate) async fn http(page: SocketAddr, what: &str) -> String {
+    let mut stream = TcpStream::connect(page).await.unwrap();
+    let request = format!("{what} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut response = String::new();
+    timely(stream.read_to_string(&mut response)).await.unwrap();
+    response
+}
+
 /// The future's value, or a failed test.
 pub(crate) async fn timely<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(PATIENCE, future).await.expect("nothing happened for a long time")
