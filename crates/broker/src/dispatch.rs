@@ -37,6 +37,7 @@ pub(crate) const SERVED: &[ApiKey] = &[
     ApiKey::Heartbeat,
     ApiKey::LeaveGroup,
     ApiKey::SyncGroup,
+    ApiKey::SaslHandshake,
     ApiKey::DescribeGroups,
     ApiKey::ListGroups,
     ApiKey::DeleteGroups,
@@ -74,8 +75,6 @@ pub struct Endpoint {
     pub port: u16,
 }
 
-/// What every request may need.
-pub(crate) struct Node<E: Env> {
 /// As `advertised.listeners` has it.
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -88,16 +87,18 @@ impl fmt::Display for Endpoint {
     }
 }
 
+/// What every request may need.
+pub(crate) struct Node<E: Env> {
     pub(crate) engine: Engine<E>,
-    pub(crate) endpoint: Endpoint,
-    pub(crate) advertised: Advertised,
     /// Where it listens.
     pub(crate) local: SocketAddr,
     /// Where clients are told to connect.
+    pub(crate) endpoint: Endpoint,
+    pub(crate) advertised: Advertised,
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) metrics: RequestMetrics,
-    /// Clients that get committed data only, with aborted data left out, whatever they ask for.
     pub(crate) blocking: Blocking,
+    /// Clients that get committed data only, with aborted data left out, whatever they ask for.
     pub(crate) filtered_clients: Vec<String>,
     /// Bytes that one answer may describe ([`crate::Limits::answer_bytes_max`]).
     pub(crate) answer_bytes_max: usize,

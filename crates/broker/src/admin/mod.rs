@@ -43,6 +43,7 @@ pub(crate) fn start<E: Env>(node: &Arc<Node<E>>, request: Request) -> Reply {
             finished(api, metadata::describe_partitions(node, &request))
         }
         ApiKey::DescribeCluster => finished(api, cluster::describe(node, &request)),
+        ApiKey::SaslHandshake => finished(api, cluster::sasl_handshake(&request)),
         ApiKey::ElectLeaders => finished(api, cluster::elect_leaders(node, &request)),
         ApiKey::DescribeConfigs => blocking(node, Kind::Other, request, configs::describe),
         ApiKey::DescribeProducers => blocking(node, Kind::Other, request, producers::describe),
@@ -73,8 +74,8 @@ pub(crate) fn start<E: Env>(node: &Arc<Node<E>>, request: Request) -> Reply {
 /// Answers on a thread that may block: these requests touch files, or open a log that has not been recovered yet.
 fn blocking<E: Env>(
     node: &Arc<Node<E>>,
-    request: Request,
     kind: Kind,
+    request: Request,
     answer: fn(&Node<E>, &Request) -> Answered,
 ) -> Reply {
     let node = Arc::clone(node);
