@@ -8,7 +8,7 @@
 mod support;
 
 use bytes::Buf;
-use hanbeon::{Engine, FetchSpec as EngineFetch, Options};
+use hanbeon::{Engine, FetchSpec as EngineFetch, Options, Record};
 use hanbeon_broker::Limits;
 use hanbeon_records::Offset;
 use support::*;
