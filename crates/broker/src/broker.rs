@@ -1,14 +1,25 @@
 //! The broker as a whole: bound, serving, stopped.
 
-use std::{future::Future, io, net::SocketAddr, sync::Arc};
+use std::{
+    future::Future,
+    io,
+    net::{IpAddr, SocketAddr},
+    panic::resume_unwind,
+    sync::Arc,
+    thread,
+};
 
 use hanbeon::{Engine, Env, LogError, System};
 use hanbeon_wire::Advertised;
 use prometheus_client::registry::Registry;
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{
+    net::TcpListener,
+    sync::{oneshot, watch},
+};
 
 use crate::{
     Limits,
+    blocking::Blocking,
     dispatch::{Endpoint, Node, SERVED},
     metrics::{ConnectionMetrics, Counted, RequestMetrics},
     page,
@@ -28,7 +39,8 @@ pub struct BrokerOptions {
 }
 
 impl BrokerOptions {
-    /// Listens on `address` (port 0 takes a free one) and tells clients to connect there.
+    /// Listens on `address` (port 0 takes a free one) and tells clients to connect there. Where that is all addresses of this machine,
+    /// `0.0.0.0` or `[::]`, clients must be [told an address](Self::advertised).
     pub const fn new(address: SocketAddr) -> Self {
         Self {
             listen: address,
@@ -59,6 +71,23 @@ impl BrokerOptions {
         self
     }
 
+    /// Whether clients can be told to connect where these options say; [`Broker::bind`] looks, too.
+    ///
+    /// # Errors
+    /// [`BrokerError::Nowhere`].
+    pub fn check(&self) -> Result<(), BrokerError> {
+        let told = match &self.advertised {
+            Some(endpoint) => endpoint.host.parse().ok(),
+            None => Some(self.listen.ip()),
+        };
+        match told {
+            Some(address) if address.to_canonical().is_unspecified() => {
+                Err(BrokerError::Nowhere { address })
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// Other limits, where the engine was not told otherwise by a key of Kafka's.
     pub const fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
@@ -77,6 +106,15 @@ pub enum BrokerError {
         address: SocketAddr,
         /// What the system said.
         source: io::Error,
+    },
+    /// Clients would be told to connect to an address that names no machine.
+    #[error(
+        "{address} stands for every address of this machine, and clients cannot connect to it: \
+         give advertised.listeners=PLAINTEXT://HOST:PORT with the name or address under which they reach this broker"
+    )]
+    Nowhere {
+        /// The address.
+        address: IpAddr,
     },
     /// The engine could not be shut down cleanly; the next start recovers.
     #[error(transparent)]
@@ -97,8 +135,9 @@ impl<E: Env> Broker<E> {
     /// Binds the address. Connections are accepted from here on and answered once [`Broker::serve_until`] runs.
     ///
     /// # Errors
-    /// [`BrokerError::Listen`].
+    /// [`BrokerError::Listen`], [`BrokerError::Nowhere`].
     pub async fn bind(engine: Engine<E>, options: BrokerOptions) -> Result<Self, BrokerError> {
+        options.check()?;
         let BrokerOptions { listen, advertised, limits, metrics, filtered_clients } = options;
         let (listener, local) = listen_on(listen).await?;
         let page = match metrics {
@@ -113,10 +152,12 @@ impl<E: Env> Broker<E> {
         let now = limits.with_given(&engine.settings());
         let node = Arc::new(Node {
             engine: engine.clone(),
+            local,
             endpoint,
             advertised: advertised_apis(&engine),
             sessions: Arc::new(Sessions::new(now.fetch_sessions_max, first_session)),
             metrics: RequestMetrics::new(),
+            blocking: Blocking::new(),
             filtered_clients,
             answer_bytes_max: now.answer_bytes_max,
             fetch_bytes_max: now.fetch_bytes_max,
@@ -173,11 +214,31 @@ impl<E: Env> Broker<E> {
         if let Some(page) = page {
             page.abort();
         }
-        // It syncs and closes every log: long enough to be in the way of whatever else runs here.
-        match tokio::task::spawn_blocking(move || engine.shutdown()).await {
-            Ok(result) => Ok(result?),
-            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+        Ok(shut_down(engine).await?)
+    }
+}
+
+/// It syncs and closes every log: long enough to be in the way of whatever else runs here. The thread is its own, since those of the runtime
+/// may all be taken by requests that wait for the same locks.
+async fn shut_down<E: Env>(engine: Engine<E>) -> Result<(), LogError> {
+    let (done, ended) = oneshot::channel();
+    let stopping = engine.clone();
+    let shutdown = thread::Builder::new()
+        .name("hanbeon-shutdown".to_owned())
+        .spawn(move || drop(done.send(stopping.shutdown())));
+    let thread = match shutdown {
+        Ok(thread) => thread,
+        Err(error) => {
+            tracing::warn!(%error, "no thread for the shutdown");
+            return engine.shutdown();
         }
+    };
+    match ended.await {
+        Ok(result) => result,
+        Err(_) => match thread.join() {
+            Ok(()) => engine.shutdown(),
+            Err(panicked) => resume_unwind(panicked),
+        },
     }
 }
 

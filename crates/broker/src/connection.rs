@@ -266,9 +266,14 @@ impl<'s, S: Service> Connection<'s, S> {
         let mut tick = interval(Duration::from_millis(self.patience.tick_ms()));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         tick.tick().await;
+        let told = stop.clone();
         // One future for the whole life: a new one for each request would contend with all other connections.
         let mut stopping = pin!(async move { drop(stop.wait_for(|stop| *stop).await) });
         loop {
+            // Also looked for here, and without waiting: below, a socket that always has something to read comes first.
+            if self.ending.is_none() && told.has_changed().unwrap_or(true) {
+                self.ending = Some(Ended::Shutdown);
+            }
             let turn = self.start_what_may_start();
             if self.waits_in_vain() {
                 // What is behind starts before the answer is written: to a client that is gone the writing fails.
@@ -290,7 +295,7 @@ impl<'s, S: Service> Connection<'s, S> {
             if wants_bytes {
                 self.ask_for_room();
             }
-            let may_read = wants_bytes && self.asking.is_none();
+            let may_read = wants_bytes && !self.lacks_room();
             tokio::select! {
                 biased;
                 (place, reply, room) = any(&mut self.waiting) => self.take(place, reply, room),
@@ -423,12 +428,18 @@ impl<'s, S: Service> Connection<'s, S> {
         }
     }
 
-    /// Asks the budget of all connections for a large request, the whole of it, before more than its beginning is read.
+    /// Whether a large request is arriving whose bytes have no room yet.
+    fn lacks_room(&self) -> bool {
+        self.room.is_none() && self.order.announced().is_some_and(|bytes| bytes > FREE_BYTES)
+    }
+
+    /// Asks the budget of all connections for a large request, the whole of it, before more than its beginning is read. One that could not
+    /// start stays in the socket: what is in front of it may wait for long, and others miss the room.
     fn ask_for_room(&mut self) {
-        if self.room.is_none()
-            && self.asking.is_none()
+        if self.asking.is_none()
+            && self.lacks_room()
+            && !self.order.is_held_up()
             && let Some(bytes) = self.order.announced()
-            && bytes > FREE_BYTES
         {
             let intake = self.intake.clone();
             self.asking = Some(Box::pin(async move { intake.room_for(bytes).await }));
@@ -473,7 +484,7 @@ impl<'s, S: Service> Connection<'s, S> {
     fn check_patience(&mut self, turn: Turn) -> Result<(), Ended> {
         let partial = self.order.buffered();
         // A request that waits for room, or for its turn, is not slow by its own fault.
-        let its_turn = turn == Turn::NeedsBytes && self.asking.is_none();
+        let its_turn = turn == Turn::NeedsBytes && !self.lacks_room();
         let under_way = !self.waiting.is_empty() || self.preparing.is_some();
         let seen = Seen {
             partial: (its_turn && partial > 0).then_some(partial),

@@ -1,6 +1,6 @@
 //! From a request to whoever answers it.
 
-use std::sync::Arc;
+use std::{fmt, net::SocketAddr, sync::Arc};
 
 use bytes::BytesMut;
 use hanbeon::{Engine, Env, PartitionHandle};
@@ -11,6 +11,7 @@ use hanbeon_wire::{
 use crate::{
     admin,
     answer_size::AnswerSize,
+    blocking::{Blocking, Kind},
     connection::{Peer, Prepared, Reply, Service},
     fetch, groups,
     metrics::RequestMetrics,
@@ -36,6 +37,7 @@ pub(crate) const SERVED: &[ApiKey] = &[
     ApiKey::Heartbeat,
     ApiKey::LeaveGroup,
     ApiKey::SyncGroup,
+    ApiKey::SaslHandshake,
     ApiKey::DescribeGroups,
     ApiKey::ListGroups,
     ApiKey::DeleteGroups,
@@ -73,13 +75,29 @@ pub struct Endpoint {
     pub port: u16,
 }
 
+/// As `advertised.listeners` has it.
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host, port } = self;
+        if host.contains(':') {
+            write!(f, "PLAINTEXT://[{host}]:{port}")
+        } else {
+            write!(f, "PLAINTEXT://{host}:{port}")
+        }
+    }
+}
+
 /// What every request may need.
 pub(crate) struct Node<E: Env> {
     pub(crate) engine: Engine<E>,
+    /// Where it listens.
+    pub(crate) local: SocketAddr,
+    /// Where clients are told to connect.
     pub(crate) endpoint: Endpoint,
     pub(crate) advertised: Advertised,
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) metrics: RequestMetrics,
+    pub(crate) blocking: Blocking,
     /// Clients that get committed data only, with aborted data left out, whatever they ask for.
     pub(crate) filtered_clients: Vec<String>,
     /// Bytes that one answer may describe ([`crate::Limits::answer_bytes_max`]).
@@ -113,7 +131,7 @@ impl<E: Env> Service for Arc<Node<E>> {
         if partitions.is_empty() && coordinator_of.is_none() {
             return self.start_prepared(peer, request);
         }
-        open_first(self.engine.clone(), partitions, coordinator_of, request)
+        open_first(Arc::clone(self), partitions, coordinator_of, request)
     }
 
     fn joins(&self, request: &Request) -> bool {
@@ -182,13 +200,14 @@ impl<E: Env> Node<E> {
 
 /// Opens logs, and makes a coordinator ready, on a thread that may block; then the request starts. One that cannot be opened says so itself when it is asked.
 fn open_first<E: Env>(
-    engine: Engine<E>,
+    node: Arc<Node<E>>,
     partitions: Vec<PartitionHandle<E>>,
     coordinator_of: Option<String>,
     request: Request,
 ) -> Reply {
     Reply::Prepare(Box::pin(async move {
-        let opened = tokio::task::spawn_blocking(move || {
+        let engine = node.engine.clone();
+        let opened = node.blocking.run(Kind::Opening, move || {
             if let Some(id) = coordinator_of
                 && let Err(error) = engine.transactions().load(&id)
             {

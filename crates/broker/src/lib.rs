@@ -24,6 +24,7 @@
 
 mod admin;
 mod answer_size;
+mod blocking;
 mod broker;
 mod connection;
 mod dispatch;

@@ -10,7 +10,8 @@ use hanbeon::Settings;
 pub struct Limits {
     /// Longest request in bytes (`socket.request.max.bytes`).
     pub request_bytes_max: usize,
-    /// Bytes of large requests that are held at once, over all connections (`queued.max.request.bytes`).
+    /// Bytes of large requests that are held at once, over all connections (`queued.max.request.bytes`; its -1 leaves it to the broker). Those
+    /// from one address hold half of them at most, and a request that is longer counts as half.
     pub queued_bytes_max: usize,
     /// Open connections (`max.connections`).
     pub connections_max: usize,
@@ -61,10 +62,14 @@ impl Limits {
             let given = settings.given_long(key);
             given.map_or(limit, |given| usize::try_from(given).unwrap_or(usize::MAX))
         };
+        let queued = settings.given_long("queued.max.request.bytes").filter(|bytes| *bytes > 0);
         let rate = settings.given_long("max.connection.creation.rate");
         let idle = settings.given_long("connections.max.idle.ms");
         Self {
             request_bytes_max: size("socket.request.max.bytes", self.request_bytes_max),
+            queued_bytes_max: queued.map_or(self.queued_bytes_max, |bytes| {
+                usize::try_from(bytes).unwrap_or(usize::MAX)
+            }),
             connections_max: size("max.connections", self.connections_max),
             connections_per_address_max: size(
                 "max.connections.per.ip",
@@ -87,7 +92,7 @@ impl Limits {
 
 #[cfg(test)]
 mod tests {
-    use hanbeon::registry;
+    use hanbeon::{Engine, Options, registry};
 
     use super::*;
 
@@ -109,5 +114,17 @@ mod tests {
         let rate = u64::from(limits.connections_per_second_max);
         assert_eq!(default("max.connection.creation.rate"), Ok(rate));
         assert_eq!(default("connections.max.idle.ms"), Ok(limits.idle_ms_max));
+    }
+
+    #[test]
+    fn the_budget_of_large_requests_is_what_is_given_or_our_own() {
+        let home = tempfile::tempdir().unwrap();
+        for (given, expected) in [("-1", 256 << 20), ("0", 256 << 20), ("104857600", 100 << 20)] {
+            let options = Options::broker().set("queued.max.request.bytes", given).unwrap();
+            let engine = Engine::open_with(home.path(), options).unwrap();
+            let limits = Limits::standard().with_given(&engine.settings());
+            assert_eq!(limits.queued_bytes_max, expected, "{given}");
+            engine.shutdown().unwrap();
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! What is counted about connections and requests, and everything that is counted under the names Kafka's dashboards know.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     sync::{
         Arc,
@@ -11,8 +12,9 @@ use std::{
 use hanbeon::{
     Counter, Engine, Env, Metrics, PartitionHandle, Pin, TopicMetrics, txn::TransactionalId,
 };
-use hanbeon_records::Millis;
+use hanbeon_records::{ErrorCode, Millis};
 use hanbeon_wire::ApiKey;
+use parking_lot::Mutex;
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncoder, NoLabelSet},
@@ -52,24 +54,36 @@ impl ConnectionMetrics {
     }
 }
 
-/// Requests by API. Clones count together.
+/// Requests by API, and what the transaction coordinator refused by its code. Clones count together.
 #[derive(Clone, Debug)]
-pub(crate) struct RequestMetrics(Arc<Vec<AtomicU64>>);
+pub(crate) struct RequestMetrics(Arc<RequestCounts>);
+
+#[derive(Debug)]
+struct RequestCounts {
+    begun: Vec<AtomicU64>,
+    /// By API and by number of the code.
+    refused: Mutex<BTreeMap<(ApiKey, i16), u64>>,
+}
 
 impl RequestMetrics {
     pub(crate) fn new() -> Self {
         let slots = ApiKey::ALL.iter().filter_map(|api| slot(*api)).max().unwrap_or(0);
-        Self(Arc::new((0..=slots).map(|_| AtomicU64::new(0)).collect()))
+        let begun = (0..=slots).map(|_| AtomicU64::new(0)).collect();
+        Self(Arc::new(RequestCounts { begun, refused: Mutex::default() }))
     }
 
     pub(crate) fn count(&self, api: ApiKey) {
-        if let Some(count) = slot(api).and_then(|at| self.0.get(at)) {
+        if let Some(count) = slot(api).and_then(|at| self.0.begun.get(at)) {
             count.fetch_add(1, Relaxed);
         }
     }
 
+    pub(crate) fn refused(&self, api: ApiKey, code: ErrorCode) {
+        *self.0.refused.lock().entry((api, code.number())).or_default() += 1;
+    }
+
     fn get(&self, api: ApiKey) -> u64 {
-        slot(api).and_then(|at| self.0.get(at)).map_or(0, |count| count.load(Relaxed))
+        slot(api).and_then(|at| self.0.begun.get(at)).map_or(0, |count| count.load(Relaxed))
     }
 }
 
@@ -97,6 +111,7 @@ impl<E: Env> Collector for Counted<E> {
         self.topics(&mut page)?;
         self.partitions(&mut page)?;
         self.pins(&mut page)?;
+        self.remembered(&mut page)?;
         self.requests(&mut page)?;
         ours(&mut page, self.engine.metrics())
     }
@@ -111,7 +126,7 @@ type OfPartition<E> = (&'static str, &'static str, fn(&PartitionHandle<E>) -> Op
 type OfPin = (&'static str, &'static str, fn(&Pin, Millis) -> i64);
 
 const PINS: &[OfPin] = &[
-    ("hanbeon_lso_lag_records", "Offsets held back from readers of committed data", |pin, _| {
+    ("hanbeon_lso_lag_offsets", "Offsets held back from readers of committed data", |pin, _| {
         pin.offsets_behind
     }),
     ("hanbeon_lso_lag_bytes", "Bytes held back from readers of committed data", |pin, _| {
@@ -214,6 +229,39 @@ impl<E: Env> Counted<E> {
         .encode_gauge(&oldest)
     }
 
+    /// How much is remembered of producers, and what coordinators still have to do.
+    fn remembered(&self, page: &mut Page<'_, '_>) -> fmt::Result {
+        let (shards, now) = (self.engine.transactions().counts(), self.engine.now());
+        let mut family =
+            page.gauges("hanbeon_transactional_ids", "Ids that a transaction coordinator knows")?;
+        for shard in &shards {
+            let labels = [("partition", shard.partition.to_string())];
+            family.encode_family(&labels)?.encode_gauge(&shard.ids)?;
+        }
+        let owed: usize = shards.iter().map(|shard| shard.owed).sum();
+        let since = shards.iter().filter_map(|shard| shard.oldest_owed).min();
+        for (name, help, value) in [
+            (
+                "hanbeon_transactions_owed_markers",
+                "Transactions that are decided and lack markers",
+                i64::try_from(owed).unwrap_or(i64::MAX),
+            ),
+            (
+                "hanbeon_oldest_owed_marker_age_ms",
+                "Milliseconds for which the oldest of them has lacked markers",
+                since.map_or(0, |since| now.since(since)),
+            ),
+            (
+                "hanbeon_producers",
+                "Producers that partitions remember",
+                i64::try_from(self.engine.remembered_producers()).unwrap_or(i64::MAX),
+            ),
+        ] {
+            page.gauges(name, help)?.encode_gauge(&value)?;
+        }
+        Ok(())
+    }
+
     fn requests(&self, page: &mut Page<'_, '_>) -> fmt::Result {
         self.requests_by_api(page)?;
         self.connections(page)?;
@@ -232,6 +280,16 @@ impl<E: Env> Counted<E> {
             if requests > 0 {
                 count(&mut family, &[("request", api.to_string().as_str())], requests)?;
             }
+        }
+        let mut family = page.counters(
+            "hanbeon_transaction_errors",
+            "Requests that the transaction coordinator refused",
+        )?;
+        let refused = self.requests.0.refused.lock().clone();
+        for ((api, code), requests) in refused {
+            let name = ErrorCode::from_number(code).map_or("", ErrorCode::name);
+            let labels = [("request", api.to_string()), ("error", name.to_owned())];
+            count(&mut family, &labels, requests)?;
         }
         Ok(())
     }
@@ -282,8 +340,6 @@ fn decisions(page: &mut Page<'_, '_>, metrics: &Metrics) -> fmt::Result {
 
 fn upkeep(page: &mut Page<'_, '_>, metrics: &Metrics) -> fmt::Result {
     let (syncs, batches) = (metrics.syncs.get(), metrics.synced_batches.get());
-    // Counts of a group are far from the 2^53 up to which this is exact.
-    let sum = f64::from(u32::try_from(batches).unwrap_or(u32::MAX));
     page.0
         .encode_descriptor(
             "group_commit_batch_size",
@@ -291,7 +347,7 @@ fn upkeep(page: &mut Page<'_, '_>, metrics: &Metrics) -> fmt::Result {
             None,
             MetricType::Histogram,
         )?
-        .encode_histogram::<NoLabelSet>(sum, syncs, &[(f64::MAX, syncs)], None)?;
+        .encode_histogram::<NoLabelSet>(real(batches), syncs, &[(f64::INFINITY, syncs)], None)?;
     for (name, help, value) in [
         (
             "kafka_log_logflushstats_logflush",
@@ -307,6 +363,12 @@ fn upkeep(page: &mut Page<'_, '_>, metrics: &Metrics) -> fmt::Result {
         plain(&mut page.counters(name, help)?, value)?;
     }
     Ok(())
+}
+
+/// As exact as can be: from 2^53 on the last digits are lost.
+fn real(count: u64) -> f64 {
+    let half = |bits: u64| f64::from(u32::try_from(bits & u64::from(u32::MAX)).unwrap_or(u32::MAX));
+    half(count >> 32) * 4_294_967_296.0 + half(count)
 }
 
 /// The page while it is written.
@@ -340,4 +402,19 @@ fn plain(metric: &mut MetricEncoder<'_>, value: u64) -> fmt::Result {
 
 fn offset<Error>(offset: Result<hanbeon_records::Offset, Error>) -> Option<u64> {
     u64::try_from(offset.ok()?.get()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn counts_are_whole_beyond_32_bits() {
+        for (count, expected) in [
+            (7, 7.0),
+            (u64::from(u32::MAX), 4_294_967_295.0),
+            (5_000_000_000, 5_000_000_000.0),
+            (1 << 52, 4_503_599_627_370_496.0),
+        ] {
+            assert_eq!(super::real(count), expected);
+        }
+    }
 }

@@ -1,7 +1,10 @@
 //! Topics and partitions as Produce and Fetch name them. A name may be as long as a text can be, and partitions are many: each topic is
 //! looked at once, however many of its partitions are named.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use hanbeon::{Env, Image, PartitionHandle, Topic};
 use hanbeon_records::ErrorCode;
@@ -19,6 +22,12 @@ pub(crate) fn topic<'i, E: Env>(
         TopicRef::Name(name) => image.topic(name).ok_or(ErrorCode::UnknownTopicOrPartition),
         TopicRef::Id(id) => image.topic_by_id(id).ok_or(ErrorCode::UnknownTopicId),
     }
+}
+
+/// What stands there more than once.
+pub(crate) fn repeated<T: Ord + Clone>(all: impl IntoIterator<Item = T>) -> BTreeSet<T> {
+    let mut seen = BTreeSet::new();
+    all.into_iter().filter(|one| !seen.insert(one.clone())).collect()
 }
 
 /// Adds those of a topic's partitions whose logs are not open yet.

@@ -1,6 +1,6 @@
 //! The page that Prometheus reads: `GET /metrics` over plain HTTP.
 
-use std::{convert::Infallible, fmt, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -13,7 +13,7 @@ use prometheus_client::{encoding::text, registry::Registry};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
-    task::JoinSet,
+    task::{JoinSet, spawn_blocking},
     time::{sleep, timeout},
 };
 
@@ -58,10 +58,8 @@ pub(crate) async fn serve(
 }
 
 async fn one(stream: TcpStream, peer: SocketAddr, registry: Arc<Registry>) {
-    let answer = service_fn(move |request: Request<Incoming>| {
-        let response = respond(&request, &registry);
-        async move { Ok::<_, Infallible>(response) }
-    });
+    let answer =
+        service_fn(move |request: Request<Incoming>| answer_to(request, Arc::clone(&registry)));
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIME)
@@ -72,30 +70,85 @@ async fn one(stream: TcpStream, peer: SocketAddr, registry: Arc<Registry>) {
     }
 }
 
-fn respond(request: &Request<Incoming>, registry: &Registry) -> Response<Full<Bytes>> {
+async fn answer_to(
+    request: Request<Incoming>,
+    registry: Arc<Registry>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
     if request.uri().path() != "/metrics" {
-        return plain(StatusCode::NOT_FOUND, "the page is /metrics\n");
+        return Ok(plain(StatusCode::NOT_FOUND, "the page is /metrics\n"));
     }
     if request.method() != Method::GET {
-        return plain(StatusCode::METHOD_NOT_ALLOWED, "GET it\n");
+        return Ok(plain(StatusCode::METHOD_NOT_ALLOWED, "GET it\n"));
     }
-    let mut page = String::new();
-    match text::encode(&mut page, registry) {
-        Ok(()) => {
+    // Every partition and coordinator is asked for its numbers, and has a lock.
+    let written = spawn_blocking(move || {
+        let mut page = String::new();
+        text::encode(&mut page, &registry).map(|()| page)
+    });
+    Ok(match written.await {
+        Ok(Ok(page)) => {
             let mut response = Response::new(Full::from(page));
             let kind = header::HeaderValue::from_static(CONTENT_TYPE);
             response.headers_mut().insert(header::CONTENT_TYPE, kind);
             response
         }
-        Err(fmt::Error) => {
+        Ok(Err(_)) | Err(_) => {
             tracing::error!("the metrics page could not be written");
             plain(StatusCode::INTERNAL_SERVER_ERROR, "the page could not be written\n")
         }
-    }
+    })
 }
 
 fn plain(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::from(text));
     *response.status_mut() = status;
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fmt,
+        sync::{Mutex, mpsc},
+    };
+
+    use prometheus_client::{collector::Collector, encoding::DescriptorEncoder};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    /// Says that it is asked, and then waits until it is told to go on.
+    #[derive(Debug)]
+    struct Slow {
+        asked: tokio::sync::mpsc::UnboundedSender<()>,
+        go_on: Mutex<mpsc::Receiver<()>>,
+    }
+
+    impl Collector for Slow {
+        fn encode(&self, _encoder: DescriptorEncoder<'_>) -> fmt::Result {
+            self.asked.send(()).map_err(|_| fmt::Error)?;
+            self.go_on.lock().unwrap().recv_timeout(HEADER_TIME).map_err(|_| fmt::Error)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_page_that_takes_its_time_leaves_the_worker_to_others() {
+        let (asked, mut is_asked) = tokio::sync::mpsc::unbounded_channel();
+        let (go, go_on) = mpsc::channel();
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(Slow { asked, go_on: Mutex::new(go_on) }));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (_stop, stopping) = watch::channel(false);
+        let served = tokio::spawn(serve(listener, Arc::new(registry), stopping));
+        let mut reader = TcpStream::connect(address).await.unwrap();
+        let request = b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        reader.write_all(request).await.unwrap();
+        is_asked.recv().await.unwrap();
+        go.send(()).unwrap();
+        let mut page = String::new();
+        reader.read_to_string(&mut page).await.unwrap();
+        assert!(page.starts_with("HTTP/1.1 200 OK\r\n"), "{page}");
+        served.abort();
+    }
 }

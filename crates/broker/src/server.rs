@@ -126,7 +126,7 @@ async fn serve<S: Service>(
         (&shared.service, &shared.advertised),
         peer,
         limits,
-        shared.intake.clone(),
+        seat.intake.clone(),
         stream,
     )
     .run(stop)
@@ -150,24 +150,36 @@ async fn serve<S: Service>(
 struct OpenConnections {
     all: usize,
     /// Of each address that has any.
-    by_address: BTreeMap<IpAddr, usize>,
+    by_address: BTreeMap<IpAddr, FromAddress>,
+}
+
+/// The connections from one address.
+struct FromAddress {
+    open: usize,
+    intake: Intake,
 }
 
 impl OpenConnections {
     fn of(&self, address: IpAddr) -> usize {
-        self.by_address.get(&address).copied().unwrap_or(0)
+        self.by_address.get(&address).map_or(0, |from| from.open)
     }
 
-    fn add(&mut self, address: IpAddr) {
+    /// Counts one more, and says what those of its address share.
+    fn add(&mut self, address: IpAddr, intake: &Intake) -> Intake {
         self.all += 1;
-        *self.by_address.entry(address).or_insert(0) += 1;
+        let from = self
+            .by_address
+            .entry(address)
+            .or_insert_with(|| FromAddress { open: 0, intake: intake.elsewhere() });
+        from.open += 1;
+        from.intake.clone()
     }
 
     fn remove(&mut self, address: IpAddr) {
-        if let Some(count) = self.by_address.get_mut(&address) {
+        if let Some(from) = self.by_address.get_mut(&address) {
             self.all -= 1;
-            *count -= 1;
-            if *count == 0 {
+            from.open -= 1;
+            if from.open == 0 {
                 self.by_address.remove(&address);
             }
         }
@@ -178,6 +190,7 @@ impl OpenConnections {
 struct Seat<S> {
     shared: Arc<Shared<S>>,
     address: IpAddr,
+    intake: Intake,
 }
 
 impl<S> Seat<S> {
@@ -200,10 +213,10 @@ impl<S> Seat<S> {
             None
         };
         let Some(limit) = refused else {
-            open.add(address);
+            let intake = open.add(address, &shared.intake);
             drop(open);
             shared.metrics.opened();
-            return Some(Self { shared: Arc::clone(shared), address });
+            return Some(Self { shared: Arc::clone(shared), address, intake });
         };
         let all = open.all;
         drop(open);

@@ -7,19 +7,12 @@
 
 mod support;
 
+use bytes::{Buf, BufMut};
+use hanbeon::Record;
 use support::*;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
 
 async fn get(broker: &Running, what: &str) -> String {
-    let mut stream = TcpStream::connect(broker.metrics.unwrap()).await.unwrap();
-    let request = format!("{what} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut response = String::new();
-    timely(stream.read_to_string(&mut response)).await.unwrap();
-    response
+    http(broker.metrics.unwrap(), what).await
 }
 
 #[tokio::test]
@@ -66,8 +59,93 @@ async fn the_page_counts_what_was_produced_and_fetched() {
 }
 
 #[tokio::test]
+async fn the_page_counts_what_the_transaction_coordinator_refuses() {
+    const INIT_PRODUCER_ID: i16 = 22;
+    const INVALID_TRANSACTION_TIMEOUT: i16 = 50;
+    let broker = Running::with(|options| options.metrics("127.0.0.1:0".parse().unwrap())).await;
+    let mut body = Vec::new();
+    text(&mut body, "payments");
+    body.put_i32(-1);
+    let mut client = broker.client().await;
+    client.send(INIT_PRODUCER_ID, 0, 1, &body).await;
+    let mut answer = client.answer(1).await;
+    assert_eq!((answer.get_i32(), answer.get_i16()), (0, INVALID_TRANSACTION_TIMEOUT));
+    let labels = "{request=\"InitProducerId\",error=\"INVALID_TRANSACTION_TIMEOUT\"}";
+    let page = get(&broker, "GET /metrics").await;
+    assert!(page.contains(&format!("hanbeon_transaction_errors_total{labels} 1\n")), "{page}");
+    broker.stop().await;
+}
+
+#[tokio::test]
 async fn there_is_no_page_unless_it_is_asked_for() {
     let broker = Running::standard().await;
     assert_eq!(broker.metrics, None);
+    broker.stop().await;
+}
+
+/// Every bucket of a histogram that a reader of the page wants, the last above all: without it the whole page is thrown away.
+#[tokio::test]
+async fn the_page_has_the_last_bucket_of_its_histogram() {
+    let broker = Running::with(|options| options.metrics("127.0.0.1:0".parse().unwrap())).await;
+    broker.topic_with("t", &[("flush.messages", "1")]);
+    let mut client = broker.client().await;
+    client.send(PRODUCE, 3, 1, &produce(-1, "t", &batch(&["a"]))).await;
+    assert_eq!(produced(client.answer(1).await), (0, 0));
+    let page = get(&broker, "GET /metrics").await;
+    for line in [
+        "group_commit_batch_size_sum 1.0\n",
+        "group_commit_batch_size_count 1\n",
+        "group_commit_batch_size_bucket{le=\"+Inf\"} 1\n",
+    ] {
+        assert!(page.contains(line), "{line} is not on\n{page}");
+    }
+    assert_eq!(page.matches("_bucket{").count(), 1);
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn the_page_says_which_transaction_holds_readers_back() {
+    let broker = Running::with(|options| options.metrics("127.0.0.1:0".parse().unwrap())).await;
+    broker.topic("t");
+    let mut producer = broker.engine.transactional_producer("payments").unwrap();
+    let value_of = |page: &str, of: &str| {
+        let line = page.lines().find(|line| line.starts_with(of));
+        line.map(|line| line.rsplit_once(' ').unwrap().1.parse::<i64>().unwrap())
+    };
+    let before = get(&broker, "GET /metrics").await;
+    assert!(!before.contains("hanbeon_lso_lag_offsets{"), "{before}");
+    assert_eq!(value_of(&before, "hanbeon_oldest_open_transaction_age_ms "), Some(0));
+    let mut transaction = producer.begin();
+    for value in ["a", "b"] {
+        transaction.send(Record::new("t", value).partition(0)).unwrap();
+    }
+    transaction.flush().unwrap();
+    let begun = broker.engine.pins()[0].since;
+    // Until its age can be told from none.
+    while broker.engine.now() == begun {
+        tokio::task::yield_now().await;
+    }
+    let page = get(&broker, "GET /metrics").await;
+    let id = broker.engine.pins()[0].producer_id;
+    let labels = format!(
+        "{{topic=\"t\",partition=\"0\",transactional_id=\"payments\",producer_id=\"{id}\"}} "
+    );
+    let lag = |name: &str| value_of(&page, &format!("hanbeon_lso_lag_{name}{labels}"));
+    let bytes = broker.engine.partition("t", 0).unwrap().size_bytes().unwrap();
+    assert_eq!(lag("offsets"), Some(2), "{page}");
+    assert_eq!(lag("bytes"), i64::try_from(bytes).ok());
+    assert!(lag("ms").is_some_and(|age| age > 0));
+    assert!(value_of(&page, "hanbeon_oldest_open_transaction_age_ms ") >= lag("ms"));
+    assert_eq!(value_of(&page, "hanbeon_producers "), Some(1));
+    let ids: i64 = page
+        .lines()
+        .filter(|line| line.starts_with("hanbeon_transactional_ids{"))
+        .map(|line| line.rsplit_once(' ').unwrap().1.parse::<i64>().unwrap())
+        .sum();
+    assert_eq!(ids, 1);
+    assert_eq!(value_of(&page, "hanbeon_transactions_owed_markers "), Some(0));
+    transaction.commit().unwrap();
+    let after = get(&broker, "GET /metrics").await;
+    assert!(!after.contains("hanbeon_lso_lag_offsets{"), "{after}");
     broker.stop().await;
 }

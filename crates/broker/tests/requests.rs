@@ -8,7 +8,7 @@
 mod support;
 
 use bytes::Buf;
-use hanbeon::{Engine, FetchSpec as EngineFetch, Options};
+use hanbeon::{Engine, FetchSpec as EngineFetch, Options, Record};
 use hanbeon_broker::Limits;
 use hanbeon_records::Offset;
 use support::*;
@@ -342,4 +342,56 @@ async fn metadata_looks_up_by_id_from_version_12_on() {
     let answer = client.answer(3).await;
     assert!(answer.windows(3).any(|part| part == [2, b't', id[0]]), "found by its id");
     broker.stop().await;
+}
+
+/// What Kafka does: the API is there on a listener without SASL, too.
+#[tokio::test]
+async fn a_sasl_handshake_without_sasl_is_refused_and_the_connection_goes_on() {
+    const SASL_HANDSHAKE: i16 = 17;
+    const ILLEGAL_SASL_STATE: i16 = 34;
+    let broker = Running::standard().await;
+    let mut client = broker.client().await;
+    for version in 0..=1 {
+        let mut body = Vec::new();
+        text(&mut body, "PLAIN");
+        client.send(SASL_HANDSHAKE, version, 1, &body).await;
+        let mut answer = client.answer(1).await;
+        assert_eq!((answer.get_i16(), answer.get_i32()), (ILLEGAL_SASL_STATE, 0));
+        client.works().await;
+    }
+    broker.stop().await;
+}
+
+/// N13: who cannot sort aborted data out is named in `hanbeon.filter.aborted.clients`.
+#[tokio::test]
+async fn a_client_that_is_named_gets_no_aborted_data_and_others_all() {
+    for (named, expected) in [("t", &["a", "c"][..]), ("u", &["a", "b", "c", "d"])] {
+        let broker = Running::with(|options| options.filter_aborted_for(vec![named.into()])).await;
+        broker.topic("t");
+        let mut producer = broker.engine.transactional_producer("tx").unwrap();
+        for (value, is_committed) in [("a", true), ("b", false), ("c", true)] {
+            let mut transaction = producer.begin();
+            transaction.send(Record::new("t", value).partition(0)).unwrap();
+            // What was not sent yet would not be aborted, but forgotten.
+            transaction.flush().unwrap();
+            if is_committed {
+                transaction.commit().unwrap();
+            } else {
+                transaction.abort().unwrap();
+            }
+        }
+        let mut open = producer.begin();
+        open.send(Record::new("t", "d").partition(0)).unwrap();
+        open.flush().unwrap();
+        // It asks for everything, and is the client "t".
+        let mut client = broker.client().await;
+        client.send(FETCH, 11, 1, &FetchSpec::from("t", 0).body()).await;
+        let (code, _, values) = fetched(client.answer(1).await).partitions.remove(0);
+        // Beside those of markers.
+        let values: Vec<_> = values.into_iter().filter(|value| value.len() == 1).collect();
+        assert_eq!(code, 0);
+        assert_eq!(values, expected);
+        open.abort().unwrap();
+        broker.stop().await;
+    }
 }

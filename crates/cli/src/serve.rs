@@ -85,7 +85,8 @@ impl ServeError {
             | Self::One { .. }
             | Self::Node { .. }
             | Self::Config(_)
-            | Self::Open(OpenError::Config(_)) => 2,
+            | Self::Open(OpenError::Config(_))
+            | Self::Broker(BrokerError::Nowhere { .. }) => 2,
             Self::Open(_) | Self::Broker(_) | Self::Runtime(_) | Self::Signals(_) => 1,
         }
     }
@@ -187,7 +188,6 @@ impl Plan {
             "advertised.listeners" => {
                 let text = one("advertised.listeners", value)?;
                 self.advertised = Some(endpoint("advertised.listeners", &text)?);
-                self.options = self.options.set(key, text)?;
             }
             "node.id" => self.options = self.options.node_id(node("node.id", &value)?),
             "broker.id" if value.trim() == "-1" => {}
@@ -260,22 +260,23 @@ fn serve(plan: Plan) -> Result<(), ServeError> {
             "listening beyond this machine without TLS or authentication: anyone who can reach the port can read, write and delete"
         );
     }
+    let mut served = BrokerOptions::new(listen).filter_aborted_for(filtered_clients);
+    if let Some(endpoint) = advertised {
+        served = served.advertised(endpoint);
+    }
+    if let Some(address) = metrics {
+        if !address.ip().is_loopback() {
+            tracing::warn!(%address, "the metrics page is open to anyone who can reach the port");
+        }
+        served = served.metrics(address);
+    }
+    // Before there is a data directory.
+    served.check()?;
     let runtime =
         runtime::Builder::new_multi_thread().enable_all().build().map_err(ServeError::Runtime)?;
     let engine = Engine::open_with(&data_dir, options)?;
     runtime.block_on(async move {
-        let mut options = BrokerOptions::new(listen);
-        if let Some(endpoint) = advertised {
-            options = options.advertised(endpoint);
-        }
-        options = options.filter_aborted_for(filtered_clients);
-        if let Some(address) = metrics {
-            if !address.ip().is_loopback() {
-                tracing::warn!(%address, "the metrics page is open to anyone who can reach the port");
-            }
-            options = options.metrics(address);
-        }
-        let broker = Broker::bind(engine, options).await?;
+        let broker = Broker::bind(engine, served).await?;
         if let Some(address) = broker.metrics_address() {
             tracing::info!("metrics at http://{address}/metrics");
         }

@@ -62,6 +62,7 @@ mod config;
 mod configs;
 mod consumer;
 mod coordinators;
+mod counts;
 mod data_dir;
 mod dirty;
 mod engine;
@@ -107,6 +108,7 @@ pub use config::{
 };
 pub use configs::BrokerScope;
 pub use consumer::{AnyData, Consumer, Received};
+pub use counts::TransactionCounts;
 pub use engine::{Engine, ProducerIdentity};
 pub use env::{Env, Manual, System};
 pub use error::{

@@ -8,7 +8,7 @@ use hanbeon_log::{FirstBatch, Isolation};
 use hanbeon_records::{BatchRef, Millis, Offset, ProducerEpoch, ProducerId, TopicPartition};
 use hanbeon_txn::{ListFilter, TransactionalId};
 
-use crate::{Engine, Env, PartitionHandle, engine::Shared};
+use crate::{Engine, Env, PartitionHandle, coordinators::Shard, engine::Shared};
 
 /// A partition whose readers of committed data are held back by a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +19,8 @@ pub struct Pin {
     pub producer_id: ProducerId,
     /// In which incarnation.
     pub producer_epoch: ProducerEpoch,
-    /// The name of that producer; `None` when the coordinator knows none with this id and epoch: nobody will end it (KIP-664).
+    /// The name of that producer; `None` when the coordinator knows none with this id and epoch: nobody will end it (KIP-664). Also while
+    /// the coordinator's log is not read yet.
     pub transactional_id: Option<TransactionalId>,
     /// Where the transaction begins on this partition, or what is left of it: the last stable offset.
     pub first_offset: Offset,
@@ -57,7 +58,8 @@ impl<E: Env> Shared<E> {
         }
         let producer_ids = pins.iter().map(|pin| pin.producer_id).collect();
         let filter = ListFilter { producer_ids, ..ListFilter::default() };
-        for shard in self.txn_shards().unwrap_or_default() {
+        let shards = self.txn_shards().unwrap_or_default().iter();
+        for shard in shards.filter(|shard| shard.is_loaded()) {
             let Ok(loaded) = shard.loaded(|| self.txn_settings()) else { continue };
             for txn in loaded.coordinator.list(self.ground.env.now(), &filter) {
                 for pin in pins.iter_mut().filter(|pin| pin.producer_id == txn.producer.id) {

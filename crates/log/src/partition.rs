@@ -493,6 +493,12 @@ impl<D: Dir> Partition<D> {
         self.0.log.lock().states.producers().collect()
     }
 
+    /// How many producers are known here.
+    #[must_use]
+    pub fn producer_count(&self) -> usize {
+        self.0.log.lock().states.len()
+    }
+
     /// Transactions without a marker, by first offset: the first one holds readers of committed data back.
     #[must_use]
     pub fn open_transactions(&self) -> Vec<OpenTxn> {

@@ -201,12 +201,12 @@ impl ApiKey {
             | Self::DescribeProducers
             | Self::DescribeTransactions
             | Self::ListTransactions
+            | Self::SaslHandshake
             | Self::ConsumerGroupHeartbeat
             | Self::ConsumerGroupDescribe
             | Self::ListConfigResources
             | Self::DescribeTopicPartitions => Some(self.known()),
-            Self::SaslHandshake
-            | Self::DescribeAcls
+            Self::DescribeAcls
             | Self::CreateAcls
             | Self::DeleteAcls
             | Self::AlterReplicaLogDirs

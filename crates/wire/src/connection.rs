@@ -136,6 +136,12 @@ impl Connection {
         self.held.is_some() || self.frames.has_frame()
     }
 
+    /// Whether the next request waits for an answer that is owed, whatever it is: what is under way lets nothing start beside it.
+    #[must_use]
+    pub fn is_held_up(&self) -> bool {
+        self.producing == Producing::No && !self.owed.is_empty()
+    }
+
     /// The next request that may start now.
     ///
     /// # Errors

@@ -222,6 +222,7 @@ macro_rules! messages {
 messages! {
     ListOffsets list_offsets list_offsets_request::ListOffsetsRequestData list_offsets_response::ListOffsetsResponseData
     Metadata metadata metadata_request::MetadataRequestData metadata_response::MetadataResponseData
+    SaslHandshake sasl_handshake sasl_handshake_request::SaslHandshakeRequestData sasl_handshake_response::SaslHandshakeResponseData
     ApiVersions api_versions api_versions_request::ApiVersionsRequestData api_versions_response::ApiVersionsResponseData
     CreateTopics create_topics create_topics_request::CreateTopicsRequestData create_topics_response::CreateTopicsResponseData
     DeleteTopics delete_topics delete_topics_request::DeleteTopicsRequestData delete_topics_response::DeleteTopicsResponseData

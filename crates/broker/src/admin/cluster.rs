@@ -1,10 +1,10 @@
-//! `DescribeCluster` and `ElectLeaders`.
+//! `DescribeCluster`, `ElectLeaders` and `SaslHandshake`.
 
 use hanbeon::Env;
 use hanbeon_records::ErrorCode;
 use hanbeon_wire::{
     Request,
-    messages::{describe_cluster, elect_leaders as elect, text},
+    messages::{describe_cluster, elect_leaders as elect, sasl_handshake, text},
 };
 
 use super::{Answered, number, respond};
@@ -45,6 +45,14 @@ pub(super) fn describe<E: Env>(node: &Node<E>, request: &Request) -> Answered {
         response.controller_id = -1;
     }
     respond::<describe_cluster::Request>(request, &response)
+}
+
+/// Nobody has to say who he is on a PLAINTEXT listener. Kafka answers as it does to who has said so already, and goes on.
+pub(super) fn sasl_handshake(request: &Request) -> Answered {
+    request.decode::<sasl_handshake::Request>()?;
+    let error_code = number(ErrorCode::IllegalSaslState);
+    let response = sasl_handshake::Response { error_code, ..Default::default() };
+    respond::<sasl_handshake::Request>(request, &response)
 }
 
 /// On one node every leader is the preferred one and there is nobody else to elect.

@@ -1,7 +1,10 @@
 //! `DescribeConfigs`, `AlterConfigs`, `IncrementalAlterConfigs` and `ListConfigResources`.
 
+use std::collections::BTreeSet;
+
 use hanbeon::{
-    BrokerScope, ConfigChange, ConfigOp, DescribedConfig, Env, Mode, TopicError, Update,
+    BrokerScope, ConfigChange, ConfigOp, ConfigSource, ConfigSynonym, DescribedConfig, Env, Mode,
+    TopicError, Update,
 };
 use hanbeon_records::{ErrorCode, TopicName};
 use hanbeon_wire::{
@@ -13,7 +16,7 @@ use hanbeon_wire::{
 };
 
 use super::{Answered, metadata::no_topic, number, respond, words};
-use crate::{answer_size::AnswerTooLong, dispatch::Node};
+use crate::{answer_size::AnswerTooLong, dispatch::Node, named::repeated};
 
 // What settings belong to, by the number on the wire (`org.apache.kafka.common.config.ConfigResource`).
 const TOPIC: i8 = 2;
@@ -82,7 +85,11 @@ pub(super) fn describe<E: Env>(node: &Node<E>, request: &Request) -> Answered {
                     })
                 }
                 Resource::Broker(scope) => {
-                    Ok(node.engine.describe_broker_config(scope, keys.as_deref()))
+                    let mut settings = node.engine.describe_broker_config(scope, keys.as_deref());
+                    if scope == BrokerScope::This {
+                        with_listeners(node, &mut settings);
+                    }
+                    Ok(settings)
                 }
                 Resource::Group(id) => node
                     .engine
@@ -108,6 +115,21 @@ pub(super) fn describe<E: Env>(node: &Node<E>, request: &Request) -> Answered {
     });
     let response = describe_api::Response { results: results.collect(), ..Default::default() };
     respond::<describe_api::Request>(request, &response)
+}
+
+/// Says where clients connect, which the engine does not know. It was settled at the start, like what stands in `server.properties`.
+fn with_listeners<E: Env>(node: &Node<E>, settings: &mut [DescribedConfig]) {
+    for setting in settings {
+        let value = match setting.name {
+            "listeners" => format!("PLAINTEXT://{}", node.local),
+            "advertised.listeners" => node.endpoint.to_string(),
+            _ => continue,
+        };
+        let (name, source) = (setting.name, ConfigSource::StaticBroker);
+        (setting.value, setting.source) = (Some(value.clone()), source);
+        setting.synonyms.retain(|synonym| synonym.source == ConfigSource::Default);
+        setting.synonyms.insert(0, ConfigSynonym { name, value: Some(value), source });
+    }
 }
 
 fn described(
@@ -167,29 +189,48 @@ const fn mode(validate_only: bool) -> Mode {
     if validate_only { Mode::ValidateOnly } else { Mode::Apply }
 }
 
+/// What a request names, each once; what it names more than once is refused, and nothing is done with it.
+fn once<'a, T>(
+    all: &'a [T],
+    key: impl Fn(&'a T) -> (i8, &'a str),
+) -> Vec<(&'a T, Result<(), Refused>)> {
+    let twice = repeated(all.iter().map(&key));
+    let mut seen = BTreeSet::new();
+    let first = all.iter().filter(|one| seen.insert(key(one)));
+    let judged = first.map(|one| {
+        let why = || Some(text("the request names this resource twice"));
+        let allowed = if twice.contains(&key(one)) {
+            Err((ErrorCode::InvalidRequest, why()))
+        } else {
+            Ok(())
+        };
+        (one, allowed)
+    });
+    judged.collect()
+}
+
 pub(super) fn replace<E: Env>(node: &Node<E>, request: &Request) -> Answered {
     let asked: replace_api::Request = request.decode()?;
     let mode = mode(asked.validate_only);
-    let responses = asked.resources.iter().map(|wanted| {
+    let named = once(&asked.resources, |one| (one.resource_type, one.resource_name.as_str()));
+    let responses = named.into_iter().map(|(wanted, allowed)| {
         let settings: Vec<(&str, Option<&str>)> = wanted
             .configs
             .iter()
             .map(|one| (one.name.as_str(), one.value.as_ref().map(|value| value.as_str())))
             .collect();
-        let done = resource(node, wanted.resource_type, wanted.resource_name.as_str()).and_then(
-            |resource| {
-                match resource {
-                    Resource::Topic(name) => {
-                        node.engine.replace_topic_config(name, &settings, mode)
-                    }
-                    Resource::Broker(scope) => {
-                        node.engine.replace_broker_config(scope, &settings, mode)
-                    }
-                    Resource::Group(id) => node.engine.replace_group_config(id, &settings, mode),
+        let name = wanted.resource_name.as_str();
+        let found = allowed.and_then(|()| resource(node, wanted.resource_type, name));
+        let done = found.and_then(|resource| {
+            match resource {
+                Resource::Topic(name) => node.engine.replace_topic_config(name, &settings, mode),
+                Resource::Broker(scope) => {
+                    node.engine.replace_broker_config(scope, &settings, mode)
                 }
-                .map_err(|error| refusal(&error))
-            },
-        );
+                Resource::Group(id) => node.engine.replace_group_config(id, &settings, mode),
+            }
+            .map_err(|error| refusal(&error))
+        });
         let (code, why) = done.err().unwrap_or((ErrorCode::None, None));
         replace_api::AlterConfigsResourceResponse {
             error_code: number(code),
@@ -206,21 +247,19 @@ pub(super) fn replace<E: Env>(node: &Node<E>, request: &Request) -> Answered {
 pub(super) fn alter<E: Env>(node: &Node<E>, request: &Request) -> Answered {
     let asked: alter_api::Request = request.decode()?;
     let mode = mode(asked.validate_only);
-    let responses = asked.resources.iter().map(|wanted| {
-        let done = resource(node, wanted.resource_type, wanted.resource_name.as_str()).and_then(
-            |resource| {
-                let changes =
-                    wanted.configs.iter().map(change).collect::<Result<Vec<_>, Refused>>()?;
-                match resource {
-                    Resource::Topic(name) => node.engine.alter_topic_config(name, &changes, mode),
-                    Resource::Broker(scope) => {
-                        node.engine.alter_broker_config(scope, &changes, mode)
-                    }
-                    Resource::Group(id) => node.engine.alter_group_config(id, &changes, mode),
-                }
-                .map_err(|error| refusal(&error))
-            },
-        );
+    let named = once(&asked.resources, |one| (one.resource_type, one.resource_name.as_str()));
+    let responses = named.into_iter().map(|(wanted, allowed)| {
+        let name = wanted.resource_name.as_str();
+        let found = allowed.and_then(|()| resource(node, wanted.resource_type, name));
+        let done = found.and_then(|resource| {
+            let changes = wanted.configs.iter().map(change).collect::<Result<Vec<_>, Refused>>()?;
+            match resource {
+                Resource::Topic(name) => node.engine.alter_topic_config(name, &changes, mode),
+                Resource::Broker(scope) => node.engine.alter_broker_config(scope, &changes, mode),
+                Resource::Group(id) => node.engine.alter_group_config(id, &changes, mode),
+            }
+            .map_err(|error| refusal(&error))
+        });
         let (code, why) = done.err().unwrap_or((ErrorCode::None, None));
         alter_api::AlterConfigsResourceResponse {
             error_code: number(code),

@@ -19,6 +19,7 @@ use hanbeon_wire::{
 };
 
 use crate::{
+    blocking::Kind,
     connection::Reply,
     dispatch::{Node, finished},
 };
@@ -33,29 +34,36 @@ pub(crate) fn start<E: Env>(node: &Arc<Node<E>>, request: Request) -> Reply {
     match api {
         ApiKey::Metadata => match metadata::answer(node, &request) {
             Ok(metadata::Asked::Answered(answer)) => Reply::Now(answer),
-            Ok(metadata::Asked::Creates) => blocking(node, request, metadata::create_and_answer),
+            Ok(metadata::Asked::Creates) => {
+                blocking(node, Kind::Change, request, metadata::create_and_answer)
+            }
             Err(error) => finished(api, Err(error)),
         },
         ApiKey::DescribeTopicPartitions => {
             finished(api, metadata::describe_partitions(node, &request))
         }
         ApiKey::DescribeCluster => finished(api, cluster::describe(node, &request)),
+        ApiKey::SaslHandshake => finished(api, cluster::sasl_handshake(&request)),
         ApiKey::ElectLeaders => finished(api, cluster::elect_leaders(node, &request)),
-        ApiKey::DescribeConfigs => blocking(node, request, configs::describe),
-        ApiKey::DescribeProducers => blocking(node, request, producers::describe),
-        ApiKey::ListOffsets => blocking(node, request, partitions::list_offsets),
-        ApiKey::DeleteRecords => blocking(node, request, partitions::delete_records),
+        ApiKey::DescribeConfigs => blocking(node, Kind::Other, request, configs::describe),
+        ApiKey::DescribeProducers => blocking(node, Kind::Other, request, producers::describe),
+        ApiKey::ListOffsets => blocking(node, Kind::Other, request, partitions::list_offsets),
+        ApiKey::DeleteRecords => blocking(node, Kind::Other, request, partitions::delete_records),
         ApiKey::OffsetForLeaderEpoch => {
-            blocking(node, request, partitions::offset_for_leader_epoch)
+            blocking(node, Kind::Other, request, partitions::offset_for_leader_epoch)
         }
-        ApiKey::DescribeLogDirs => blocking(node, request, partitions::describe_log_dirs),
-        ApiKey::CreateTopics => blocking(node, request, topics::create),
-        ApiKey::DeleteTopics => blocking(node, request, topics::delete),
-        ApiKey::CreatePartitions => blocking(node, request, topics::create_partitions),
-        ApiKey::AlterConfigs => blocking(node, request, configs::replace),
-        ApiKey::IncrementalAlterConfigs => blocking(node, request, configs::alter),
+        ApiKey::DescribeLogDirs => {
+            blocking(node, Kind::Other, request, partitions::describe_log_dirs)
+        }
+        ApiKey::CreateTopics => blocking(node, Kind::Change, request, topics::create),
+        ApiKey::DeleteTopics => blocking(node, Kind::Change, request, topics::delete),
+        ApiKey::CreatePartitions => {
+            blocking(node, Kind::Change, request, topics::create_partitions)
+        }
+        ApiKey::AlterConfigs => blocking(node, Kind::Change, request, configs::replace),
+        ApiKey::IncrementalAlterConfigs => blocking(node, Kind::Change, request, configs::alter),
         ApiKey::ListConfigResources => finished(api, configs::list_resources(node, &request)),
-        ApiKey::UpdateFeatures => blocking(node, request, features::update),
+        ApiKey::UpdateFeatures => blocking(node, Kind::Change, request, features::update),
         _ => {
             tracing::error!(%api, "an API is advertised and has no answer");
             Reply::Close("an API without an answer")
@@ -66,13 +74,15 @@ pub(crate) fn start<E: Env>(node: &Arc<Node<E>>, request: Request) -> Reply {
 /// Answers on a thread that may block: these requests touch files, or open a log that has not been recovered yet.
 fn blocking<E: Env>(
     node: &Arc<Node<E>>,
+    kind: Kind,
     request: Request,
     answer: fn(&Node<E>, &Request) -> Answered,
 ) -> Reply {
     let node = Arc::clone(node);
     Reply::Later(Box::pin(async move {
         let api = request.reply_to.api;
-        match tokio::task::spawn_blocking(move || answer(&node, &request)).await {
+        let asked = Arc::clone(&node);
+        match node.blocking.run(kind, move || answer(&asked, &request)).await {
             Ok(answered) => finished(api, answered),
             Err(error) => {
                 tracing::error!(%api, %error, "a request could not be answered");

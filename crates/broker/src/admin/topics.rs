@@ -7,13 +7,16 @@ use hanbeon_records::{ErrorCode, NodeId, TopicId};
 use hanbeon_wire::{
     Request,
     messages::{
-        create_partitions as grow, create_topics as create_api, delete_topics as delete_api, text,
-        topic_id, uuid,
+        Text, create_partitions as grow, create_topics as create_api, delete_topics as delete_api,
+        text, topic_id, uuid,
     },
 };
 
 use super::{Answered, configs, number, respond, words};
-use crate::{answer_size::AnswerSize, dispatch::Node};
+use crate::{answer_size::AnswerSize, dispatch::Node, named::repeated};
+
+/// Of a topic that a request names more than once. It is answered once, and nothing is done with it.
+const TWICE: &str = "the request names this topic twice";
 
 const fn mode(validate_only: bool) -> Mode {
     if validate_only { Mode::ValidateOnly } else { Mode::Apply }
@@ -22,35 +25,23 @@ const fn mode(validate_only: bool) -> Mode {
 pub(super) fn create<E: Env>(node: &Node<E>, request: &Request) -> Answered {
     let asked: create_api::Request = request.decode()?;
     let mode = mode(asked.validate_only);
-    let mut seen = BTreeSet::new();
-    let twice: BTreeSet<_> = asked
-        .topics
-        .iter()
-        .map(|topic| topic.name.as_str().to_owned())
-        .filter(|name| !seen.insert(name.clone()))
-        .collect();
+    let twice = repeated(asked.topics.iter().map(|topic| topic.name.as_str()));
     let mut size = node.answer_size();
     let mut answered = BTreeSet::new();
     let topics =
-        asked.topics.iter().filter(|topic| answered.insert(topic.name.as_str().to_owned())).map(
-            |topic| {
-                if twice.contains(topic.name.as_str()) {
-                    return not_created(
-                        topic,
-                        ErrorCode::InvalidRequest,
-                        "the request names this topic twice",
-                    );
-                }
-                if RESERVED_TOPICS.contains(&topic.name.as_str()) {
-                    return not_created(
-                        topic,
-                        ErrorCode::TopicAlreadyExists,
-                        "this is a topic of the server's own, which clients do not make",
-                    );
-                }
-                create_one(node, topic, mode, &mut size)
-            },
-        );
+        asked.topics.iter().filter(|topic| answered.insert(topic.name.as_str())).map(|topic| {
+            if twice.contains(topic.name.as_str()) {
+                return not_created(topic, ErrorCode::InvalidRequest, TWICE);
+            }
+            if RESERVED_TOPICS.contains(&topic.name.as_str()) {
+                return not_created(
+                    topic,
+                    ErrorCode::TopicAlreadyExists,
+                    "this is a topic of the server's own, which clients do not make",
+                );
+            }
+            create_one(node, topic, mode, &mut size)
+        });
     let response = create_api::Response { topics: topics.collect(), ..Default::default() };
     respond::<create_api::Request>(request, &response)
 }
@@ -130,20 +121,30 @@ pub(super) fn delete<E: Env>(node: &Node<E>, request: &Request) -> Answered {
     let asked: delete_api::Request = request.decode()?;
     let by_name = asked.topic_names.iter().map(|name| (Some(name.clone()), TopicId::ZERO));
     let by_either = asked.topics.iter().map(|topic| (topic.name.clone(), topic_id(topic.topic_id)));
-    let responses = by_name.chain(by_either).map(|(name, id)| {
+    let named: Vec<(Option<Text>, TopicId)> = by_name.chain(by_either).collect();
+    let named = || named.iter().map(|(name, id)| (name.as_ref().map(Text::as_str), *id));
+    // By its id where there is one: a topic may be named by its name and by its id.
+    let image = node.engine.image();
+    let meant = |(name, id): (Option<&str>, TopicId)| match name.and_then(|name| image.topic(name))
+    {
+        Some(topic) => (String::new(), topic.id()),
+        None => (name.unwrap_or_default().to_owned(), id),
+    };
+    let by_one = named().filter(|(name, id)| name.is_none() || *id == TopicId::ZERO);
+    let twice = repeated(by_one.map(meant));
+    let mut answered = BTreeSet::new();
+    let responses = named().filter(|one| answered.insert(*one)).map(|(name, id)| {
         let mut answer = delete_api::DeletableTopicResult {
-            name: name.clone(),
+            name: name.map(text),
             topic_id: uuid(id),
             ..Default::default()
         };
-        let deleted = match &name {
-            Some(_) if id != TopicId::ZERO => {
-                Err(TopicError::InvalidRequest { why: "name the topic or give its id, not both" })
-            }
-            Some(name) => node.engine.delete_topic(TopicRef::Name(name.as_str())),
-            None if id == TopicId::ZERO => {
-                Err(TopicError::InvalidRequest { why: "name the topic or give its id" })
-            }
+        let refused = |why| Err(TopicError::InvalidRequest { why });
+        let deleted = match name {
+            Some(_) if id != TopicId::ZERO => refused("name the topic or give its id, not both"),
+            None if id == TopicId::ZERO => refused("name the topic or give its id"),
+            _ if twice.contains(&meant((name, id))) => refused(TWICE),
+            Some(name) => node.engine.delete_topic(TopicRef::Name(name)),
             None => node.engine.delete_topic(TopicRef::Id(id)),
         };
         match deleted {
@@ -165,7 +166,10 @@ pub(super) fn delete<E: Env>(node: &Node<E>, request: &Request) -> Answered {
 pub(super) fn create_partitions<E: Env>(node: &Node<E>, request: &Request) -> Answered {
     let asked: grow::Request = request.decode()?;
     let mode = mode(asked.validate_only);
-    let results = asked.topics.iter().map(|topic| {
+    let twice = repeated(asked.topics.iter().map(|topic| topic.name.as_str()));
+    let mut answered = BTreeSet::new();
+    let once = asked.topics.iter().filter(|topic| answered.insert(topic.name.as_str()));
+    let results = once.map(|topic| {
         let assignments: Option<Vec<Vec<NodeId>>> = topic.assignments.as_ref().map(|all| {
             all.iter()
                 .map(|one| one.broker_ids.iter().copied().map(NodeId::new).collect())
@@ -174,9 +178,12 @@ pub(super) fn create_partitions<E: Env>(node: &Node<E>, request: &Request) -> An
         let mut answer =
             grow::CreatePartitionsTopicResult { name: topic.name.clone(), ..Default::default() };
         let name = topic.name.as_str();
-        if let Err(error) =
+        let grown = if twice.contains(name) {
+            Err(TopicError::InvalidRequest { why: TWICE })
+        } else {
             node.engine.create_partitions(name, topic.count, assignments.as_deref(), mode)
-        {
+        };
+        if let Err(error) = grown {
             answer.error_code = number(error.code());
             answer.error_message = words(&error);
         }

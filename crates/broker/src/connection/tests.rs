@@ -20,7 +20,7 @@ struct Begun {
     reply: oneshot::Sender<Reply>,
 }
 
-/// Answers `ApiVersions` at once, prepares Produce 4, parks Fetch, and lets the test decide about all else.
+/// Answers `ApiVersions` at once and Produce 8 with nothing, prepares Produce 4, parks Fetch, and lets the test decide about all else.
 struct Script(mpsc::UnboundedSender<Begun>);
 
 impl Script {
@@ -65,6 +65,10 @@ impl Service for Script {
                     written.send(Begun { correlation_id, prepared: true, reply }).unwrap();
                     Reply::Now(answer(correlation_id))
                 }))
+            }
+            (ApiKey::Produce, 8) => {
+                drop(self.begin(&request, false));
+                Reply::Nothing
             }
             (ApiKey::Fetch, version) => {
                 let correlation_id = reply_to.correlation_id;
@@ -176,6 +180,14 @@ fn frame(api: ApiKey, version: i16, correlation_id: i32) -> Vec<u8> {
     frame
 }
 
+/// A request of so many bytes, its length included, most of them behind its body.
+fn long(api: ApiKey, version: i16, correlation_id: i32, bytes: usize) -> Vec<u8> {
+    let mut long = frame(api, version, correlation_id);
+    long.resize(bytes, 0);
+    long[..4].copy_from_slice(&u32::try_from(bytes - 4).unwrap().to_be_bytes());
+    long
+}
+
 const PRODUCE: (ApiKey, i16) = (ApiKey::Produce, 3);
 const PREPARED_PRODUCE: (ApiKey, i16) = (ApiKey::Produce, 4);
 const JOINED_PRODUCE: (ApiKey, i16) = (ApiKey::Produce, 5);
@@ -183,6 +195,8 @@ const JOINED_PRODUCE: (ApiKey, i16) = (ApiKey::Produce, 5);
 const GATED_PRODUCE: (ApiKey, i16) = (ApiKey::Produce, 6);
 /// Does its work when the test lets it, and tells so.
 const LATE_PRODUCE: (ApiKey, i16) = (ApiKey::Produce, 7);
+/// Has no answer.
+const SILENT_PRODUCE: (ApiKey, i16) = (ApiKey::Produce, 8);
 /// Parked; early its answer is the negative of its number.
 const PARKED: (ApiKey, i16) = (ApiKey::Fetch, 4);
 /// Bytes that a parked request holds for each version above.
@@ -377,6 +391,27 @@ async fn a_stop_answers_what_was_begun_and_begins_nothing() {
 }
 
 #[tokio::test]
+async fn a_stop_is_seen_by_a_connection_that_always_has_something_to_read() {
+    let Scene { mut client, mut begun, stop, ended } = Scene::standard().await;
+    let (api, version) = SILENT_PRODUCE;
+    let many = frame(api, version, 1).repeat(10_000);
+    let writing = tokio::spawn(async move { while client.write_all(&many).await.is_ok() {} });
+    // Many turns: the socket is never empty.
+    for _ in 0..10_000 {
+        begun.recv().await.unwrap();
+    }
+    while begun.try_recv().is_ok() {}
+    stop.send_replace(true);
+    let mut behind_it = 0;
+    while begun.recv().await.is_some() {
+        behind_it += 1;
+        assert!(behind_it <= REQUESTS_PER_TURN, "no more begins than one turn");
+    }
+    assert!(matches!(ended.await.unwrap(), Ended::Shutdown));
+    writing.await.unwrap();
+}
+
+#[tokio::test]
 async fn a_stop_and_a_fault_end_the_waiting_for_others() {
     let mut scene = Scene::standard().await;
     scene.send(&[asks(PARKED, 1), asks(METADATA, 2)]).await;
@@ -457,9 +492,7 @@ async fn t_a4_a_request_that_waits_for_others_has_the_room_of_what_it_holds() {
     // Few bytes are not counted.
     for (version, free) in [(4, BUDGET), (8, BUDGET), (10, BUDGET - 6 * HELD_STEP)] {
         let mut scene = Scene::with_intake(limits, intake.clone()).await;
-        let mut large = frame(ApiKey::Fetch, version, 1);
-        large.resize(4 + BUDGET, 0);
-        large[..4].copy_from_slice(&i32::try_from(BUDGET).unwrap().to_be_bytes());
+        let large = long(ApiKey::Fetch, version, 1, BUDGET);
         scene.client.write_all(&large).await.unwrap();
         let waits = scene.begins(1).await;
         assert_eq!(intake.free_bytes(), free, "{version}");
@@ -467,6 +500,48 @@ async fn t_a4_a_request_that_waits_for_others_has_the_room_of_what_it_holds() {
         scene.answers(1).await;
         assert_eq!(intake.free_bytes(), BUDGET, "{version}");
     }
+}
+
+#[tokio::test]
+async fn t_a4_a_large_request_behind_one_that_waits_for_others_takes_no_room() {
+    const BUDGET: usize = 1 << 20;
+    let limits = Limits { queued_bytes_max: BUDGET, ..Limits::standard() };
+    let intake = Intake::new(BUDGET);
+    let mut scene = Scene::with_intake(limits, intake.clone()).await;
+    let behind = long(ApiKey::Metadata, 1, 2, BUDGET);
+    let (begins, rest) = behind.split_at(100);
+    let parked = frame(ApiKey::Fetch, 4, 1);
+    scene.client.write_all(&[&parked, begins].concat()).await.unwrap();
+    let waits = scene.begins(1).await;
+    assert_eq!(intake.free_bytes(), BUDGET);
+    let mut other = Scene::with_intake(limits, intake.clone()).await;
+    other.client.write_all(&long(ApiKey::Metadata, 1, 1, 800 << 10)).await.unwrap();
+    assert!(other.begins(1).await.send(reply(1)).is_ok());
+    other.answers(1).await;
+    // Its turn comes.
+    assert!(waits.send(reply(1)).is_ok());
+    scene.answers(1).await;
+    scene.client.write_all(rest).await.unwrap();
+    assert!(scene.begins(2).await.send(reply(2)).is_ok());
+    scene.answers(2).await;
+    assert_eq!(intake.free_bytes(), BUDGET);
+}
+
+#[tokio::test(start_paused = true)]
+async fn t_l4_a_large_request_is_not_slow_while_it_is_not_read() {
+    let mut scene = Scene::standard().await;
+    let behind = long(ApiKey::Metadata, 1, 2, 1 << 20);
+    let parked = frame(ApiKey::Fetch, 4, 1);
+    scene.client.write_all(&[&parked, &behind[..100]].concat()).await.unwrap();
+    let waits = scene.begins(1).await;
+    for _ in 0..20 {
+        tokio::time::advance(Duration::from_secs(5)).await;
+        for _ in 0..4 {
+            tokio::task::yield_now().await;
+        }
+    }
+    assert!(waits.send(reply(1)).is_ok());
+    scene.answers(1).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -527,13 +602,7 @@ async fn t_a4_large_requests_wait_for_room_and_are_not_closed() {
     let intake = Intake::new(limits.queued_bytes_max);
     let mut first = Scene::with_intake(limits, intake.clone()).await;
     let mut second = Scene::with_intake(limits, intake).await;
-    let large = |id: i32| {
-        let mut bytes = frame(ApiKey::Metadata, 1, id);
-        bytes.resize(4 + (800 << 10), 0);
-        bytes[..4].copy_from_slice(&(800_i32 << 10).to_be_bytes());
-        bytes
-    };
-    let (one, two) = (large(1), large(2));
+    let [one, two] = [1, 2].map(|id| long(ApiKey::Metadata, 1, id, 800 << 10));
     first.client.write_all(&one[..one.len() - 1]).await.unwrap();
     // More than both sockets hold: all of it goes only when there is room.
     let writing = tokio::spawn(async move {

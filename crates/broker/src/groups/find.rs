@@ -11,6 +11,7 @@ use hanbeon_wire::{
 
 use crate::{
     admin::{Answered, number, respond},
+    blocking::Kind,
     dispatch::Node,
 };
 
@@ -66,7 +67,7 @@ async fn prepared<E: Env>(node: &Arc<Node<E>>, key_type: i8) -> Result<(), Error
     if engine.topic(topic).is_some() {
         return Ok(());
     }
-    let made = tokio::task::spawn_blocking(move || match key_type {
+    let made = node.blocking.run(Kind::Change, move || match key_type {
         GROUP => engine.groups().ensure_log(),
         _ => engine.transactions().ensure_log(),
     });

@@ -17,6 +17,7 @@ use hanbeon_wire::{
 use super::{GROUP_OPERATIONS, NO_OPERATIONS, members::name, ready, told};
 use crate::{
     admin::{Answered, number, respond, words},
+    blocking::Kind,
     dispatch::Node,
 };
 
@@ -110,7 +111,7 @@ pub(super) async fn list<E: Env>(node: &Arc<Node<E>>, request: &Request) -> Answ
         ListFilter { states: words(&asked.states_filter), types: words(&asked.types_filter) };
     let groups = node.engine.groups();
     // Shards that nobody has read yet are read for it.
-    let listed = tokio::task::spawn_blocking(move || groups.list(&filter)).await;
+    let listed = node.blocking.run(Kind::Opening, move || groups.list(&filter)).await;
     let mut response = list::Response::default();
     match listed {
         Ok(Ok(found)) => {

@@ -14,6 +14,7 @@ use hanbeon_wire::{ApiKey, Request};
 
 use crate::{
     admin::Answered,
+    blocking::Kind,
     connection::{Peer, Reply, parked, promptly},
     dispatch::{Node, finished},
 };
@@ -97,7 +98,7 @@ pub(crate) async fn ready<E: Env>(node: &Arc<Node<E>>, group: &str) -> Result<()
         return Ok(());
     }
     let owned = group.to_owned();
-    match tokio::task::spawn_blocking(move || groups.load(&owned)).await {
+    match node.blocking.run(Kind::Opening, move || groups.load(&owned)).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => {
             tracing::error!(group, %error, "the group coordinator is not ready");

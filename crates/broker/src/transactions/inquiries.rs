@@ -20,6 +20,7 @@ use super::coordinated;
 use crate::{
     admin::{Answered, number, respond},
     answer_size::AnswerTooLong,
+    blocking::Kind,
     dispatch::Node,
 };
 
@@ -140,7 +141,7 @@ async fn all<E: Env>(
 ) -> Result<Vec<DescribedTxn>, ErrorCode> {
     let transactions = node.engine.transactions();
     // Shards that nobody has read yet are read for it.
-    let listed = tokio::task::spawn_blocking(move || transactions.list(&filter)).await;
+    let listed = node.blocking.run(Kind::Opening, move || transactions.list(&filter)).await;
     let mut found = listed
         .map_err(|_broken| ErrorCode::CoordinatorLoadInProgress)?
         .map_err(|error| error.code())?;

@@ -15,12 +15,13 @@ use hanbeon::{
 };
 use hanbeon_records::{ErrorCode, ProducerEpoch, ProducerId};
 use hanbeon_wire::{
-    ApiKey, Request,
+    ApiKey, ReplyTo, Request,
     messages::{add_offsets_to_txn as offsets, end_txn, init_producer_id as init},
 };
 
 use crate::{
     admin::{Answered, number, respond},
+    blocking::Kind,
     connection::{Reply, promptly},
     dispatch::{Node, finished},
 };
@@ -63,7 +64,7 @@ pub(crate) async fn ready<E: Env>(node: &Arc<Node<E>>, id: &str) -> Result<(), E
         return Ok(());
     }
     let owned = id.to_owned();
-    match tokio::task::spawn_blocking(move || transactions.load(&owned)).await {
+    match node.blocking.run(Kind::Opening, move || transactions.load(&owned)).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => {
             tracing::error!(id, %error, "the transaction coordinator is not ready");
@@ -83,10 +84,18 @@ async fn coordinated<E: Env>(node: &Arc<Node<E>>, id: &str) -> Result<Transactio
     Ok(id)
 }
 
-/// The code of an error as this version of the request knows it, with a word in the log.
-fn told(error: &TransactionError, api: txn::Api, request: &Request) -> ErrorCode {
-    tracing::debug!(%error, api = %request.reply_to.api, "a transactional request was refused");
-    code_for(error.code(), api, request.reply_to.version)
+/// The code of an error as this version of the request knows it, counted and with a word in the log.
+fn told<E: Env>(
+    node: &Node<E>,
+    error: &TransactionError,
+    api: txn::Api,
+    request: &Request,
+) -> ErrorCode {
+    let ReplyTo { api: asked, version, .. } = request.reply_to;
+    tracing::debug!(%error, api = %asked, "a transactional request was refused");
+    let code = code_for(error.code(), api, version);
+    node.metrics.refused(asked, code);
+    code
 }
 
 const fn producer(id: i64, epoch: i16) -> Producer {
@@ -122,7 +131,7 @@ async fn initialised<E: Env>(
         .map_err(|error| error.code())?;
     let Some(id) = &asked.transactional_id else {
         let engine = node.engine.clone();
-        let fresh = tokio::task::spawn_blocking(move || engine.init_producer_id()).await;
+        let fresh = node.blocking.run(Kind::Other, move || engine.init_producer_id()).await;
         let fresh = fresh.map_err(|_broken| ErrorCode::CoordinatorLoadInProgress)?;
         let identity = fresh.map_err(|error| {
             tracing::error!(%error, "no producer id");
@@ -139,7 +148,7 @@ async fn initialised<E: Env>(
         prepared: if asked.keep_prepared_txn { Prepared::Keep } else { Prepared::Abort },
     };
     let initialised = node.engine.transactions().init_producer_id(request_init).await;
-    initialised.map_err(|error| told(&error, txn::Api::InitProducerId, request))
+    initialised.map_err(|error| told(node, &error, txn::Api::InitProducerId, request))
 }
 
 /// `AddOffsetsToTxn`: the group's partition of `__consumer_offsets` becomes part of the transaction.
@@ -160,7 +169,7 @@ async fn add_offsets<E: Env>(node: &Arc<Node<E>>, request: &Request) -> Answered
             protocol: Protocol::V1,
         };
         let added = node.engine.transactions().add_partitions(add).await;
-        added.map_err(|error| told(&error, txn::Api::AddOffsetsToTxn, request))
+        added.map_err(|error| told(node, &error, txn::Api::AddOffsetsToTxn, request))
     };
     let code = added.await.err().unwrap_or(ErrorCode::None);
     let response = offsets::Response { error_code: number(code), ..Default::default() };
@@ -178,7 +187,7 @@ async fn end<E: Env>(node: &Arc<Node<E>>, request: &Request) -> Answered {
             protocol: Protocol::of_end_txn(version),
         };
         let ended = node.engine.transactions().end(end).await;
-        ended.map_err(|error| told(&error, txn::Api::EndTxn, request))
+        ended.map_err(|error| told(node, &error, txn::Api::EndTxn, request))
     };
     let mut response =
         end_txn::Response { producer_id: -1, producer_epoch: -1, ..Default::default() };

@@ -120,7 +120,7 @@ async fn carry_out<E: Env>(
 ) -> Result<Vec<ErrorCode>, ErrorCode> {
     let id = coordinated(node, asked.id).await?;
     let (producer, count) = (asked.producer, partitions.len());
-    let refused = |error| told(&error, txn::Api::AddPartitionsToTxn, request);
+    let refused = |error| told(node, &error, txn::Api::AddPartitionsToTxn, request);
     let transactions = node.engine.transactions();
     if asked.verify_only {
         let standings = transactions.verify(Verify { id, producer, partitions }).await;

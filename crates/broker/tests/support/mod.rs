@@ -10,7 +10,7 @@ use hanbeon_records::{BatchRef, crc32c, write_varint};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     sync::oneshot,
     task::JoinHandle,
 };
@@ -83,12 +83,29 @@ impl Running {
         Client { stream: TcpStream::connect(self.address).await.unwrap() }
     }
 
+    /// A client at an address of its own.
+    pub(crate) async fn client_from(&self, address: &str) -> Client {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::new(address.parse().unwrap(), 0)).unwrap();
+        Client { stream: socket.connect(self.address).await.unwrap() }
+    }
+
     /// Ends, and gives the directory back.
     pub(crate) async fn stop(self) -> TempDir {
         self.stop.send(()).unwrap();
         timely(self.served).await.unwrap().unwrap();
         self.home
     }
+}
+
+/// What the page for Prometheus answers.
+pub(crate) async fn http(page: SocketAddr, what: &str) -> String {
+    let mut stream = TcpStream::connect(page).await.unwrap();
+    let request = format!("{what} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut response = String::new();
+    timely(stream.read_to_string(&mut response)).await.unwrap();
+    response
 }
 
 /// The future's value, or a failed test.

@@ -72,6 +72,10 @@ impl<E: Env> Engine<E> {
 }
 
 impl<E: Env> Transactions<E> {
+    pub(crate) const fn engine(&self) -> &Engine<E> {
+        &self.0
+    }
+
     /// Whether a call for `id` is answered without reading a log first, which can take long and blocks.
     #[must_use]
     pub fn is_loaded(&self, id: &str) -> bool {

@@ -264,6 +264,7 @@ agree! {
     txn_offset_commit_agrees TxnOffsetCommit txn_offset_commit TxnOffsetCommitRequest TxnOffsetCommitResponse
     describe_transactions_agrees DescribeTransactions describe_transactions DescribeTransactionsRequest DescribeTransactionsResponse
     list_transactions_agrees ListTransactions list_transactions ListTransactionsRequest ListTransactionsResponse
+    sasl_handshake_agrees SaslHandshake sasl_handshake SaslHandshakeRequest SaslHandshakeResponse
     update_features_agrees UpdateFeatures update_features UpdateFeaturesRequest UpdateFeaturesResponse
     list_config_resources_agrees ListConfigResources list_config_resources ListConfigResourcesRequest ListConfigResourcesResponse
 }

@@ -226,6 +226,7 @@ fn coordinators(api: ApiKey) -> Option<&'static [Field]> {
         ApiKey::TxnOffsetCommit => const { &[always(I32), always(structs(&OUTCOMES))] },
         ApiKey::DescribeTransactions => DESCRIBE_TRANSACTIONS,
         ApiKey::ListTransactions => LIST_TRANSACTIONS,
+        ApiKey::SaslHandshake => const { &[always(I16), always(TEXTS)] },
         ApiKey::UpdateFeatures => UPDATE_FEATURES,
         ApiKey::ListConfigResources => LIST_CONFIG_RESOURCES,
         _ => return None,

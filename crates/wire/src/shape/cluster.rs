@@ -6,6 +6,8 @@ use super::{
 
 pub(super) const API_VERSIONS: &[Field] = &[since(3, TEXT), since(3, TEXT)];
 
+pub(super) const SASL_HANDSHAKE: &[Field] = &[always(TEXT)];
+
 pub(super) const DESCRIBE_CLUSTER: &[Field] = &[always(BOOL), since(1, I8), since(2, BOOL)];
 
 pub(super) const DESCRIBE_CONFIGS: &[Field] = {

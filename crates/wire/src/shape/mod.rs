@@ -131,6 +131,7 @@ pub(crate) const fn request(api: ApiKey) -> Option<&'static [Field]> {
         ApiKey::DescribeTransactions => transactions::DESCRIBE_TRANSACTIONS,
         ApiKey::ListTransactions => transactions::LIST_TRANSACTIONS,
         ApiKey::ApiVersions => cluster::API_VERSIONS,
+        ApiKey::SaslHandshake => cluster::SASL_HANDSHAKE,
         ApiKey::DescribeConfigs => cluster::DESCRIBE_CONFIGS,
         ApiKey::AlterConfigs => cluster::ALTER_CONFIGS,
         ApiKey::IncrementalAlterConfigs => cluster::INCREMENTAL_ALTER_CONFIGS,
