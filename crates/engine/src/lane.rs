@@ -21,7 +21,7 @@ use hanbeon_txn::TransactionalId;
 use crate::{
     ClientError, Enrol, Env, PartitionHandle, Produce, ProduceError, ProduceFuture, Produced,
     ProducerIdentity, ProducerSettings, Record, Sent, System, TransactionalProduce, Transactions,
-    produce::block_on,
+    produce::block_on, waiters::wake_all,
 };
 
 /// Batches of a partition that may wait for their sync at once; Kafka's limit for an idempotent producer.
@@ -96,7 +96,7 @@ struct Waiting(Mutex<Vec<Waker>>);
 impl Wake for Waiting {
     fn wake(self: Arc<Self>) {
         let wakers = std::mem::take(&mut *self.0.lock());
-        wakers.into_iter().for_each(Waker::wake);
+        wake_all(wakers);
     }
 }
 
