@@ -113,7 +113,9 @@ enum Stage {
     /// Nothing was sent.
     New,
     Open,
-    /// Its end is asked for: nothing is left for its drop to do.
+    /// Its end is asked for. Whoever does not wait for that leaves the rest to the drop.
+    Ending,
+    /// Nothing is left for its drop to do.
     Over,
 }
 
@@ -433,7 +435,8 @@ impl<'p, E: Env> Transaction<'p, E> {
         engine.shared().drive(self.commit_async())
     }
 
-    /// The same as a future for any executor. Dropped before the decision it aborts; dropped later, the commit is carried out.
+    /// The same as a future for any executor. Dropped before the decision it aborts; dropped later, the commit is carried out. Either blocks,
+    /// as the drop of a transaction does.
     ///
     /// # Errors
     /// As [`Transaction::commit`].
@@ -453,17 +456,7 @@ impl<'p, E: Env> Transaction<'p, E> {
             if self.leave() == Coordinated::No {
                 return Ok(Committed { lacking: Vec::new() });
             }
-            match self.producer.end(Outcome::Commit).await {
-                Ok(lacking) => {
-                    self.tell(Outcome::Commit);
-                    Ok(Committed { lacking })
-                }
-                Err(error @ TransactionError::Refused(_)) => {
-                    self.producer.standing = Standing::Unheard;
-                    Err(self.producer.heard(error))
-                }
-                Err(error) => Err(self.undecided(error.into()).await),
-            }
+            self.decide().await
         }
     }
 
@@ -525,6 +518,7 @@ impl<'p, E: Env> Transaction<'p, E> {
     fn leave(&mut self) -> Coordinated {
         let was = std::mem::replace(&mut self.stage, Stage::Over);
         if self.offsets == Offsets::Sent || self.lanes.values().any(|lane| lane.has_begun()) {
+            self.stage = Stage::Ending;
             return Coordinated::Yes;
         }
         if was == Stage::Open {
@@ -624,6 +618,23 @@ impl<'p, E: Env> Transaction<'p, E> {
         failed.map_or(Ok(()), Err)
     }
 
+    /// Commits what is written.
+    async fn decide(&mut self) -> Result<Committed, ClientError> {
+        let decided = match self.producer.end(Outcome::Commit).await {
+            Ok(lacking) => {
+                self.tell(Outcome::Commit);
+                Ok(Committed { lacking })
+            }
+            Err(error @ TransactionError::Refused(_)) => {
+                self.producer.standing = Standing::Unheard;
+                Err(self.producer.heard(error))
+            }
+            Err(error) => Err(self.undecided(error.into()).await),
+        };
+        self.stage = Stage::Over;
+        decided
+    }
+
     /// Aborts after something was not taken.
     async fn give_up(&mut self, reason: ClientError) -> ClientError {
         let fenced = matches!(reason, ClientError::Transaction(_));
@@ -652,7 +663,9 @@ impl<'p, E: Env> Transaction<'p, E> {
         if self.leave() == Coordinated::No {
             return Ok(());
         }
-        match self.producer.end(Outcome::Abort).await {
+        let ended = self.producer.end(Outcome::Abort).await;
+        self.stage = Stage::Over;
+        match ended {
             Ok(_) => Ok(()),
             Err(error) => Err(self.producer.heard(error)),
         }
@@ -663,13 +676,15 @@ impl<E: Env> Drop for Transaction<'_, E> {
     fn drop(&mut self) {
         // Nobody is left who would hear of a commit: a consumer asks the group.
         self.tell(Outcome::Abort);
-        if self.stage == Stage::Over {
-            return;
-        }
         let engine = self.producer.engine.clone();
-        if let Err(error) = engine.shared().drive(self.void()) {
+        let ended = match self.stage {
+            Stage::Over => return,
+            Stage::New | Stage::Open => engine.shared().drive(self.void()),
+            Stage::Ending => engine.shared().drive(self.producer.settle()),
+        };
+        if let Err(error) = ended {
             let id = &self.producer.id;
-            tracing::warn!(%id, %error, "a dropped transaction is not aborted yet: upkeep will, at its timeout");
+            tracing::warn!(%id, %error, "a dropped transaction is not ended yet: upkeep will, at its timeout");
         }
     }
 }
