@@ -50,13 +50,6 @@ pub(crate) struct Packed<E: Env> {
     pub(crate) shipment: Arc<Shipment<E>>,
 }
 
-/// Whether a record left its batch gathering, or had one written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Batch {
-    Gathers,
-    Written,
-}
-
 struct LaneState<E: Env> {
     identity: ProducerIdentity,
     next: Sequence,
@@ -134,16 +127,14 @@ impl<E: Env> Lane<E> {
     }
 
     /// Puts a record into the open batch, and writes that when it is full.
-    pub(crate) fn add(self: &Arc<Self>, record: Record, now: Millis) -> (Delivery<E>, Batch) {
+    pub(crate) fn add(self: &Arc<Self>, record: Record, now: Millis) -> Delivery<E> {
         let timestamp = record.timestamp.unwrap_or(now);
         let bytes = record.size();
-        let mut batch = Batch::Gathers;
         let mut state = self.state.lock();
         let limit = self.settings.batch_size;
         let full = |open: &OpenBatch<E>| open.bytes.saturating_add(bytes) > limit;
         if state.open.as_ref().is_some_and(full) {
             self.write(&mut state);
-            batch = Batch::Written;
         }
         let open = state.open.get_or_insert_with(OpenBatch::new);
         let index = i64::try_from(open.records.len()).unwrap_or(i64::MAX);
@@ -152,10 +143,9 @@ impl<E: Env> Lane<E> {
         let shipment = Arc::clone(&open.shipment);
         if open.bytes >= limit {
             self.write(&mut state);
-            batch = Batch::Written;
         }
         drop(state);
-        (Delivery { lane: Arc::clone(self), shipment, index, timestamp }, batch)
+        Delivery { lane: Arc::clone(self), shipment, index, timestamp }
     }
 
     /// Writes the open batch, and returns all that wait for an answer. They stay in flight: whoever else flushes waits for them too.

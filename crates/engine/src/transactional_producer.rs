@@ -30,7 +30,7 @@ use crate::{
     ClientError, Delivery, Engine, Enrol, Env, GroupsError, ProducerIdentity, ProducerSettings,
     Record, Sent, System, TransactionError, Transactions,
     group_consumer::Handover,
-    lane::{Batch, Lane, Packed, Voice},
+    lane::{Lane, Packed, Voice},
     partitioner::Partitioner,
     producer::Lanes,
 };
@@ -210,7 +210,7 @@ impl<E: Env> Engine<E> {
             let id = id.map_err(TransactionError::from)?;
             let transactions = engine.transactions();
             let pair = take_over(&transactions, &id, settings.transaction_timeout_ms).await?;
-            let partitioner = Partitioner::new(settings.ignore_keys);
+            let partitioner = Partitioner::new(&settings);
             let standing = Standing::Ready;
             Ok(TransactionalProducer {
                 engine,
@@ -547,10 +547,7 @@ impl<'p, E: Env> Transaction<'p, E> {
                 self.lanes.entry(key).or_insert_with(|| Arc::new(lane))
             }
         };
-        let (delivery, batch) = lane.add(record, producer.engine.now());
-        if batch == Batch::Written {
-            producer.partitioner.written(topic.id());
-        }
+        let delivery = lane.add(record, producer.engine.now());
         lane.failure().map_or(Ok(delivery), Err)
     }
 
