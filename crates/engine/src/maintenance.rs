@@ -62,8 +62,9 @@ impl<E: Env> Engine<E> {
     /// Does what is due: recovers a partition that nobody has touched since an unclean stop, syncs in the background, writes
     /// checkpoints, forgets producers. Returns the milliseconds until something is due again; 0 when there is more at once.
     ///
-    /// With [`crate::Options::helpers`] their threads call it. Without, an embedder that wants short restarts calls it now
-    /// and then; nothing that was acknowledged depends on it.
+    /// With [`crate::Options::helpers`] their threads call it. Without, an embedder calls it now and then: for short restarts, for the timeouts
+    /// of transactions and groups, and for `flush.ms`, which nobody else looks at. Of a topic that has it, and not `flush.messages` = 1, what
+    /// was acknowledged survives a power cut only once this was called; no other acknowledgement depends on it.
     ///
     /// # Errors
     /// A checkpoint could not be written, or a sync failed: after a sync that failed the data directory takes no writes until it is opened
