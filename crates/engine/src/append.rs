@@ -172,7 +172,7 @@ impl<E: Env> PartitionHandle<E> {
     /// disk.
     pub(crate) fn write(&self, records: &Bytes, source: Source) -> Result<Appended, ProduceError> {
         let (appended, now) = self.append_now(records, source)?;
-        let opened = self.opened()?;
+        let opened = self.appended_to()?;
         opened.written(self, opened.durability(), now);
         Ok(appended)
     }
@@ -223,9 +223,9 @@ pub(crate) struct Durable<E: Env = System> {
 impl<E: Env> Durable<E> {
     fn poll_sync(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ProduceError>> {
         let partition = &self.partition;
-        let opened = match partition.opened() {
+        let opened = match partition.appended_to() {
             Ok(opened) => opened,
-            Err(error) => return Poll::Ready(Err(error.into())),
+            Err(abandoned) => return Poll::Ready(Err(abandoned.into())),
         };
         let ground = &partition.0.ground;
         if self.syncing.is_none() {

@@ -124,6 +124,10 @@ impl ProducerSettings {
 
     /// Gives a key of `ProducerConfig` its value.
     ///
+    /// Where there is no network nothing is gained by waiting, and no answer gets lost. So these are taken, that a client's settings can be used
+    /// as they are, and have no effect: `linger.ms`, `delivery.timeout.ms`, `request.timeout.ms`, `retry.backoff.ms`, `retry.backoff.max.ms`,
+    /// `buffer.memory`, `client.id`, and `max.request.size`: the largest batch is the topic's `max.message.bytes`.
+    ///
     /// # Errors
     /// The key is unknown or not a producer's, it cannot have the value, or it would undo the dedupe.
     pub fn set(mut self, key: &str, value: &str) -> Result<Self, SettingError> {
@@ -187,15 +191,14 @@ impl ProducerSettings {
             },
             "transactional.id" => return Err(SettingError::NamedElsewhere),
             "max.block.ms" => self.max_block_ms = number(key, value)?,
-            // Without a network nothing is gained by waiting, and nothing waits: any value is kept.
             "linger.ms"
             | "delivery.timeout.ms"
             | "request.timeout.ms"
             | "buffer.memory"
             | "max.request.size"
-            | "client.id"
             | "retry.backoff.ms"
-            | "retry.backoff.max.ms" => {}
+            | "retry.backoff.max.ms" => without_effect(key, value)?,
+            "client.id" => {}
             _ => return Err(SettingError::NoMeaning { key }),
         }
         Ok(self)
@@ -264,7 +267,8 @@ impl ConsumerSettings {
         self
     }
 
-    /// Gives a key of `ConsumerConfig` its value.
+    /// Gives a key of `ConsumerConfig` its value. `fetch.min.bytes`, `fetch.max.wait.ms` and `client.id` are taken and have no effect: a poll
+    /// waits as long as it is told.
     ///
     /// # Errors
     /// The key is unknown or not a consumer's, or it cannot have the value.
@@ -304,7 +308,8 @@ impl ConsumerSettings {
                 self.checksums = if checked { Checksums::Checked } else { Checksums::Trusted };
             }
             "group.id" | "group.instance.id" => return Err(SettingError::NamedByConsumer { key }),
-            "fetch.min.bytes" | "fetch.max.wait.ms" | "client.id" => {}
+            "fetch.min.bytes" | "fetch.max.wait.ms" => without_effect(key, value)?,
+            "client.id" => {}
             _ => return Err(SettingError::NoMeaning { key }),
         }
         Ok(self)
@@ -330,6 +335,11 @@ fn flag(key: &'static str, value: &str) -> Result<bool, SettingError> {
 fn number(key: &'static str, value: &str) -> Result<u64, SettingError> {
     let parsed = value.trim().parse().ok();
     parsed.map_or_else(|| refused(key, "a whole number of 0 or more", value), Ok)
+}
+
+/// A number that Kafka's clients need and nothing here goes by.
+fn without_effect(key: &'static str, value: &str) -> Result<(), SettingError> {
+    number(key, value).map(drop)
 }
 
 /// A level in the bounds that the topic key of the same name has.
@@ -381,6 +391,32 @@ mod tests {
             assert!(matches!(refused, SettingError::Value { .. }), "{value}: {refused}");
         }
         assert_eq!(set("transactional.id", "tx-1").unwrap_err(), SettingError::NamedElsewhere);
+    }
+
+    #[test]
+    fn numbers_without_an_effect_are_numbers_all_the_same() {
+        for key in [
+            "linger.ms",
+            "delivery.timeout.ms",
+            "request.timeout.ms",
+            "buffer.memory",
+            "max.request.size",
+            "retry.backoff.ms",
+            "retry.backoff.max.ms",
+        ] {
+            assert!(set(key, " 120000 ").is_ok(), "{key}");
+            for value in ["soon", "-1", "", "1.5"] {
+                assert!(
+                    matches!(set(key, value), Err(SettingError::Value { .. })),
+                    "{key}: {value}"
+                );
+            }
+        }
+        for key in ["fetch.min.bytes", "fetch.max.wait.ms"] {
+            assert!(ConsumerSettings::new().set(key, "1").is_ok());
+            assert!(ConsumerSettings::new().set(key, "soon").is_err(), "{key}");
+        }
+        assert!(set("client.id", "soon").is_ok());
     }
 
     #[test]

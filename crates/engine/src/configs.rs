@@ -21,7 +21,8 @@ pub enum BrokerScope {
 }
 
 impl<E: Env> Engine<E> {
-    /// A topic's settings, by name; all of them, or those asked for that exist.
+    /// A topic's settings, by name; all of them, or those asked for that exist. Those of retention and compaction are shown as they were
+    /// given, and nothing acts on them yet ([`ConfigKey::is_idle`]).
     ///
     /// # Errors
     /// There is no such topic.
@@ -93,6 +94,7 @@ impl<E: Env> Engine<E> {
         let txn = changes::set_configs(&admin.rows, &scope, &rows_of(changed));
         admin.commit(&txn, || TopicError::Unknown { name: name.to_string() })?;
         self.publish_topic(admin, name);
+        warn_of_idle(name, changed);
         Ok(())
     }
 
@@ -200,6 +202,16 @@ impl<E: Env> Engine<E> {
             return Err(TopicError::InvalidName { name: topic.to_owned(), why });
         }
         self.topic(topic).ok_or_else(|| TopicError::Unknown { name: topic.to_owned() })
+    }
+}
+
+/// Says which of the settings that somebody gave a topic nothing acts on yet. To keep for ever, -1, is what is done.
+pub(crate) fn warn_of_idle(topic: &TopicName, given: &Overrides) {
+    let idle = |key: &&str| registry::topic_key(key).is_ok_and(ConfigKey::is_idle);
+    let kept = given.iter().filter(|(_, value)| value.trim() != "-1").map(|(key, _)| *key);
+    let keys: Vec<&str> = kept.filter(idle).collect();
+    if !keys.is_empty() {
+        tracing::warn!(%topic, ?keys, "nothing is dropped by age, size or key yet: these settings are kept and shown only");
     }
 }
 

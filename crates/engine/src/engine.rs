@@ -35,7 +35,6 @@ pub struct Engine<E: Env = System>(pub(crate) Arc<Owner<E>>);
 /// What all clones share and helpers do not: when it goes, the engine shuts down.
 pub(crate) struct Owner<E: Env> {
     pub(crate) shared: Arc<Shared<E>>,
-    pub(crate) helpers: Mutex<Vec<JoinHandle<()>>>,
 }
 
 /// What the engine is made of.
@@ -49,6 +48,7 @@ pub(crate) struct Shared<E: Env> {
     /// Whether what a power cut left open on partitions and nobody will end is ended.
     pub(crate) swept: AtomicBool,
     pub(crate) closed: AtomicBool,
+    pub(crate) helpers: Mutex<Vec<JoinHandle<()>>>,
     /// Names of the appenders that are open.
     pub(crate) appenders: Mutex<BTreeSet<String>>,
     pub(crate) groups: GroupShards,
@@ -149,6 +149,7 @@ impl<E: Env> Engine<E> {
             upkeep: Mutex::new(upkeep),
             swept: AtomicBool::new(false),
             closed: AtomicBool::new(false),
+            helpers: Mutex::new(Vec::new()),
             appenders: Mutex::new(BTreeSet::new()),
             members: Seats::default(),
             groups: groups::shards(options.state_logs.as_ref(), &admin.settings())?,
@@ -164,8 +165,8 @@ impl<E: Env> Engine<E> {
             ground,
         });
         shared.ground.data.take_clean_marker()?;
-        let engine = Self(Arc::new(Owner { shared, helpers: Mutex::new(Vec::new()) }));
-        start_helpers(&engine.0, options.helpers)?;
+        let engine = Self(Arc::new(Owner { shared }));
+        start_helpers(&engine.0.shared, options.helpers)?;
         Ok(engine)
     }
 

@@ -21,7 +21,7 @@ use hanbeon_txn::TransactionalId;
 use crate::{
     ClientError, Enrol, Env, PartitionHandle, Produce, ProduceError, ProduceFuture, Produced,
     ProducerIdentity, ProducerSettings, Record, Sent, System, TransactionalProduce, Transactions,
-    produce::block_on,
+    produce::block_on, waiters::wake_all,
 };
 
 /// Batches of a partition that may wait for their sync at once; Kafka's limit for an idempotent producer.
@@ -48,13 +48,6 @@ pub(crate) struct Packed<E: Env> {
     pub(crate) partition: PartitionHandle<E>,
     pub(crate) records: Bytes,
     pub(crate) shipment: Arc<Shipment<E>>,
-}
-
-/// Whether a record left its batch gathering, or had one written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Batch {
-    Gathers,
-    Written,
 }
 
 struct LaneState<E: Env> {
@@ -96,7 +89,7 @@ struct Waiting(Mutex<Vec<Waker>>);
 impl Wake for Waiting {
     fn wake(self: Arc<Self>) {
         let wakers = std::mem::take(&mut *self.0.lock());
-        wakers.into_iter().for_each(Waker::wake);
+        wake_all(wakers);
     }
 }
 
@@ -134,16 +127,14 @@ impl<E: Env> Lane<E> {
     }
 
     /// Puts a record into the open batch, and writes that when it is full.
-    pub(crate) fn add(self: &Arc<Self>, record: Record, now: Millis) -> (Delivery<E>, Batch) {
+    pub(crate) fn add(self: &Arc<Self>, record: Record, now: Millis) -> Delivery<E> {
         let timestamp = record.timestamp.unwrap_or(now);
         let bytes = record.size();
-        let mut batch = Batch::Gathers;
         let mut state = self.state.lock();
         let limit = self.settings.batch_size;
         let full = |open: &OpenBatch<E>| open.bytes.saturating_add(bytes) > limit;
         if state.open.as_ref().is_some_and(full) {
             self.write(&mut state);
-            batch = Batch::Written;
         }
         let open = state.open.get_or_insert_with(OpenBatch::new);
         let index = i64::try_from(open.records.len()).unwrap_or(i64::MAX);
@@ -152,10 +143,9 @@ impl<E: Env> Lane<E> {
         let shipment = Arc::clone(&open.shipment);
         if open.bytes >= limit {
             self.write(&mut state);
-            batch = Batch::Written;
         }
         drop(state);
-        (Delivery { lane: Arc::clone(self), shipment, index, timestamp }, batch)
+        Delivery { lane: Arc::clone(self), shipment, index, timestamp }
     }
 
     /// Writes the open batch, and returns all that wait for an answer. They stay in flight: whoever else flushes waits for them too.

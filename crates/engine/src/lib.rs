@@ -47,6 +47,9 @@
 //! - Producer ids are never given out twice.
 //! - A transaction's records, and the positions of the group consumer they were made from, count together or not at all (T1, T8); a
 //!   consumer that its group has put out is refused (C2).
+//!
+//! Nothing is dropped by age, size or key: settings of retention and compaction are taken, kept and shown, and nothing acts on them yet. Records
+//! go with [`PartitionHandle::delete_records`] and with their topic. Who gives a topic such a setting finds a warning in the log.
 #![forbid(unsafe_code)]
 #![cfg(not(hanbeon_loom))]
 

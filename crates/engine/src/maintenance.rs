@@ -4,6 +4,7 @@
 //! Who does it: [`crate::Options::helpers`] threads where they were asked for, otherwise whoever calls [`Engine::maintain`].
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, Waker},
@@ -11,7 +12,10 @@ use std::{
     time::Duration,
 };
 
-use hanbeon_log::{Checked, Durability, LogError, sync::Ordering};
+use hanbeon_log::{
+    Checked, Durability, LogError,
+    sync::{Ordering, thread::JoinHandle},
+};
 use hanbeon_records::{Millis, Offset};
 
 use crate::{
@@ -58,8 +62,9 @@ impl<E: Env> Engine<E> {
     /// Does what is due: recovers a partition that nobody has touched since an unclean stop, syncs in the background, writes
     /// checkpoints, forgets producers. Returns the milliseconds until something is due again; 0 when there is more at once.
     ///
-    /// With [`crate::Options::helpers`] their threads call it. Without, an embedder that wants short restarts calls it now
-    /// and then; nothing that was acknowledged depends on it.
+    /// With [`crate::Options::helpers`] their threads call it. Without, an embedder calls it now and then: for short restarts, for the timeouts
+    /// of transactions and groups, and for `flush.ms`, which nobody else looks at. Of a topic that has it, and not `flush.messages` = 1, what
+    /// was acknowledged survives a power cut only once this was called; no other acknowledgement depends on it.
     ///
     /// # Errors
     /// A checkpoint could not be written, or a sync failed: after a sync that failed the data directory takes no writes until it is opened
@@ -74,41 +79,57 @@ impl<E: Env> Engine<E> {
     /// # Errors
     /// Something could not be made durable: the next opening recovers.
     pub fn shutdown(&self) -> Result<(), LogError> {
-        self.0.shutdown()
+        self.shared().shutdown()
     }
 }
 
-impl<E: Env> Owner<E> {
+impl<E: Env> Shared<E> {
     fn shutdown(&self) -> Result<(), LogError> {
-        if self.shared.closed.swap(true, Ordering::AcqRel) {
+        if self.closed.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
-        self.shared.ground.due.stop();
+        self.ground.due.stop();
         let helpers = std::mem::take(&mut *self.helpers.lock());
-        for helper in helpers {
+        for helper in helpers.into_iter().filter(|helper| !is_current(helper)) {
             if helper.join().is_err() {
                 tracing::error!("a helper thread panicked");
             }
         }
         // What changes metadata now ends before the directory is let go, and nothing begins: its next holder reads the file once.
-        drop(self.shared.admin.lock());
-        self.shared.ground.ids.stop();
-        let result = self.shared.close();
+        drop(self.admin.lock());
+        self.ground.ids.stop();
+        let result = self.close();
         // While the directory is held: logs elsewhere have no lock of their own, and the next holder writes to the same.
-        self.shared.txn.made().iter().for_each(|shard| shard.close());
-        self.shared.groups.made().iter().for_each(|shard| shard.close());
-        self.shared.ground.data.release();
-        self.shared.wake_members();
+        self.txn.made().iter().for_each(|shard| shard.close());
+        self.groups.made().iter().for_each(|shard| shard.close());
+        self.ground.data.release();
+        self.wake_members();
         result
+    }
+
+    /// For whom nobody is left to tell.
+    fn shut_down_alone(&self) {
+        if let Err(error) = self.shutdown() {
+            tracing::error!(%error, "the engine did not close cleanly: the next opening recovers");
+        }
     }
 }
 
 impl<E: Env> Drop for Owner<E> {
     fn drop(&mut self) {
-        if let Err(error) = self.shutdown() {
-            tracing::error!(%error, "the engine did not close cleanly: the next opening recovers");
+        if self.shared.helpers.lock().iter().any(is_current) {
+            // Somebody whom a helper woke had the last engine, and the helper may lead a sync that a shutdown waits for: it does the rest of
+            // its work first.
+            self.shared.ground.due.stop();
+        } else {
+            self.shared.shut_down_alone();
         }
     }
+}
+
+/// Whether it is the thread that asks.
+fn is_current(helper: &JoinHandle<()>) -> bool {
+    helper.thread().id() == thread::current().id()
 }
 
 /// How long a closed engine may pass for an open one, to a thread that is parked and that nobody unparks for it.
@@ -442,17 +463,20 @@ fn lead<E: Env>(partition: &PartitionHandle<E>) {
 }
 
 /// Starts the helper threads.
-pub(crate) fn start_helpers<E: Env>(owner: &Owner<E>, count: usize) -> Result<(), OpenError> {
+pub(crate) fn start_helpers<E: Env>(
+    engine: &Arc<Shared<E>>,
+    count: usize,
+) -> Result<(), OpenError> {
     for number in 0..count {
-        let shared = Arc::clone(&owner.shared);
+        let shared = Arc::clone(engine);
         let name = format!("hanbeon-helper-{number}");
         let helper = thread::Builder::new().name(name).spawn(move || help(&shared));
         let helper = helper.map_err(|source| OpenError::Io {
-            dir: format!("{:?}", owner.shared.ground.data.dir),
+            dir: format!("{:?}", engine.ground.data.dir),
             action: "start a helper thread",
             source: Arc::new(source),
         })?;
-        owner.helpers.lock().push(helper);
+        engine.helpers.lock().push(helper);
     }
     Ok(())
 }
@@ -460,10 +484,15 @@ pub(crate) fn start_helpers<E: Env>(owner: &Owner<E>, count: usize) -> Result<()
 fn help<E: Env>(shared: &Shared<E>) {
     loop {
         match shared.ground.due.take() {
-            Due::Sync(partition) => lead(&partition),
-            Due::Stop => return,
+            Due::Sync(partition) => {
+                // A sync that unwinds has failed for all who wait for it: there is nothing to lead once more.
+                let (Some(()) | None) = contained(|| lead(&partition));
+            }
+            // Where a shutdown has told it to stop, that is under way and this does nothing.
+            Due::Stop => return shared.shut_down_alone(),
             Due::Nothing => {
-                let pause = shared.maintain(shared.ground.env.now()).unwrap_or_else(|error| {
+                let maintained = contained(|| shared.maintain(shared.ground.env.now()));
+                let pause = maintained.unwrap_or(Ok(PAUSE_MS_MAX)).unwrap_or_else(|error| {
                     tracing::error!(%error, "maintenance failed");
                     PAUSE_MS_MAX
                 });
@@ -471,4 +500,14 @@ fn help<E: Env>(shared: &Shared<E>) {
             }
         }
     }
+}
+
+/// One turn of a helper; `None` when it panicked. Code of the embedder runs in it (wakers, state logs, storage), and whatever that does,
+/// the helper stays: nobody else leads the syncs that futures wait for.
+fn contained<T>(turn: impl FnOnce() -> T) -> Option<T> {
+    let result = catch_unwind(AssertUnwindSafe(turn));
+    if result.is_err() {
+        tracing::error!("a turn of a helper panicked; it goes on");
+    }
+    result.ok()
 }

@@ -71,7 +71,8 @@ impl Options {
         self
     }
 
-    /// Gives a broker setting its static value, as a line of `server.properties` does.
+    /// Gives a broker setting its static value, as a line of `server.properties` does. Keys of retention, compaction and replication are
+    /// kept and shown, and nothing acts on them yet.
     ///
     /// # Errors
     /// The key is unknown, belongs to a client or a topic, or cannot have the value.

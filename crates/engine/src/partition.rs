@@ -12,9 +12,9 @@ use std::{
 use bytes::Bytes;
 use hanbeon_idempotence::ProducerView;
 use hanbeon_log::{
-    AbortedTxn, Action, Checked, CompressionType, Dir as _, Durability, EpochEnd, FirstBatch,
-    FoundOffset, Isolation, LogConfig, LogError, OpenPartition, Partition, SegmentView, Shutdown,
-    TimeQuery,
+    Abandoned, AbortedTxn, Action, Checked, CompressionType, Dir as _, Durability, EpochEnd,
+    FirstBatch, FoundOffset, Isolation, LogConfig, LogError, OpenPartition, Partition, SegmentView,
+    Shutdown, TimeQuery,
     sync::{AtomicI64, AtomicU8, Mutex, Ordering},
 };
 use hanbeon_meta::changes;
@@ -455,7 +455,7 @@ impl<E: Env> PartitionHandle<E> {
         got.map_or(Ok(()), |got| check_epoch(self.leader_epoch(), got))
     }
 
-    fn check_life(&self) -> Result<(), PartitionError> {
+    pub(crate) fn check_life(&self) -> Result<(), PartitionError> {
         let TopicPartition { topic, partition } = &self.0.name;
         match self.0.life.load(Ordering::Acquire) {
             LIVE => Ok(()),
@@ -510,6 +510,11 @@ impl<E: Env> PartitionHandle<E> {
     /// The open log, if it is open.
     pub(crate) fn if_open(&self) -> Option<&Opened<E>> {
         self.0.opened.get()
+    }
+
+    /// The log that a batch was appended to. It answers behind a shutdown, too: what was appended is as safe as closing the log made it.
+    pub(crate) fn appended_to(&self) -> Result<&Opened<E>, Abandoned> {
+        self.if_open().ok_or(Abandoned)
     }
 
     /// The durability that its settings ask for; does not open the log.

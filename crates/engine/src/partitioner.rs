@@ -1,22 +1,34 @@
 //! Which partition a record goes to: that of its key as Kafka's clients compute it, or for a while the same one at random.
+//!
+//! A while is `batch.size` bytes, whatever ended the batches that they were in (KIP-794): who waits for each record, or commits a few at a
+//! time, never fills one.
 
 use std::collections::BTreeMap;
 
 use hanbeon_records::TopicId;
 
-use crate::{Env, Record, Topic, client_settings::IgnoreKeys};
+use crate::{Env, ProducerSettings, Record, Topic, client_settings::IgnoreKeys};
 
 /// Chooses partitions for the records of one producer.
 #[derive(Debug)]
 pub(crate) struct Partitioner {
     ignore_keys: IgnoreKeys,
-    /// The partition that records without a key stay on, by topic.
-    sticky: BTreeMap<TopicId, i32>,
+    batch_size: usize,
+    /// Where records without a key stay, by topic.
+    sticky: BTreeMap<TopicId, Sticky>,
+}
+
+/// The partition that records without a key stay on, and how many bytes of them it may still get.
+#[derive(Debug)]
+struct Sticky {
+    partition: i32,
+    left: usize,
 }
 
 impl Partitioner {
-    pub(crate) const fn new(ignore_keys: IgnoreKeys) -> Self {
-        Self { ignore_keys, sticky: BTreeMap::new() }
+    pub(crate) const fn new(settings: &ProducerSettings) -> Self {
+        let ProducerSettings { ignore_keys, batch_size, .. } = *settings;
+        Self { ignore_keys, batch_size, sticky: BTreeMap::new() }
     }
 
     pub(crate) fn choose<E: Env>(&mut self, env: &E, topic: &Topic<E>, record: &Record) -> i32 {
@@ -27,14 +39,16 @@ impl Partitioner {
         match &record.key {
             Some(key) if self.ignore_keys == IgnoreKeys::No => of_key(key, count),
             Some(_) | None => {
-                *self.sticky.entry(topic.id()).or_insert_with(|| at_random(env.random(), count))
+                let sticky =
+                    self.sticky.entry(topic.id()).or_insert(Sticky { partition: 0, left: 0 });
+                if sticky.left == 0 {
+                    let partition = at_random(env.random(), count);
+                    *sticky = Sticky { partition, left: self.batch_size.max(1) };
+                }
+                sticky.left = sticky.left.saturating_sub(record.size());
+                sticky.partition
             }
         }
-    }
-
-    /// A batch of the topic was written: the next one goes elsewhere.
-    pub(crate) fn written(&mut self, topic: TopicId) {
-        self.sticky.remove(&topic);
     }
 }
 
@@ -70,7 +84,7 @@ fn of_key(key: &[u8], count: i32) -> i32 {
     positive.checked_rem(count).unwrap_or(0)
 }
 
-/// The partition that records without a key stay on for one batch.
+/// The partition that records without a key stay on for a while.
 fn at_random(random: u64, count: i32) -> i32 {
     let count = u64::try_from(count).unwrap_or(0);
     let chosen = random.checked_rem(count).unwrap_or(0);

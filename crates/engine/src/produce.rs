@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use hanbeon_log::{AppendError, Appended, Completion, Durability, LogError, Placed};
+use hanbeon_log::{Abandoned, AppendError, Appended, Completion, Durability, LogError, Placed};
 use hanbeon_records::{Millis, Offset};
 use hanbeon_replica::{Acks, Settled, WaiterId};
 
@@ -114,9 +114,9 @@ impl<E: Env> ProduceFuture<E> {
         appended: Appended,
         now: Millis,
     ) -> Produce<E> {
-        let opened = match partition.opened() {
+        let opened = match partition.appended_to() {
             Ok(opened) => opened,
-            Err(error) => return Produce::Done(Err(error.into())),
+            Err(abandoned) => return Produce::Done(Err(abandoned.into())),
         };
         match after_append(partition, opened, (acks, appended), now) {
             Step::Answer(result) => Produce::Done(result),
@@ -132,7 +132,7 @@ impl<E: Env> ProduceFuture<E> {
     /// As [`PartitionHandle::produce`].
     pub fn wait(mut self) -> Result<Produced, ProduceError> {
         loop {
-            let opened = self.partition.opened()?;
+            let opened = self.partition.appended_to()?;
             let stage = std::mem::replace(&mut self.stage, Stage::Answered);
             let step = match stage {
                 Stage::Appending(completion, bytes) => {
@@ -147,7 +147,7 @@ impl<E: Env> ProduceFuture<E> {
                     self.stage = stage;
                     return block_on(self);
                 }
-                Stage::Answered => return Err(hanbeon_log::Abandoned.into()),
+                Stage::Answered => return Err(Abandoned.into()),
             };
             match step {
                 Step::Next(stage) => self.stage = stage,
@@ -183,9 +183,9 @@ impl<E: Env> ProduceFuture<E> {
 
     fn poll_stage(&mut self, stage: Stage, cx: &mut Context<'_>) -> Poll<Step> {
         let partition = self.partition.clone();
-        let opened = match partition.opened() {
+        let opened = match partition.appended_to() {
             Ok(opened) => opened,
-            Err(error) => return Poll::Ready(Step::Answer(Err(error.into()))),
+            Err(abandoned) => return Poll::Ready(Step::Answer(Err(abandoned.into()))),
         };
         let step = match stage {
             Stage::Appending(mut completion, bytes) => match pin!(&mut completion).poll(cx) {
@@ -210,14 +210,20 @@ impl<E: Env> ProduceFuture<E> {
                 let committed = || opened.log.high_watermark();
                 let parking = &partition.0.parking;
                 match parking.poll(End::Committed, appended.end, &mut seat, cx, committed) {
-                    Poll::Ready(()) => settle(opened, self.acks, appended),
+                    Poll::Ready(()) => match settle(opened, self.acks, appended) {
+                        // Closed: nobody replicates it any more.
+                        Step::Next(_) if partition.check_life().is_err() => {
+                            Step::Answer(Err(Abandoned.into()))
+                        }
+                        step => step,
+                    },
                     Poll::Pending => {
                         self.stage = Stage::Committing(appended, seat);
                         return Poll::Pending;
                     }
                 }
             }
-            Stage::Answered => Step::Answer(Err(hanbeon_log::Abandoned.into())),
+            Stage::Answered => Step::Answer(Err(Abandoned.into())),
         };
         Poll::Ready(step)
     }

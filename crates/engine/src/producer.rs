@@ -12,7 +12,7 @@ use hanbeon_records::TopicId;
 use crate::{
     ClientError, Delivery, Engine, Env, ProducerSettings, Record, System, Topic,
     ground::Helpers,
-    lane::{Batch, Lane, Voice},
+    lane::{Lane, Voice},
     partitioner::Partitioner,
     produce::block_on,
 };
@@ -43,7 +43,7 @@ impl<E: Env> Engine<E> {
     pub fn producer_with(&self, settings: ProducerSettings) -> Producer<E> {
         Producer(Arc::new(Inner {
             engine: self.clone(),
-            partitioner: Mutex::new(Partitioner::new(settings.ignore_keys)),
+            partitioner: Mutex::new(Partitioner::new(&settings)),
             settings,
             lanes: Mutex::new(BTreeMap::new()),
         }))
@@ -62,11 +62,7 @@ impl<E: Env> Producer<E> {
         let topic = inner.engine.topic(&record.topic).ok_or_else(unknown)?;
         let partition = inner.partitioner.lock().choose(inner.engine.env(), &topic, &record);
         let lane = inner.lane(&topic, partition)?;
-        let (delivery, batch) = lane.add(record, inner.engine.now());
-        if batch == Batch::Written {
-            inner.partitioner.lock().written(topic.id());
-        }
-        Ok(delivery)
+        Ok(lane.add(record, inner.engine.now()))
     }
 
     /// Writes what has gathered and blocks until all of it is acknowledged.

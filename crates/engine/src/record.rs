@@ -37,7 +37,7 @@ impl Record {
         }
     }
 
-    /// The deletion of a key in a compacted topic.
+    /// The deletion of a key: no value. Readers see it as such; the log does not compact yet, so nothing goes for it.
     pub fn tombstone(topic: impl Into<String>, key: impl Into<Bytes>) -> Self {
         Self { value: None, ..Self::new(topic, Bytes::new()) }.key(key)
     }

@@ -13,6 +13,7 @@ use crate::{
     DescribedConfig, Engine, Env, Image, Mode, Topic, TopicError,
     admin::{Admin, failed, rows_of},
     config::{self, Owner, registry},
+    configs::warn_of_idle,
     image::{CONTROLLER_TOPIC, RESERVED_TOPICS, is_internal},
     meta_properties::random_id,
 };
@@ -42,7 +43,7 @@ impl NewTopic {
         Self { name: name.into(), partitions: Some(partitions), ..Self::default() }
     }
 
-    /// Gives it a setting.
+    /// Gives it a setting. Those of retention and compaction are kept and shown, and nothing acts on them yet.
     #[must_use]
     pub fn config(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.configs.push((key.into(), Some(value.into())));
@@ -154,6 +155,9 @@ impl<E: Env> Engine<E> {
             make_directories(admin, &name, id, 0..count(assignments.len()))?;
             admin.commit(&txn, || TopicError::Exists { name: topic.name.clone() })?;
             self.publish_topic(admin, &name);
+            if creator == Creator::Client {
+                warn_of_idle(&name, &overrides);
+            }
         }
         let replicas = assignments.first().map_or(0, Vec::len);
         Ok(CreatedTopic {

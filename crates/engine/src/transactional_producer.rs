@@ -30,7 +30,7 @@ use crate::{
     ClientError, Delivery, Engine, Enrol, Env, GroupsError, PartitionError, ProducerIdentity,
     ProducerSettings, Record, Sent, System, TransactionError, Transactions,
     group_consumer::Handover,
-    lane::{Batch, Lane, Packed, Voice},
+    lane::{Lane, Packed, Voice},
     partitioner::Partitioner,
     producer::Lanes,
 };
@@ -113,7 +113,9 @@ enum Stage {
     /// Nothing was sent.
     New,
     Open,
-    /// Its end is asked for: nothing is left for its drop to do.
+    /// Its end is asked for. Whoever does not wait for that leaves the rest to the drop.
+    Ending,
+    /// Nothing is left for its drop to do.
     Over,
 }
 
@@ -208,7 +210,7 @@ impl<E: Env> Engine<E> {
             let id = id.map_err(TransactionError::from)?;
             let transactions = engine.transactions();
             let pair = take_over(&transactions, &id, settings.transaction_timeout_ms).await?;
-            let partitioner = Partitioner::new(settings.ignore_keys);
+            let partitioner = Partitioner::new(&settings);
             let standing = Standing::Ready;
             Ok(TransactionalProducer {
                 engine,
@@ -455,7 +457,8 @@ impl<'p, E: Env> Transaction<'p, E> {
         engine.shared().drive(self.commit_async())
     }
 
-    /// The same as a future for any executor. Dropped before the decision it aborts; dropped later, the commit is carried out.
+    /// The same as a future for any executor. Dropped before the decision it aborts; dropped later, the commit is carried out. Either blocks,
+    /// as the drop of a transaction does.
     ///
     /// # Errors
     /// As [`Transaction::commit`].
@@ -475,17 +478,7 @@ impl<'p, E: Env> Transaction<'p, E> {
             if self.leave() == Coordinated::No {
                 return Ok(Committed { lacking: Vec::new() });
             }
-            match self.producer.end(Outcome::Commit).await {
-                Ok(lacking) => {
-                    self.tell(Outcome::Commit);
-                    Ok(Committed { lacking })
-                }
-                Err(error @ TransactionError::Refused(_)) => {
-                    self.producer.standing = Standing::Unheard;
-                    Err(self.producer.heard(error))
-                }
-                Err(error) => Err(self.undecided(error.into()).await),
-            }
+            self.decide().await
         }
     }
 
@@ -547,6 +540,7 @@ impl<'p, E: Env> Transaction<'p, E> {
     fn leave(&mut self) -> Coordinated {
         let was = std::mem::replace(&mut self.stage, Stage::Over);
         if self.offsets == Offsets::Sent || self.lanes.values().any(|lane| lane.has_begun()) {
+            self.stage = Stage::Ending;
             return Coordinated::Yes;
         }
         if was == Stage::Open {
@@ -575,10 +569,7 @@ impl<'p, E: Env> Transaction<'p, E> {
                 self.lanes.entry(key).or_insert_with(|| Arc::new(lane))
             }
         };
-        let (delivery, batch) = lane.add(record, producer.engine.now());
-        if batch == Batch::Written {
-            producer.partitioner.written(topic.id());
-        }
+        let delivery = lane.add(record, producer.engine.now());
         lane.failure().map_or(Ok(delivery), Err)
     }
 
@@ -642,6 +633,23 @@ impl<'p, E: Env> Transaction<'p, E> {
         failed.map_or(Ok(()), Err)
     }
 
+    /// Commits what is written.
+    async fn decide(&mut self) -> Result<Committed, ClientError> {
+        let decided = match self.producer.end(Outcome::Commit).await {
+            Ok(lacking) => {
+                self.tell(Outcome::Commit);
+                Ok(Committed { lacking })
+            }
+            Err(error @ TransactionError::Refused(_)) => {
+                self.producer.standing = Standing::Unheard;
+                Err(self.producer.heard(error))
+            }
+            Err(error) => Err(self.undecided(error.into()).await),
+        };
+        self.stage = Stage::Over;
+        decided
+    }
+
     /// Aborts after something was not taken.
     async fn give_up(&mut self, reason: ClientError) -> ClientError {
         let fenced = matches!(reason, ClientError::Transaction(_));
@@ -670,7 +678,9 @@ impl<'p, E: Env> Transaction<'p, E> {
         if self.leave() == Coordinated::No {
             return Ok(());
         }
-        match self.producer.end(Outcome::Abort).await {
+        let ended = self.producer.end(Outcome::Abort).await;
+        self.stage = Stage::Over;
+        match ended {
             Ok(_) => Ok(()),
             Err(error) => Err(self.producer.heard(error)),
         }
@@ -681,13 +691,15 @@ impl<E: Env> Drop for Transaction<'_, E> {
     fn drop(&mut self) {
         // Nobody is left who would hear of a commit: a consumer asks the group.
         self.tell(Outcome::Abort);
-        if self.stage == Stage::Over {
-            return;
-        }
         let engine = self.producer.engine.clone();
-        if let Err(error) = engine.shared().drive(self.void()) {
+        let ended = match self.stage {
+            Stage::Over => return,
+            Stage::New | Stage::Open => engine.shared().drive(self.void()),
+            Stage::Ending => engine.shared().drive(self.producer.settle()),
+        };
+        if let Err(error) = ended {
             let id = &self.producer.id;
-            tracing::warn!(%id, %error, "a dropped transaction is not aborted yet: upkeep will, at its timeout");
+            tracing::warn!(%id, %error, "a dropped transaction is not ended yet: upkeep will, at its timeout");
         }
     }
 }

@@ -4,7 +4,10 @@
 //! [`hanbeon_replica::Waiters`] says who may go; here are the wakers. Deadlines are the caller's: dropping a future takes its
 //! waiter back.
 
-use std::task::{Context, Poll, Waker};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    task::{Context, Poll, Waker},
+};
 
 use hanbeon_log::sync::Mutex;
 use hanbeon_records::Offset;
@@ -125,7 +128,7 @@ impl Parking {
             }
         }
         // Outside the lock: a waker may poll at once.
-        wakers.into_iter().for_each(Waker::wake);
+        wake_all(wakers);
     }
 
     /// Holds back who is to be woken, for as long as somebody has a lock that a woken task may ask for.
@@ -144,13 +147,22 @@ impl Parking {
                 wakers.extend(state.row(end).release_all());
             }
         }
-        wakers.into_iter().for_each(Waker::wake);
+        wake_all(wakers);
     }
 
     /// How many wait.
     pub(crate) fn len(&self) -> usize {
         let state = self.0.lock();
         state.written.len() + state.committed.len() + state.stable.len()
+    }
+}
+
+/// Wakes them all. A waker is an executor's code: when one panics the others are woken all the same, and whoever wakes them goes on.
+pub(crate) fn wake_all(wakers: Vec<Waker>) {
+    for waker in wakers {
+        if catch_unwind(AssertUnwindSafe(|| waker.wake())).is_err() {
+            tracing::error!("a waker panicked: its task may wait for ever");
+        }
     }
 }
 
@@ -235,5 +247,26 @@ mod tests {
         parking.close();
         assert_eq!(count.0.load(Ordering::SeqCst), 1);
         assert!(parking.poll(End::Written, Offset::new(1), &mut one, &mut cx, start).is_ready());
+    }
+    struct Panics;
+
+    impl Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            panic!("planted");
+        }
+    }
+
+    #[test]
+    fn a_waker_that_panics_keeps_nobody_else_waiting() {
+        let (parking, count) = (Parking::default(), Arc::new(Count::default()));
+        let (bad, good) = (Waker::from(Arc::new(Panics)), Waker::from(Arc::clone(&count)));
+        let (mut one, mut two) = (None, None);
+        for (waker, seat) in [(&bad, &mut one), (&good, &mut two)] {
+            let mut cx = Context::from_waker(waker);
+            let at = || Offset::ZERO;
+            assert!(parking.poll(End::Committed, Offset::new(1), seat, &mut cx, at).is_pending());
+        }
+        parking.release(ends(1, 1));
+        assert_eq!(count.0.load(Ordering::SeqCst), 1);
     }
 }

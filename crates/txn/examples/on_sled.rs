@@ -1,48 +1,39 @@
 //! The transaction coordinator on sled, and no log: each transactional id is a row, as compaction would leave it in `__transaction_state`.
+use std::fs::File;
+
 use hanbeon_records::{Millis, ProducerId, TopicName, TopicPartition};
-use hanbeon_txn::{
-    AddPartitions, Coordinator, Decision, EndTxn, InitProducerId, Outcome, Protocol, Settings,
-    TransactionalId,
-};
+use hanbeon_txn::{self as txn, Coordinator, Decision, Outcome, Protocol, TransactionalId};
 
 type Try<T> = Result<T, Box<dyn std::error::Error>>;
 
-fn open(db: &sled::Db) -> Try<Coordinator> {
-    let mut coordinator = Coordinator::new(Settings::kafka_defaults());
-    db.iter().try_for_each(|row| -> Try<()> {
-        let (key, value) = row?;
-        coordinator.replay(&key, Some(&value)).map(drop).map_err(Into::into)
-    })?;
-    Ok(coordinator)
-}
-
-/// Store, flush, apply, answer: in this order, and nothing after an error.
-fn carry_out<T>(db: &sled::Db, coordinator: &mut Coordinator, decision: Decision<T>) -> Try<T> {
-    if let Some(record) = &decision.record {
-        let (key, value) = record.encode(coordinator.settings().value_version)?;
+/// Store, sync (sled's flush alone stops at the page cache), apply, answer: in this order, and nothing after an error.
+fn take<T>(made: Decision<T>, one: &mut Coordinator, (db, data): &(sled::Db, File)) -> Try<T> {
+    if let Some(record) = &made.record {
+        let (key, value) = record.encode(one.settings().value_version)?;
         value.map_or_else(|| db.remove(&key), |value| db.insert(&key, value))?;
         db.flush()?;
-        coordinator.apply(record)?;
+        data.sync_data()?;
+        one.apply(record)?;
     }
-    Ok(decision.reply?)
+    Ok(made.reply?)
 }
 
 fn main() -> Try<()> {
-    let db = sled::Config::new().temporary(true).open()?;
+    let dir = tempfile::tempdir()?;
+    // In smaller segments sled would move pages to files of their own, which nobody syncs.
+    let db = sled::Config::new().path(&dir).segment_size(16 << 20).open()?;
+    let store = (db.clone(), File::open(dir.path().join("db"))?);
+    let mut one = Coordinator::new(txn::Settings::kafka_defaults());
+    for (key, value) in db.iter().collect::<Result<Vec<_>, _>>()? {
+        one.replay(&key, Some(&value))?;
+    }
     let (now, protocol) = (Millis::new(1_700_000_000_000), Protocol::V2);
     let mut fresh = || Some(ProducerId::new(i64::try_from(db.generate_id().ok()?).ok()?));
-    let (mut one, id) = (open(&db)?, TransactionalId::new("transfers")?);
-    let init = InitProducerId::new(id.clone(), 60_000);
-    let decision = one.init_producer_id(now, &init, &mut fresh);
-    let producer = carry_out(&db, &mut one, decision)?;
+    let init = txn::InitProducerId::new(TransactionalId::new("transfers")?, 60_000);
+    let producer = take(one.init_producer_id(now, &init, &mut fresh), &mut one, &store)?;
     let partitions = vec![TopicPartition { topic: TopicName::new("ledger")?, partition: 0 }];
-    let enrol = AddPartitions { id: id.clone(), producer, partitions, protocol };
-    let decision = one.add_partitions(now, &enrol);
-    carry_out(&db, &mut one, decision)?;
-    let commit = EndTxn { id, producer, outcome: Outcome::Commit, protocol };
-    let decision = one.end_txn(now, &commit, &mut fresh);
-    carry_out(&db, &mut one, decision)?;
-    drop(one); // The next one knows what the tree holds: the commit was decided, and its marker is owed.
-    assert_eq!(open(&db)?.owed().count(), 1);
-    Ok(())
+    let enrol = txn::AddPartitions { id: init.id.clone(), producer, partitions, protocol };
+    take(one.add_partitions(now, &enrol), &mut one, &store)?;
+    let commit = txn::EndTxn { id: init.id, producer, outcome: Outcome::Commit, protocol };
+    take(one.end_txn(now, &commit, &mut fresh), &mut one, &store).map(drop)
 }

@@ -28,7 +28,8 @@ struct Shell {
 
 impl Shell {
     fn open(path: &Path) -> Result<Self, Failure> {
-        let db = sled::open(path)?;
+        // In smaller segments sled moves pages to files of their own, which nobody syncs.
+        let db = sled::Config::new().path(path).segment_size(16 << 20).open()?;
         let mut coordinator = Coordinator::new(Settings::kafka_defaults());
         for row in &db.open_tree("transactions")? {
             let (key, value) = row?;

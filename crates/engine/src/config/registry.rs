@@ -174,6 +174,13 @@ impl ConfigKey {
         self.documentation
     }
 
+    /// Whether it is one of retention or compaction: kept and shown, and nothing acts on it yet. Records stay until
+    /// [`crate::PartitionHandle::delete_records`] or the deletion of their topic.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.owner == Owner::Topic && topic_keys::IDLE.contains(&self.name)
+    }
+
     /// Checks that the key can have this value.
     ///
     /// # Errors
@@ -189,7 +196,7 @@ impl ConfigKey {
     }
 }
 
-/// All settings of topics, by name.
+/// All settings of topics, by name; also those that nothing acts on yet ([`ConfigKey::is_idle`]).
 #[must_use]
 pub const fn topic_keys() -> &'static [ConfigKey] {
     topic_keys::KEYS
@@ -314,6 +321,13 @@ mod tests {
         }
         let clients: BTreeSet<_> = client_keys::KEYS.iter().collect();
         assert_eq!(clients.len(), client_keys::KEYS.len());
+    }
+
+    #[test]
+    fn what_nothing_acts_on_says_so() {
+        let idle: Vec<_> = topic_keys().iter().filter(|key| key.is_idle()).collect();
+        assert_eq!(idle.len(), topic_keys::IDLE.len(), "a name that no key has");
+        assert!(idle.iter().all(|key| key.documentation.contains(" yet")));
     }
 
     #[test]

@@ -23,6 +23,17 @@ const fn key(
 const INT_MAX: i64 = 2_147_483_647;
 const LONG_MAX: &str = "9223372036854775807";
 
+/// Settings of retention and compaction, which are kept and shown, and which nothing acts on yet.
+pub(super) const IDLE: &[&str] = &[
+    "cleanup.policy",
+    "delete.retention.ms",
+    "max.compaction.lag.ms",
+    "min.cleanable.dirty.ratio",
+    "min.compaction.lag.ms",
+    "retention.bytes",
+    "retention.ms",
+];
+
 /// Sorted by name.
 pub(super) const KEYS: &[ConfigKey] = &[
     key(
@@ -30,7 +41,7 @@ pub(super) const KEYS: &[ConfigKey] = &[
         (List, Some("delete")),
         OneOf(&["compact", "delete"]),
         &[("log.cleanup.policy", Same)],
-        "How old data goes: delete drops whole segments by age and size, compact keeps the last record of each key; both may be given.",
+        "How old data goes: delete drops whole segments by age and size, compact keeps the last record of each key; both may be given. Nothing is dropped or compacted yet: compact so far asks each record for a key, and a topic without delete lets nobody delete records.",
     ),
     key(
         "compression.gzip.level",
@@ -65,7 +76,7 @@ pub(super) const KEYS: &[ConfigKey] = &[
         (Long, Some("86400000")),
         Range(0, i64::MAX),
         &[("log.cleaner.delete.retention.ms", Same)],
-        "Milliseconds for which compaction keeps tombstones and transaction markers, so that a reader that began earlier still meets them.",
+        "Milliseconds for which compaction keeps tombstones and transaction markers, so that a reader that began earlier still meets them. Kept and shown; nothing acts on it yet.",
     ),
     key(
         "file.delete.delay.ms",
@@ -135,7 +146,7 @@ pub(super) const KEYS: &[ConfigKey] = &[
         (Long, Some(LONG_MAX)),
         Range(1, i64::MAX),
         &[("log.cleaner.max.compaction.lag.ms", Same)],
-        "Milliseconds after which a record of a compacted topic is compacted whatever the dirty ratio.",
+        "Milliseconds after which a record of a compacted topic is compacted whatever the dirty ratio. Kept and shown; nothing acts on it yet.",
     ),
     key(
         "max.message.bytes",
@@ -170,14 +181,14 @@ pub(super) const KEYS: &[ConfigKey] = &[
         (Double, Some("0.5")),
         Ratio,
         &[("log.cleaner.min.cleanable.ratio", Same)],
-        "Share of a compacted log, 0 to 1, that must be dirty before compaction begins.",
+        "Share of a compacted log, 0 to 1, that must be dirty before compaction begins. Kept and shown; nothing acts on it yet.",
     ),
     key(
         "min.compaction.lag.ms",
         (Long, Some("0")),
         Range(0, i64::MAX),
         &[("log.cleaner.min.compaction.lag.ms", Same)],
-        "Milliseconds for which a record of a compacted topic is safe from compaction.",
+        "Milliseconds for which a record of a compacted topic is safe from compaction. Kept and shown; nothing acts on it yet.",
     ),
     key(
         "min.insync.replicas",
@@ -219,7 +230,7 @@ pub(super) const KEYS: &[ConfigKey] = &[
         (Long, Some("-1")),
         Range(-1, i64::MAX),
         &[("log.retention.bytes", Same)],
-        "Bytes of each partition that are kept; -1 keeps all. Whole segments go, oldest first.",
+        "Bytes of each partition that are kept; -1 keeps all. Whole segments go, oldest first. Kept and shown; nothing acts on it yet.",
     ),
     key(
         "retention.ms",
@@ -230,7 +241,7 @@ pub(super) const KEYS: &[ConfigKey] = &[
             ("log.retention.minutes", Minutes),
             ("log.retention.hours", Hours),
         ],
-        "Milliseconds for which records are kept; -1 keeps them for ever. Whole segments go, oldest first.",
+        "Milliseconds for which records are kept; -1 keeps them for ever. Whole segments go, oldest first. Kept and shown; nothing acts on it yet.",
     ),
     key(
         "segment.bytes",

@@ -180,3 +180,18 @@ fn nothing_changes_metadata_from_the_first_thing_that_a_shutdown_closes() {
     assert!(matches!(created, Err(TopicError::Closed)), "{created:?}");
     assert!(engine.appender("t", 0, "a").is_err());
 }
+
+/// What a coordinator has written is in the log, whatever has become of the engine since.
+#[test]
+fn l1_what_was_written_before_a_shutdown_is_durable_behind_it() {
+    let (engine, partition, _) = unopened();
+    let settings = crate::ProducerSettings::new().set("batch.size", "1").unwrap();
+    let producer = engine.producer_with(settings);
+    let unsynced = producer.send(crate::Record::new("t", "x").partition(0)).unwrap();
+    let end = partition.log_end_offset().unwrap();
+    assert!(end > partition.opened().unwrap().durable(), "nobody has synced it");
+    let durable = partition.durable_to(end);
+    engine.shutdown().unwrap();
+    crate::produce::block_on(durable).unwrap();
+    unsynced.wait().unwrap();
+}
