@@ -10,6 +10,7 @@ mod naive;
 mod subject;
 
 use hanbeon_fuzz::within_room;
+use hanbeon_idempotence::FirstWrite;
 use history::{Aim, Pair, Step};
 use libfuzzer_sys::fuzz_target;
 
@@ -53,13 +54,19 @@ fn step(bytes: [u8; 4]) -> Step {
         22 => Step::Save,
         23 => Step::Reload,
         24 => Step::Truncate(usize::from(c % 5)),
+        25 => Step::Delete(c),
         _ => Step::Replicate(c),
     }
 }
 
 fuzz_target!(|data: &[u8]| {
     within_room(|| {
-        let mut pair = Pair::new(None);
+        let (first_write, data) = match data {
+            [odd, data @ ..] if odd & 1 != 0 => (FirstWrite::FromZero, data),
+            [_, data @ ..] => (FirstWrite::AnySequence, data),
+            [] => return,
+        };
+        let mut pair = Pair::new(first_write, None);
         for bytes in data.as_chunks::<4>().0.iter().take(100) {
             if let Err(mismatch) = pair.play(step(*bytes)) {
                 panic!("{}", mismatch.0);

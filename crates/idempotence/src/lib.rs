@@ -58,8 +58,8 @@
 //! ```
 //!
 //! # Invariants
-//! - **P1** at most one stored copy per (producer id, epoch, sequence); **P2** a retry of one of the last five batches returns the
-//!   original offsets; **P3** no gap is accepted.
+//! - **P1** at most one stored copy per (producer id, epoch, sequence); **P2** a retry of one of the last five batches, none of them from before an end
+//!   marker, returns the original offsets; **P3** no gap is accepted.
 //! - **P4** a lower epoch is refused, a higher one starts at sequence 0; **P6** after 2147483647 comes 0.
 //! - **P5** snapshot, sidecar and replayed tail give the state of a full replay, window included.
 //! - **P7** no producer with an open transaction is forgotten.

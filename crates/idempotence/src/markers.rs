@@ -196,6 +196,7 @@ impl ProducerStates {
         let &Marker { producer_id, producer_epoch, coordinator_epoch, outcome, timestamp } = marker;
         let producer = self.entry(Slot { producer_id, epoch: producer_epoch });
         producer.set_epoch(producer_epoch);
+        producer.end_window();
         producer.set_coordinator_epoch(coordinator_epoch);
         producer.touch(timestamp, now);
         let first = producer.close_txn();

@@ -36,7 +36,7 @@ pub(crate) struct Producer {
     epoch: i16,
     /// Slot in `older` that is written next.
     next: u8,
-    /// Known batches in the low four bits, doubt in the high ones: see [`Self::is_unbroken`].
+    /// Known batches in the low bits, [`ENDED`], and doubt in the high ones: see [`Self::is_unbroken`].
     fill: u8,
     /// -1 while no transaction is open.
     txn_first_offset: i64,
@@ -147,6 +147,16 @@ impl Producer {
         self.fill = 0;
     }
 
+    /// A marker of the same epoch: what lies before it is no retry's original any more, but sequences go on from it.
+    ///
+    /// A client that was not answered before it aborted gives the sequence to the next record: that would be lost as a
+    /// duplicate of an aborted one (redpanda 5026; so in Kafka 4.3.1). Forgetting the sequence as well would let a late
+    /// batch of this transaction into the next one.
+    pub(crate) const fn end_window(&mut self) {
+        self.fill = if self.has_last() { ENDED } else { 0 };
+    }
+
+    /// How many batches back a retry is recognised.
     pub(crate) const fn len(&self) -> u8 {
         self.fill & LEN
     }
@@ -155,18 +165,16 @@ impl Producer {
     ///
     /// Rare that it is not: after replay of a log with gaps, or beside offset commits, which all begin at 0.
     const fn is_unbroken(&self) -> bool {
-        self.fill & !LEN == 0
+        self.fill & DOUBTS == 0
     }
 
     /// Remembers a batch and forgets the oldest of six.
     #[inline]
     pub(crate) fn push(&mut self, batch: CachedBatch) {
-        let follows = match self.last() {
-            Some(last) => batch.first_sequence() == last.last_sequence().map(|s| s.advance(1)),
-            None => true,
-        };
+        let follows = self.len() == 0
+            || batch.first_sequence() == self.newest.last_sequence().map(|s| s.advance(1));
         let doubt = if follows && keeps_unbroken(batch.offset_delta) {
-            (self.fill & !LEN).saturating_sub(DOUBT)
+            (self.fill & DOUBTS).saturating_sub(DOUBT)
         } else {
             DOUBT * DEPTH
         };
@@ -193,16 +201,22 @@ impl Producer {
         }
     }
 
-    /// The window, oldest first.
+    /// The batches of which a retry is recognised, oldest first.
     pub(crate) fn window(&self) -> impl Iterator<Item = &CachedBatch> {
         let older = usize::from(self.len().saturating_sub(1));
         let oldest = usize::from(self.next) + OLDER - older;
-        (oldest..oldest + older).map(|at| &self.older[at % OLDER]).chain(self.last())
+        let newest = (self.len() > 0).then_some(&self.newest);
+        (oldest..oldest + older).map(|at| &self.older[at % OLDER]).chain(newest)
     }
 
+    const fn has_last(&self) -> bool {
+        self.fill & (LEN | ENDED) != 0
+    }
+
+    /// The last batch of this epoch, from which sequences go on, whether a retry of it is recognised or not.
     #[inline]
     pub(crate) fn last(&self) -> Option<&CachedBatch> {
-        (self.len() > 0).then_some(&self.newest)
+        self.has_last().then_some(&self.newest)
     }
 
     #[inline]
@@ -233,9 +247,13 @@ const OLDER: usize = WINDOW_DEPTH - 1;
 const _: () = assert!(DEPTH as usize == WINDOW_DEPTH, "one depth");
 
 /// The bits of `fill` that count occupied slots.
-const LEN: u8 = 0x0f;
+const LEN: u8 = 0x07;
 
-/// One batch of doubt in `fill`.
+/// The bit of `fill` that says: a marker came behind the newest batch and nothing since. No slot counts then.
+const ENDED: u8 = 0x08;
+
+/// The bits of `fill` that count doubt, and one batch of it.
+const DOUBTS: u8 = 0xf0;
 const DOUBT: u8 = 0x10;
 
 /// A batch with more records than this is doubted: five of them could close the ring of sequences.

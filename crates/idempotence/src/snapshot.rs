@@ -84,7 +84,7 @@ impl SnapshotError {
 pub struct Loaded {
     /// The table; [`ProducerStates::advance_end`] it to the offset in the file's name.
     pub states: ProducerStates,
-    /// Why the sidecar was left out, if it was: the window is then one batch deep.
+    /// Why the sidecar was left out, if it was: the window is then one batch deep at most.
     pub window: Result<(), WindowError>,
 }
 
@@ -145,6 +145,11 @@ fn read_entry(entry: &[u8; ENTRY_LEN]) -> Producer {
     producer.touch(Millis::new(timestamp), Millis::NONE);
     if open >= 0 {
         producer.open_txn(Offset::new(open));
+    } else if coordinator_epoch != CoordinatorEpoch::NONE {
+        // Whether the marker that left this epoch came before the last batch or behind it is not in the file. Behind a
+        // transactional batch that is decided it did; plain data of such a producer is taken for that, too, since a
+        // refusal is heard and a false success is not. The sidecar knows, and is read after this.
+        producer.end_window();
     }
     producer
 }

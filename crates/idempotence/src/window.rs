@@ -13,8 +13,8 @@ use crate::{
 /// The first bytes of a sidecar.
 const MAGIC: [u8; 4] = *b"HBPW";
 
-/// The newest version, and the only one so far.
-const VERSION: u16 = 1;
+/// The only version that is read. The first did not say where a marker ended the window.
+const VERSION: u16 = 2;
 
 /// Bytes before what the checksum covers: magic, version, checksum.
 const CRC_END: usize = 10;
@@ -22,7 +22,7 @@ const CRC_END: usize = 10;
 /// Those, the snapshot's checksum, and the length of what follows.
 const HEADER_LEN: usize = 22;
 
-/// Why a sidecar is left out. The snapshot alone is still right, only with a window of one batch.
+/// Why a sidecar is left out. The snapshot alone is still right, only with a window of one batch at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WindowError {
@@ -32,7 +32,7 @@ pub enum WindowError {
     /// A version we do not know.
     #[error("the version of a sidecar is {expected}, found {found}")]
     Version {
-        /// The newest known.
+        /// The one that is read.
         expected: u16,
         /// Value in the file.
         found: u16,
@@ -96,7 +96,8 @@ impl ProducerStates {
     /// Appends the bytes of the sidecar to `into`: what the snapshot with checksum `snapshot_crc`, written of the same
     /// table, has no place for.
     ///
-    /// That is the batches before the last, the last batch's own time, and when this node appended it.
+    /// That is of how many batches a retry is known, those before the last, the last batch's own time, and when this node
+    /// appended it.
     pub fn write_window(&self, snapshot_crc: u32, into: &mut Vec<u8>) {
         let start = into.len();
         into.extend_from_slice(&MAGIC);
@@ -138,13 +139,12 @@ impl ProducerStates {
 
 fn write_entry(producer: &Producer, into: &mut Vec<u8>) {
     let newest = producer.last().map_or(-1, |last| last.timestamp);
-    let older = usize::from(producer.len().saturating_sub(1));
     into.extend_from_slice(&producer.id().get().to_be_bytes());
     into.extend_from_slice(&producer.epoch().get().to_be_bytes());
     into.extend_from_slice(&producer.appended_at().get().to_be_bytes());
     into.extend_from_slice(&newest.to_be_bytes());
-    into.push(u8::try_from(older).unwrap_or(0));
-    for batch in producer.window().take(older) {
+    into.push(producer.len());
+    for batch in producer.window().take(usize::from(producer.len().saturating_sub(1))) {
         into.extend_from_slice(&batch.last_sequence.to_be_bytes());
         into.extend_from_slice(&batch.last_offset.to_be_bytes());
         into.extend_from_slice(&batch.offset_delta.to_be_bytes());
@@ -193,8 +193,9 @@ struct Entry {
     epoch: ProducerEpoch,
     appended_at: i64,
     newest_timestamp: i64,
+    /// Of how many batches a retry is known, the newest among them.
+    known: usize,
     older: [CachedBatch; WINDOW_DEPTH - 1],
-    count: usize,
 }
 
 impl Entry {
@@ -203,16 +204,16 @@ impl Entry {
         let epoch = ProducerEpoch::new(i16::from_be_bytes(at.try_take()?));
         let appended_at = i64::from_be_bytes(at.try_take()?);
         let newest_timestamp = i64::from_be_bytes(at.try_take()?);
-        let [count] = at.try_take()?;
-        let count = usize::from(count);
+        let [known] = at.try_take()?;
+        let known = usize::from(known);
         let mut older = [CachedBatch::EMPTY; WINDOW_DEPTH - 1];
-        for batch in older.get_mut(..count)? {
+        for batch in older.get_mut(..known.saturating_sub(1))? {
             batch.last_sequence = i32::from_be_bytes(at.try_take()?);
             batch.last_offset = i64::from_be_bytes(at.try_take()?);
             batch.offset_delta = i32::from_be_bytes(at.try_take()?);
             batch.timestamp = i64::from_be_bytes(at.try_take()?);
         }
-        Some(Self { producer_id, epoch, appended_at, newest_timestamp, older, count })
+        Some(Self { producer_id, epoch, appended_at, newest_timestamp, known, older })
     }
 
     /// Whether the snapshot holds what this entry adds to.
@@ -220,15 +221,18 @@ impl Entry {
         let producer_id = self.producer_id;
         let known = states.find(producer_id);
         let fits = known.is_some_and(|producer| {
-            producer.epoch() == self.epoch && (self.count == 0 || producer.last().is_some())
+            producer.epoch() == self.epoch && (self.known == 0 || producer.last().is_some())
         });
         if fits { Ok(()) } else { Err(WindowError::Disagrees { producer_id }) }
     }
 
     fn apply(&self, producer: &mut Producer) {
         if let Some(newest) = producer.last().copied() {
-            producer.set_window(&self.older[..self.count]);
+            producer.set_window(&self.older[..self.known.saturating_sub(1)]);
             producer.push(CachedBatch { timestamp: self.newest_timestamp, ..newest });
+            if self.known == 0 {
+                producer.end_window();
+            }
         }
         producer.touch(producer.last_timestamp(), Millis::new(self.appended_at));
     }

@@ -3,7 +3,7 @@
 
 mod fixture;
 
-use fixture::{Log, NOW, claim};
+use fixture::{Log, NOW, claim, data, in_txn};
 use hanbeon_idempotence::{IdempotenceError, ProducerView};
 use hanbeon_records::{
     BatchRef, CoordinatorEpoch, LeaderEpoch, Marker, Millis, Offset, Outcome, ProducerEpoch,
@@ -13,20 +13,6 @@ use hanbeon_records::{
 const PLAIN: u8 = 0;
 const TXN: u8 = 0x10;
 const CONTROL: u8 = 0x30;
-
-/// A header without records: all that replay reads of data, and what compaction leaves of a batch.
-fn data(attributes: u8, base: i64, delta: i32, epoch: i16, first: i32) -> Vec<u8> {
-    let mut bytes = base.to_be_bytes().to_vec();
-    bytes.extend([0, 0, 0, 49, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, attributes]);
-    bytes.extend(delta.to_be_bytes());
-    bytes.extend(NOW.get().to_be_bytes());
-    bytes.extend(NOW.get().to_be_bytes());
-    bytes.extend(1_i64.to_be_bytes());
-    bytes.extend(epoch.to_be_bytes());
-    bytes.extend(first.to_be_bytes());
-    bytes.extend(0_i32.to_be_bytes());
-    bytes
-}
 
 fn marker(base: i64, epoch: i16, coordinator: i32) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -85,6 +71,16 @@ fn c4_e11_epochs_that_go_back_are_followed() {
 }
 
 #[test]
+fn p5_a_marker_ends_the_window_in_replay_too() {
+    let mut log = Log::new();
+    replay(&mut log, &data(TXN, 0, 1, 0, 0));
+    replay(&mut log, &marker(2, 0, 0));
+    assert_eq!((one(&log).last_sequence.unwrap().get(), one(&log).window), (1, 0));
+    assert_eq!(log.refused(&in_txn(claim(1, 0, 0, 2))), 45);
+    log.put(&in_txn(claim(1, 0, 2, 1)));
+}
+
+#[test]
 fn plain_data_inside_a_transaction_is_followed() {
     let mut log = Log::new();
     replay(&mut log, &data(TXN, 4, 0, 0, 0));
@@ -105,9 +101,7 @@ fn an_emptied_marker_only_moves_the_end() {
 #[test]
 fn non_idempotent_data_moves_the_end() {
     let mut log = Log::new();
-    let mut bytes = data(PLAIN, 7, 2, -1, -1);
-    bytes[43..51].copy_from_slice(&(-1_i64).to_be_bytes());
-    replay(&mut log, &bytes);
+    replay(&mut log, &fixture::of_nobody(data(PLAIN, 7, 2, -1, -1)));
     assert_eq!((log.end, log.states.len()), (10, 0));
 }
 

@@ -137,15 +137,39 @@ fn a_marker_of_an_older_coordinator_is_refused_and_of_the_same_taken_again() {
     log.end_txn(&marker(1, 3, 8)).unwrap();
 }
 
+/// A client of protocol 1 that was not answered gives the sequence of the aborted record to the next one. Told "duplicate", it would commit a
+/// transaction that lacks it (redpanda 5026, and so Kafka 4.3.1); told 45 it raises its epoch. Were it taken, so would be a late copy of the
+/// aborted record.
 #[test]
-fn a_marker_with_a_higher_epoch_empties_the_window_and_with_the_same_keeps_it() {
+fn p1_p3_no_batch_from_before_a_marker_is_a_duplicate_and_the_sequence_goes_on() {
+    for outcome in [Outcome::Abort, Outcome::Commit] {
+        let mut log = Log::new();
+        log.put(&in_txn(claim(1, 3, 0, 1)));
+        log.put(&in_txn(claim(1, 3, 1, 2)));
+        log.end_txn(&MarkerClaim { outcome, ..marker(1, 3, 0) }).unwrap();
+        let known = log.states.producer(ProducerId::new(1)).unwrap();
+        assert_eq!((known.last_sequence.unwrap().get(), known.window), (2, 0));
+        assert_eq!(known.last_offset, Some(Offset::new(2)), "compaction keeps that batch");
+        for (first, records) in [(0, 1), (1, 2), (2, 1), (4, 1)] {
+            assert_eq!(log.refused(&in_txn(claim(1, 3, first, records))), 45, "{first}");
+        }
+        log.put(&in_txn(claim(1, 3, 3, 1)));
+        log.put(&in_txn(claim(1, 3, 4, 1)));
+        for (sequence, at) in [(3, 4), (4, 5)] {
+            let retry = log.write(&in_txn(claim(1, 3, sequence, 1))).unwrap();
+            assert_eq!(retry, Placed::Again { base: at, last: at }, "of this transaction");
+        }
+        assert_eq!(log.refused(&in_txn(claim(1, 3, 1, 2))), 45, "still not");
+    }
+}
+
+#[test]
+fn a_marker_with_a_higher_epoch_empties_the_window() {
     let mut log = Log::new();
     log.put(&in_txn(claim(1, 3, 0, 1)));
-    log.end_txn(&marker(1, 3, 0)).unwrap();
-    let retry = log.write(&in_txn(claim(1, 3, 0, 1))).unwrap();
-    assert_eq!(retry, Placed::Again { base: 0, last: 0 });
-    log.end_txn(&marker(1, 4, 0)).unwrap();
-    assert_eq!(log.states.producer(ProducerId::new(1)).unwrap().window, 0);
+    log.end_txn(&MarkerClaim { outcome: Outcome::Abort, ..marker(1, 4, 0) }).unwrap();
+    let known = log.states.producer(ProducerId::new(1)).unwrap();
+    assert_eq!((known.last_sequence, known.window), (None, 0));
     assert_eq!(log.refused(&claim(1, 4, 1, 1)), 45);
     log.put(&claim(1, 4, 0, 1));
 }

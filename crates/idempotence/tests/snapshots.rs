@@ -155,6 +155,72 @@ fn p5_i5_snapshot_and_sidecar_bring_the_whole_table_back() {
     }
 }
 
+/// A producer that was at each of the places at which a table can be saved, what it sent last, and whether a retry of that is one.
+fn around_markers() -> Vec<(Log, Claim, bool)> {
+    let last = in_txn(claim(1, 0, 1, 2));
+    let mut log = Log::new();
+    log.put(&in_txn(claim(1, 0, 0, 1)));
+    log.put(&last);
+    let open = Log { states: log.states.clone(), ..log };
+    log.end_txn(&marker(1, 0, 0)).unwrap();
+    let mut again = Log { states: log.states.clone(), ..log };
+    let of_the_next = in_txn(claim(1, 0, 3, 1));
+    again.put(&of_the_next);
+    let mut plain = Log { states: log.states.clone(), ..log };
+    let behind = claim(1, 0, 3, 1);
+    plain.put(&behind);
+    vec![(open, last, true), (log, last, false), (again, of_the_next, true), (plain, behind, true)]
+}
+
+#[test]
+fn p5_what_a_marker_ended_stays_ended_over_a_reload() {
+    for (log, last, is_retry) in around_markers() {
+        let (snapshot, window) = files_of(&log.states);
+        let loaded = load(&snapshot, Some(&window), settings(), NOW).unwrap();
+        assert_eq!(loaded.window, Ok(()));
+        let mut states = loaded.states;
+        states.advance_end(Offset::new(log.end));
+        assert_eq!(files_of(&states), (snapshot, window));
+        let mut back = Log { states, ..log };
+        let known = back.states.producer(ProducerId::new(1)).unwrap();
+        assert_eq!(Some(known), log.states.producer(ProducerId::new(1)), "{last:?}");
+        if is_retry {
+            assert!(matches!(back.write(&last), Ok(Placed::Again { .. })), "{last:?}");
+        } else {
+            assert_eq!(back.refused(&last), 45);
+        }
+        let next = Claim { base_sequence: last.last_sequence().advance(1), ..last };
+        back.put(&next);
+        assert!(matches!(back.write(&next), Ok(Placed::Again { .. })));
+    }
+}
+
+/// Kafka's file alone does not say whether the last marker came before or behind the last batch. In a transaction that is open it came before;
+/// else no retry is known: right behind a decided transaction, and heard by the client behind plain data.
+#[test]
+fn p5_without_a_sidecar_a_decided_producer_has_no_retries() {
+    let expected = [true, false, true, false];
+    for ((log, last, _), is_retry) in around_markers().into_iter().zip(expected) {
+        let states = read_snapshot(&snapshot_of(&log.states).1, settings(), NOW).unwrap();
+        let mut back = Log { states, ..log };
+        if is_retry {
+            assert!(matches!(back.write(&last), Ok(Placed::Again { .. })), "{last:?}");
+        } else {
+            assert_eq!(back.refused(&last), 45);
+        }
+        back.put(&Claim { base_sequence: last.last_sequence().advance(1), ..last });
+    }
+}
+
+#[test]
+fn a_sidecar_of_the_first_version_is_left_out() {
+    let (log, ..) = around_markers().swap_remove(1);
+    let (snapshot, mut window) = files_of(&log.states);
+    window[5] = 1;
+    let found = load(&snapshot, Some(&window), settings(), NOW).unwrap().window;
+    assert_eq!(found, Err(WindowError::Version { expected: 2, found: 1 }));
+}
+
 #[test]
 fn c15_the_sidecar_keeps_back_dated_data_from_expiring_at_load() {
     let mut log = Log::new();

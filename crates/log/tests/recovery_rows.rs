@@ -12,7 +12,7 @@ use hanbeon_log::{
     AppendError, CrashDir, Damage, Dir, FileName, FirstBatch, Isolation, LogError, LogFile, MemDir,
     Open, OpenPartition, Partition, Placed, SegmentFile, SegmentFileName, Shutdown, TimeQuery,
 };
-use hanbeon_records::{LeaderEpoch, Millis, Offset, stamp};
+use hanbeon_records::{ErrorCode, LeaderEpoch, Millis, Offset, stamp};
 
 fn name(base: i64, kind: SegmentFile) -> FileName {
     SegmentFileName::live(Offset::new(base), kind).file_name()
@@ -479,6 +479,79 @@ fn c14_the_window_is_five_deep_after_a_kill_as_well() {
     }
 }
 
+/// What is behind a transaction of one batch that an abort marker ended: the batch is neither known nor taken, and the next one is.
+fn refuses_what_a_marker_ended(log: &Partition<MemDir>, how: &str) {
+    let sent = |sequence| Batch::of(1).by(1, 0, sequence).in_txn();
+    let end = log.log_end_offset();
+    let refused = append(log, &sent(0)).unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::OutOfOrderSequenceNumber, "{how}");
+    assert_eq!(log.log_end_offset(), end, "{how}");
+    assert_eq!(append(log, &sent(1)).unwrap().placed, Placed::Written, "{how}");
+    assert_eq!(append(log, &sent(1)).unwrap().placed, Placed::Duplicate, "{how}");
+}
+
+fn aborted(save_at: usize) -> (MemDir, Partition<MemDir>) {
+    let dir = MemDir::new();
+    let log = open(&dir, &small()).0;
+    append(&log, &Batch::of(1).by(1, 0, 0).in_txn()).unwrap();
+    if save_at == 1 {
+        log.sync_written().unwrap();
+    }
+    end_txn(&log, 1, 0, Outcome::Abort).unwrap();
+    if save_at == 2 {
+        log.sync_written().unwrap();
+    }
+    (dir, log)
+}
+
+#[test]
+fn p1_p5_what_a_marker_ended_is_no_duplicate_after_any_opening() {
+    for save_at in 0..3 {
+        refuses_what_a_marker_ended(&aborted(save_at).1, "before it");
+        for shutdown in [Shutdown::Clean, Shutdown::Killed, Shutdown::Unclean] {
+            let (dir, log) = aborted(save_at);
+            let recovery_point = match shutdown {
+                Shutdown::Clean => log.close().unwrap().recovery_point,
+                Shutdown::Killed | Shutdown::Unclean => log.recovery_point(),
+            };
+            drop(log);
+            let options = OpenPartition { shutdown, recovery_point, ..options(&small()) };
+            let log = Partition::open(dir, options).unwrap().0;
+            refuses_what_a_marker_ended(&log, &format!("{shutdown:?}, saved at {save_at}"));
+        }
+    }
+}
+
+#[test]
+fn p1_p5_what_a_marker_ended_is_no_duplicate_in_a_directory_of_kafkas() {
+    let (dir, log) = aborted(0);
+    let recovery_point = log.close().unwrap().recovery_point;
+    drop(log);
+    dir.remove(&name(2, SegmentFile::Producers)).unwrap();
+    assert!(has(&dir, 2, SegmentFile::Snapshot));
+    let shutdown = Shutdown::Clean;
+    let options = OpenPartition { shutdown, recovery_point, ..options(&small()) };
+    let (log, report) = Partition::open(dir, options).unwrap();
+    assert_eq!(report.batches_replayed, 0, "the snapshot is all that is known: {report:?}");
+    refuses_what_a_marker_ended(&log, "Kafka's snapshot");
+}
+
+#[test]
+fn p1_p5_a_cut_behind_a_marker_keeps_what_it_ended_and_one_before_it_does_not() {
+    for save_at in 0..3 {
+        let (_, log) = aborted(save_at);
+        append(&log, &Batch::of(3)).unwrap();
+        log.truncate_to(Offset::new(2)).unwrap();
+        assert_eq!(log.log_end_offset(), Offset::new(2));
+        refuses_what_a_marker_ended(&log, &format!("saved at {save_at}"));
+
+        let (_, log) = aborted(save_at);
+        log.truncate_to(Offset::new(1)).unwrap();
+        let open = append(&log, &Batch::of(1).by(1, 0, 0).in_txn()).unwrap();
+        assert_eq!(open.placed, Placed::Duplicate, "its transaction is open again");
+    }
+}
+
 #[test]
 fn e3_the_high_watermark_holds_over_a_roll_and_a_cut() {
     let log = open(&MemDir::new(), &small()).0;
@@ -501,7 +574,7 @@ fn e7_a_marker_without_a_transaction_only_fences() {
     let read = log.read(Offset::ZERO, Isolation::Committed, 100, FirstBatch::Whole).unwrap();
     assert!(read.aborted.unwrap().is_empty());
     let zombie = append(&log, &Batch::of(1).by(1, 2, 0).in_txn()).unwrap_err();
-    assert_eq!(zombie.code(), hanbeon_records::ErrorCode::InvalidProducerEpoch);
+    assert_eq!(zombie.code(), ErrorCode::InvalidProducerEpoch);
 }
 
 #[test]

@@ -1,5 +1,10 @@
 //! CRC-32C (Castagnoli), the checksum of batches and producer snapshots.
 
+/// Where there is no std, and so no question to the processor: tables.
+#[cfg(not(feature = "std"))]
+static TABLES: crc::Crc<u32, crc::Table<16>> =
+    crc::Crc::<u32, crc::Table<16>>::new(&crc::CRC_32_ISCSI);
+
 /// The CRC-32C of `bytes`.
 ///
 /// Not the CRC-32 of zlib and gzip (that one guards only files that are our own): the check value of
@@ -12,7 +17,7 @@ pub fn crc32c(bytes: &[u8]) -> u32 {
     }
     #[cfg(not(feature = "std"))]
     {
-        crc32c::crc32c(bytes)
+        TABLES.checksum(bytes)
     }
 }
 
@@ -30,7 +35,11 @@ pub fn crc32c_of_parts(parts: &[&[u8]]) -> u32 {
     }
     #[cfg(not(feature = "std"))]
     {
-        parts.iter().fold(0, |crc, part| crc32c::crc32c_append(crc, part))
+        let mut digest = TABLES.digest();
+        for part in parts {
+            digest.update(part);
+        }
+        digest.finalize()
     }
 }
 

@@ -227,7 +227,5 @@ mod tests {
         assert_eq!(ErrorCode::OutOfOrderSequenceNumber.number(), 45);
         assert_eq!(ErrorCode::InvalidProducerEpoch.number(), 47);
         assert_eq!(ErrorCode::InvalidRecord.name(), "INVALID_RECORD");
-        assert_eq!(ErrorCode::NotLeaderOrFollower.class(), ErrorClass::Retriable);
-        assert_eq!(ErrorCode::TransactionAbortable.class(), ErrorClass::Abortable);
     }
 }

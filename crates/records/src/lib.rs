@@ -68,7 +68,7 @@
 //! - What fails changes nothing: after an error the buffer that was to be written holds what it held before.
 //!
 //! # Features
-//! `std` (default) brings the CRC of the processor; without it the crate is `no_std` with `alloc`. `gzip`, `snappy`,
+//! `std` (default) brings the CRC of the processor; without it tables do, and the crate is `no_std` with `alloc`. `gzip`, `snappy`,
 //! `lz4` and `zstd` bring one codec each, `compression` all four. A codec that is not there is a typed error.
 #![cfg_attr(not(feature = "std"), no_std)]
 #![forbid(unsafe_code)]

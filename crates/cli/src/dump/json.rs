@@ -117,6 +117,7 @@ pub(super) struct Window {
     producer_epoch: i16,
     appended_at: i64,
     last_timestamp: i64,
+    retriable: u8,
     older: Vec<Older>,
 }
 
@@ -323,6 +324,7 @@ impl From<&SidecarEntry> for Window {
             producer_epoch: entry.producer_epoch,
             appended_at: entry.appended_at,
             last_timestamp: entry.last_timestamp,
+            retriable: entry.retriable,
             older: entry.older.iter().map(older).collect(),
         }
     }

@@ -143,7 +143,8 @@ pub(super) fn producer(entry: &SnapshotEntry, out: &mut impl Write) -> io::Resul
 pub(super) fn window(entry: &SidecarEntry, out: &mut impl Write) -> io::Result<()> {
     let SidecarEntry { producer_id, producer_epoch, .. } = entry;
     write!(out, "producer {producer_id:>8} epoch {producer_epoch:>5}")?;
-    write!(out, "  appended {:<24}  earlier batches end at", Utc(Millis::new(entry.appended_at)))?;
+    write!(out, "  appended {:<24}", Utc(Millis::new(entry.appended_at)))?;
+    write!(out, "  retries known {}  earlier batches end at", entry.retriable)?;
     if entry.older.is_empty() {
         write!(out, " -")?;
     }

@@ -2,6 +2,8 @@
 
 use std::fmt::Debug;
 
+use hanbeon_idempotence::FirstWrite;
+
 use crate::{
     naive::{Answer, Batch, Marker, Oracle, Question, later},
     subject::{Plant, Subject},
@@ -48,18 +50,19 @@ pub(crate) enum Step {
     Reload,
     Truncate(usize),
     Replicate(u8),
+    Delete(u8),
 }
 
 /// First sequence, and how many records when it repeats a batch.
 fn aimed(oracle: &Oracle, id: i64, epoch: i16, aim: Aim) -> (i16, i32, Option<i32>) {
     let known = oracle.known(id);
     let current = known.as_ref().map_or(0, |known| known.epoch);
-    let window = known.map(|known| known.window).unwrap_or_default();
-    let next = window.last().map_or(0, |batch| later(batch.1, 1));
+    let recent = known.map(|known| known.recent).unwrap_or_default();
+    let next = recent.last().map_or(0, |batch| later(batch.1, 1));
     let (first, records) = match aim {
         Aim::Next => (next, None),
         Aim::Zero => (0, None),
-        Aim::Retry(back) => match window.iter().rev().nth(back) {
+        Aim::Retry(back) => match recent.iter().rev().nth(back) {
             Some(batch) => (batch.0, i32::try_from(batch.3 - batch.2 + 1).ok()),
             None => (later(next, -6), None),
         },
@@ -89,8 +92,9 @@ fn same<T: PartialEq + Debug>(expected: &T, found: &T, asked: &impl Debug) -> Re
 }
 
 impl Pair {
-    pub(crate) fn new(plant: Option<Plant>) -> Self {
-        Self { oracle: Oracle::at(1_000_000), subject: Subject::new(plant), tokens: Vec::new() }
+    pub(crate) fn new(first_write: FirstWrite, plant: Option<Plant>) -> Self {
+        let oracle = Oracle::at(1_000_000, first_write);
+        Self { oracle, subject: Subject::new(first_write, plant), tokens: Vec::new() }
     }
 
     /// The last guard this producer was given, or the one before it.
@@ -139,7 +143,7 @@ impl Pair {
             Step::Wait(ms) => oracle.now += ms,
             Step::Expire => {
                 oracle.expire();
-                subject.expire(now, &oracle.log);
+                subject.expire(now, &oracle.log, oracle.high_watermark);
             }
             Step::Save => {
                 oracle.save();
@@ -147,11 +151,16 @@ impl Pair {
             }
             Step::Reload => {
                 let from = oracle.reload();
-                subject.reload(now, &oracle.log[from..]);
+                subject.reload(now, &oracle.log[from..], oracle.start);
             }
             Step::Truncate(batches) => {
                 let keep_saved = oracle.truncate(batches);
                 subject.truncate(&oracle.log, oracle.high_watermark, keep_saved);
+                subject.begin_at(oracle.start);
+            }
+            Step::Delete(share) => {
+                oracle.delete(share);
+                subject.delete(oracle.start, &oracle.log, oracle.high_watermark);
             }
             Step::Replicate(share) => {
                 let far = oracle.end * i64::from(share) / 255;
@@ -172,8 +181,8 @@ impl Pair {
             .all()
             .into_iter()
             .map(|(id, known)| {
-                let last = known.window.last().map(|batch| batch.1);
-                (id, known.epoch, last, known.window.len(), known.open, known.coordinator)
+                let last = known.recent.last().map(|batch| batch.1);
+                (id, known.epoch, last, known.retriable, known.open, known.coordinator)
             })
             .collect();
         let found: Vec<_> = self

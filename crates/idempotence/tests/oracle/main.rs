@@ -13,6 +13,7 @@ mod history;
 mod naive;
 mod subject;
 
+use hanbeon_idempotence::FirstWrite;
 use history::{Aim, Mismatch, Pair, Step};
 use proptest::{
     prelude::*,
@@ -54,15 +55,20 @@ fn steps() -> impl Strategy<Value = Step> {
         1 => Just(Step::Reload),
         1 => (0..5_usize).prop_map(Step::Truncate),
         2 => any::<u8>().prop_map(Step::Replicate),
+        1 => any::<u8>().prop_map(Step::Delete),
     ]
 }
 
-fn histories() -> impl Strategy<Value = Vec<Step>> {
-    proptest::collection::vec(steps(), 1..60)
+fn histories() -> impl Strategy<Value = (FirstWrite, Vec<Step>)> {
+    let first_write = prop_oneof![Just(FirstWrite::AnySequence), Just(FirstWrite::FromZero)];
+    (first_write, proptest::collection::vec(steps(), 1..60))
 }
 
-fn play(history: &[Step], plant: Option<Plant>) -> Result<(), TestCaseError> {
-    let mut pair = Pair::new(plant);
+fn play(
+    (first_write, history): &(FirstWrite, Vec<Step>),
+    plant: Option<Plant>,
+) -> Result<(), TestCaseError> {
+    let mut pair = Pair::new(*first_write, plant);
     history
         .iter()
         .try_for_each(|step| pair.play(*step).map_err(|Mismatch(why)| TestCaseError::fail(why)))

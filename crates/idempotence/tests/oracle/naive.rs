@@ -1,9 +1,11 @@
 //! What the table should answer, worked out anew for every question from everything that ever happened.
 //!
-//! Nothing here is taken from the crate: numbers are plain, sequences are 31-bit sums, and no state is kept that could be
+//! Nothing here is taken from the crate but a setting's name: numbers are plain, sequences are 31-bit sums, and no state is kept that could be
 //! scanned for.
 
 use std::collections::BTreeMap;
+
+use hanbeon_idempotence::FirstWrite;
 
 pub(crate) const LIMIT_MS: i64 = 1000;
 const RING: i64 = 1 << 31;
@@ -71,11 +73,19 @@ pub(crate) enum Answer {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Known {
     pub(crate) epoch: i16,
-    /// First and last sequence, first and last offset.
-    pub(crate) window: Vec<(i32, i32, i64, i64)>,
+    /// First and last sequence, first and last offset of the last batches of the epoch.
+    pub(crate) recent: Vec<(i32, i32, i64, i64)>,
+    /// The last so many of them came behind the last marker, and a retry of one is known as such.
+    pub(crate) retriable: usize,
     pub(crate) open: Option<i64>,
     pub(crate) coordinator: i32,
     newest: i64,
+}
+
+impl Known {
+    fn retriable(&self) -> &[(i32, i32, i64, i64)] {
+        &self.recent[self.recent.len() - self.retriable..]
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -101,6 +111,9 @@ pub(crate) struct Oracle {
     pub(crate) end: i64,
     pub(crate) now: i64,
     pub(crate) high_watermark: i64,
+    pub(crate) start: i64,
+    /// Whether the very first batch must have sequence 0.
+    from_zero: bool,
     /// How many batches of the log are forgotten for a producer.
     forgotten: BTreeMap<i64, usize>,
     saved: Option<Saved>,
@@ -114,8 +127,8 @@ pub(crate) fn later(from: i32, by: i64) -> i32 {
 }
 
 impl Oracle {
-    pub(crate) fn at(now: i64) -> Self {
-        Self { now, ..Self::default() }
+    pub(crate) fn at(now: i64, first_write: FirstWrite) -> Self {
+        Self { now, from_zero: first_write == FirstWrite::FromZero, ..Self::default() }
     }
 
     pub(crate) fn known(&self, id: i64) -> Option<Known> {
@@ -129,15 +142,16 @@ impl Oracle {
             let fresh = Known { epoch: batch.epoch, coordinator: -1, ..Known::default() };
             let known = known.get_or_insert(fresh);
             if known.epoch != batch.epoch {
-                known.window.clear();
+                (known.recent, known.retriable) = (Vec::new(), 0);
             }
             known.epoch = batch.epoch;
             known.newest = batch.time.max(batch.at);
             match batch.what {
                 What::Data { first, last, in_txn } => {
-                    known.window.push((first, last, batch.base, batch.last));
-                    if known.window.len() > 5 {
-                        known.window.remove(0);
+                    known.recent.push((first, last, batch.base, batch.last));
+                    known.retriable = (known.retriable + 1).min(5);
+                    if known.recent.len() > 5 {
+                        known.recent.remove(0);
                     }
                     if in_txn && known.open.is_none() {
                         known.open = Some(batch.base);
@@ -145,7 +159,7 @@ impl Oracle {
                 }
                 What::Marker { coordinator } => {
                     known.coordinator = coordinator;
-                    known.open = None;
+                    (known.open, known.retriable) = (None, 0);
                 }
             }
         }
@@ -171,12 +185,15 @@ impl Oracle {
             if asked.is_some_and(|asked| batch.first > asked.lowest) {
                 return Some(45);
             }
-            let nothing = known.is_none_or(|known| known.window.is_empty());
+            let nothing = known.is_none_or(|known| known.recent.is_empty());
             if asked.is_some_and(|asked| asked.v2) && nothing && batch.first != 0 {
                 return Some(45);
             }
+            if self.from_zero && known.is_none() && self.end == 0 && batch.first != 0 {
+                return Some(45);
+            }
             if let Some(known) = known {
-                let expected = match known.window.last() {
+                let expected = match known.recent.last() {
                     Some((_, last, _, _)) if known.epoch == batch.epoch => later(*last, 1),
                     _ => 0,
                 };
@@ -195,7 +212,7 @@ impl Oracle {
         if let Some(known) = &known
             && !batch.by_coordinator
             && known.epoch == batch.epoch
-            && let Some(copy) = known.window.iter().find(|c| (c.0, c.1) == (batch.first, last))
+            && let Some(copy) = known.retriable().iter().find(|c| (c.0, c.1) == (batch.first, last))
         {
             return Answer::Duplicate(copy.2, copy.3);
         }
@@ -319,6 +336,7 @@ impl Oracle {
         }
         self.end = self.log.last().map_or(0, |last| last.last + 1);
         self.high_watermark = self.high_watermark.min(self.end);
+        self.start = self.start.min(self.end);
         self.forgotten.clear();
         self.saved = self.saved.take().filter(|saved| saved.batches <= keep);
         self.drop_asked(0);
@@ -336,8 +354,17 @@ impl Oracle {
         }
     }
 
-    /// Where readers of committed data must stop.
+    /// Takes the records of a share of what is replicated away from readers; nothing of it is forgotten.
+    pub(crate) fn delete(&mut self, share: u8) {
+        self.start = self.start.max(self.high_watermark * i64::from(share) / 255);
+    }
+
+    /// Where readers of committed data must stop: not below where the log begins.
     pub(crate) fn last_stable_offset(&self) -> i64 {
+        self.first_unstable().max(self.start).min(self.high_watermark)
+    }
+
+    fn first_unstable(&self) -> i64 {
         let mut stable = self.high_watermark;
         let mut open: BTreeMap<i64, i64> = BTreeMap::new();
         for batch in &self.log {

@@ -39,6 +39,12 @@ pub(crate) enum Plant {
     D4SecondVersionStartsAnywhere,
     T5UnreplicatedMarkersCount,
     CoordinatorIsCheckedForSequences,
+    MarkersKeepTheWindow,
+    MarkersForgetTheSequence,
+    P4AnythingFollowsARisingMarker,
+    D2FirstWriteStartsAnywhere,
+    C5DeletedRecordsForgetProducers,
+    I6LogStartDoesNotCount,
 }
 
 impl Plant {
@@ -67,28 +73,48 @@ impl Plant {
         Self::D4SecondVersionStartsAnywhere,
         Self::T5UnreplicatedMarkersCount,
         Self::CoordinatorIsCheckedForSequences,
+        Self::MarkersKeepTheWindow,
+        Self::MarkersForgetTheSequence,
+        Self::P4AnythingFollowsARisingMarker,
+        Self::D2FirstWriteStartsAnywhere,
+        Self::C5DeletedRecordsForgetProducers,
+        Self::I6LogStartDoesNotCount,
     ];
 }
 
 pub(crate) struct Subject {
     pub(crate) states: ProducerStates,
-    saved: Option<(Vec<u8>, Vec<u8>)>,
+    /// Snapshot, sidecar, and the offset in their names.
+    saved: Option<(Vec<u8>, Vec<u8>, Offset)>,
     guards: Vec<VerificationGuard>,
     end: i64,
+    start: i64,
+    /// What went into the log since the table was made.
+    appended: Vec<Batch>,
     plant: Option<Plant>,
 }
 
-const SETTINGS: Settings = Settings {
-    expiration_ms: LIMIT_MS,
-    verification: Verification::On,
-    first_write: FirstWrite::AnySequence,
-    hash_seed: 99,
-};
-
 impl Subject {
-    pub(crate) fn new(plant: Option<Plant>) -> Self {
-        let states = ProducerStates::new(SETTINGS);
-        Self { states, saved: None, guards: Vec::new(), end: 0, plant }
+    pub(crate) fn new(first_write: FirstWrite, plant: Option<Plant>) -> Self {
+        let states = ProducerStates::new(Settings {
+            expiration_ms: LIMIT_MS,
+            verification: Verification::On,
+            first_write,
+            hash_seed: 99,
+        });
+        Self {
+            states,
+            saved: None,
+            guards: Vec::new(),
+            end: 0,
+            start: 0,
+            appended: Vec::new(),
+            plant,
+        }
+    }
+
+    fn empty(&self) -> ProducerStates {
+        ProducerStates::new(*self.states.settings())
     }
 
     const fn has(&self, plant: Plant) -> bool {
@@ -118,6 +144,7 @@ impl Subject {
                 let base = self.end;
                 self.end += i64::from(batch.records);
                 self.states.record(ticket, Offset::new(base), Millis::new(now));
+                self.appended.push(*batch);
                 Answer::Appended(base)
             }
             Ok(Admission::Duplicate(copy)) => {
@@ -140,7 +167,23 @@ impl Subject {
     fn refuse(&mut self, batch: &Batch, now: i64, error: &IdempotenceError) -> Answer {
         use ExpectedSequence as E;
         use IdempotenceError as I;
+        if self.has(Plant::MarkersKeepTheWindow) && self.is_exact_retry(batch, error) {
+            return Answer::Duplicate(0, 0);
+        }
         let plant = match error {
+            I::OutOfOrderSequence { expected: E::Next(_), .. }
+                if self.plant == Some(Plant::MarkersForgetTheSequence)
+                    && batch.first == 0
+                    && self.states.producer(ProducerId::new(batch.id)).unwrap().window == 0 =>
+            {
+                self.plant
+            }
+            I::OutOfOrderSequence { expected: E::FirstAfterMarker, .. } => {
+                Some(Plant::P4AnythingFollowsARisingMarker)
+            }
+            I::OutOfOrderSequence { expected: E::FirstOnPartition, .. } => {
+                Some(Plant::D2FirstWriteStartsAnywhere)
+            }
             I::OutOfOrderSequence { expected: E::Next(next), .. } if next.get() < batch.first => {
                 Some(Plant::P3GapsAreTaken)
             }
@@ -170,6 +213,12 @@ impl Subject {
             }
             _ => Answer::Refused(error.code().number()),
         }
+    }
+
+    fn is_exact_retry(&self, batch: &Batch, error: &IdempotenceError) -> bool {
+        let range = |batch: &Batch| (batch.id, batch.epoch, batch.first, batch.records);
+        matches!(error, IdempotenceError::OutOfOrderSequence { .. })
+            && self.appended.iter().rev().take(5).any(|sent| range(sent) == range(batch))
     }
 
     /// Appends what the rules refuse: replay takes anything.
@@ -248,51 +297,55 @@ impl Subject {
         }
     }
 
-    pub(crate) fn expire(&mut self, now: i64, log: &[Logged]) {
+    pub(crate) fn expire(&mut self, now: i64, log: &[Logged], high_watermark: i64) {
         let now = Millis::new(now);
         if self.has(Plant::ExpiryForgetsNothing) {
             return;
         }
         if self.has(Plant::P7ExpiryForgetsOpenTransactions) {
             let known: Vec<_> = self.states.producers().collect();
-            let gone = |id: i64| {
-                known
-                    .iter()
-                    .any(|p| p.producer_id.get() == id && now.since(p.last_timestamp) >= LIMIT_MS)
+            let gone = |batch: &&Logged| {
+                known.iter().any(|p| {
+                    p.producer_id.get() == batch.id && now.since(p.last_timestamp) >= LIMIT_MS
+                })
             };
-            drop(self.start_over(ProducerStates::new(SETTINGS)));
-            log.iter().filter(|batch| !gone(batch.id)).for_each(|batch| self.replay(batch));
+            self.know_only(log.iter().filter(|batch| !gone(batch)), high_watermark);
         }
         self.states.expire(now);
+        self.appended.clear();
     }
 
     pub(crate) fn save(&mut self) {
         let (mut snapshot, mut window) = (Vec::new(), Vec::new());
         let crc = self.states.write_snapshot(&mut snapshot);
         self.states.write_window(crc, &mut window);
-        self.saved = Some((snapshot, window));
+        self.saved = Some((snapshot, window, self.states.end_offset()));
     }
 
-    pub(crate) fn reload(&mut self, now: i64, tail: &[Logged]) {
+    pub(crate) fn reload(&mut self, now: i64, tail: &[Logged], start: i64) {
         let states = match &self.saved {
-            Some((snapshot, window)) => {
+            Some((snapshot, window, end)) => {
                 let window =
                     (!self.has(Plant::P5ReloadLosesTheWindow)).then_some(window.as_slice());
-                let loaded = load(snapshot, window, SETTINGS, Millis::new(now)).unwrap();
+                let settings = *self.states.settings();
+                let loaded = load(snapshot, window, settings, Millis::new(now)).unwrap();
                 assert_eq!(loaded.window, Ok(()));
-                loaded.states
+                let mut states = loaded.states;
+                states.advance_end(*end);
+                states
             }
-            None => ProducerStates::new(SETTINGS),
+            None => self.empty(),
         };
         drop(self.start_over(states));
         let skipped = usize::from(self.has(Plant::P5ReloadSkipsTheTail));
         let replayed = tail.len().saturating_sub(skipped);
         tail[..replayed].iter().for_each(|batch| self.replay(batch));
         self.states.high_watermark_advanced(Offset::new(self.end));
+        self.begin_at(start);
     }
 
     pub(crate) fn truncate(&mut self, kept: &[Logged], high_watermark: i64, keep_saved: bool) {
-        let old = self.start_over(ProducerStates::new(SETTINGS));
+        let old = self.start_over(self.empty());
         // As a log replays: it does not tell when a batch was appended.
         kept.iter().for_each(|batch| self.replay(&Logged { at: -1, ..*batch }));
         if !self.has(Plant::C15TruncationForgetsAppendTimes) {
@@ -305,8 +358,32 @@ impl Subject {
         }
     }
 
+    /// The log begins at `start`: after a deletion, and told to each table that takes the place of another.
+    pub(crate) fn begin_at(&mut self, start: i64) {
+        self.start = start;
+        if !self.has(Plant::I6LogStartDoesNotCount) {
+            self.states.log_start_advanced(Offset::new(start));
+        }
+    }
+
+    pub(crate) fn delete(&mut self, start: i64, log: &[Logged], high_watermark: i64) {
+        if self.has(Plant::C5DeletedRecordsForgetProducers) {
+            self.know_only(log.iter().filter(|batch| batch.last >= start), high_watermark);
+        }
+        self.begin_at(start);
+    }
+
+    fn know_only<'a>(&mut self, kept: impl Iterator<Item = &'a Logged>, high_watermark: i64) {
+        drop(self.start_over(self.empty()));
+        kept.for_each(|batch| self.replay(batch));
+        self.states.advance_end(Offset::new(self.end));
+        self.states.high_watermark_advanced(Offset::new(high_watermark));
+        self.begin_at(self.start);
+    }
+
     /// Returns the table of before.
     fn start_over(&mut self, states: ProducerStates) -> ProducerStates {
+        self.appended.clear();
         let old = std::mem::replace(&mut self.states, states);
         self.states.inherit_verifications(&old);
         old
@@ -315,7 +392,7 @@ impl Subject {
     pub(crate) fn last_stable_offset(&self, high_watermark: i64) -> i64 {
         if self.has(Plant::T5UnreplicatedMarkersCount) {
             let first = self.states.first_undecided_offset().map_or(i64::MAX, Offset::get);
-            return first.min(high_watermark);
+            return first.max(self.start).min(high_watermark);
         }
         self.states.last_stable_offset(Offset::new(high_watermark)).get()
     }

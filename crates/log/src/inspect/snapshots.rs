@@ -10,7 +10,7 @@ const SNAPSHOT_ENTRY: usize = 46;
 /// Bytes before the entries of a sidecar: magic, version, checksum, the snapshot's checksum, length.
 const SIDECAR_HEADER: usize = 22;
 const SIDECAR_MAGIC: [u8; 4] = *b"HBPW";
-const SIDECAR_VERSION: u16 = 1;
+const SIDECAR_VERSION: u16 = 2;
 
 /// One producer in a snapshot; the numbers as they stand there, -1 for none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +62,9 @@ pub struct SidecarEntry {
     pub appended_at: i64,
     /// The last batch's own time; -1 for none.
     pub last_timestamp: i64,
-    /// The batches before the last, oldest first.
+    /// Of how many batches a retry is recognised, the last among them; 0 behind an end marker.
+    pub retriable: u8,
+    /// Those of them before the last, oldest first.
     pub older: Vec<OlderBatch>,
 }
 
@@ -173,13 +175,13 @@ impl SidecarContents {
                 producer_epoch: i16::from_be_bytes(at.take()?),
                 appended_at: i64::from_be_bytes(at.take()?),
                 last_timestamp: i64::from_be_bytes(at.take()?),
+                retriable: u8::from_be_bytes(at.take()?),
                 older: Vec::new(),
             };
-            let [count] = at.take()?;
-            if usize::from(count) >= hanbeon_idempotence::WINDOW_DEPTH {
+            if usize::from(entry.retriable) > hanbeon_idempotence::WINDOW_DEPTH {
                 return None;
             }
-            for _ in 0..count {
+            for _ in 1..entry.retriable {
                 entry.older.push(OlderBatch {
                     last_sequence: i32::from_be_bytes(at.take()?),
                     last_offset: i64::from_be_bytes(at.take()?),
