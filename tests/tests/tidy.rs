@@ -1,4 +1,4 @@
-//! Keeps what a compiler cannot: sizes, names, words, and that each invariant is named by a test.
+//! Keeps what a compiler cannot: sizes, names, words, that each invariant is named by a test, and that each answer better than Kafka's says why.
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has found something")]
 
@@ -175,4 +175,34 @@ fn every_invariant_stands_in_the_name_of_a_test() {
         })
         .collect();
     none("invariants that no test names", &unguarded);
+}
+
+#[test]
+fn every_deviation_cites_the_line_that_it_keeps() {
+    let mut deviations = Vec::new();
+    files(&root().join("tests/probe/deviations"), &mut deviations);
+    assert!(!deviations.is_empty(), "there are no deviations where they are looked for");
+    let bare: Vec<_> = deviations
+        .iter()
+        .filter(|path| !cites(fs::read_to_string(path).unwrap().lines().next().unwrap_or("")))
+        .map(|path| path.display().to_string())
+        .collect();
+    none("answers that are not Kafka's and cite nothing", &bare);
+}
+
+/// Whether it is `# docs/FILE.md: "words that stand there"; why`, or has a KIP or a ticket of Kafka's in the place of the file.
+fn cites(first: &str) -> bool {
+    let Some((source, said)) = first.strip_prefix("# ").and_then(|line| line.split_once(": "))
+    else {
+        return false;
+    };
+    if let Some(number) = ["KIP-", "KAFKA-"].iter().find_map(|kind| source.strip_prefix(kind)) {
+        return number.parse::<u32>().is_ok();
+    }
+    let quoted = said.strip_prefix('"').and_then(|said| said.split_once("\"; "));
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    quoted.is_some_and(|(quoted, _)| {
+        let text = fs::read_to_string(root().join(source));
+        source.starts_with("docs/") && text.is_ok_and(|text| words(&text).contains(&words(quoted)))
+    })
 }
