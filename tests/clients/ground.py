@@ -127,6 +127,7 @@ class Client:
         self.stable = what.get("stable", True)  # whether it asks for stable offsets (KIP-447)
         self.drops = what.get("drops", False)  # whether a record that it holds when it is told to leave is lost to it
         self.protocols = what.get("groups", ["classic"])
+        self.protocol = what.get("protocol", 1)  # of transactions, the latest that it has (KIP-890)
 
     def argv(self, *args):
         return [part.replace("{here}", str(HERE)) for part in self.command] + [str(a) for a in args]

@@ -10,7 +10,11 @@ import struct
 
 PRODUCE = 0
 LOST = object()  # stands for a request whose answer is dropped
-KEYS = {"Produce": 0, "FindCoordinator": 10, "InitProducerId": 22, "AddPartitionsToTxn": 24, "AddOffsetsToTxn": 25, "EndTxn": 26, "TxnOffsetCommit": 28}
+KEYS = {
+    "Produce": 0, "Fetch": 1, "Metadata": 3, "OffsetFetch": 9, "FindCoordinator": 10, "JoinGroup": 11, "Heartbeat": 12, "SyncGroup": 14, "InitProducerId": 22,
+    "AddPartitionsToTxn": 24, "AddOffsetsToTxn": 25, "EndTxn": 26, "TxnOffsetCommit": 28,
+}  # fmt: skip
+SPARED = {b"suite", b"reader"}  # client ids of those who only look on: they are not counted and their connections are not cut
 
 
 class Reader:
@@ -89,6 +93,7 @@ class Proxy:
         self.on_produce = None  # called with the number after a Produce request was forwarded, before its answer
         self.open = set()
         self.seen = {}  # API key -> requests seen
+        self.versions = {}  # API key -> the versions in which it was asked
         self.cuts = {}  # (API key, "before" or "after") -> the request count from which on one connection is cut there
         self.cut_at = []  # the cuts that happened, in order
 
@@ -143,12 +148,14 @@ class Proxy:
         try:
             while True:
                 head, body = await self.frame(source)
-                key, _, correlation = struct.unpack_from(">hhi", body)
-                self.seen[key] = self.seen.get(key, 0) + 1
-                if self.cuts_now(key, "before"):
-                    return  # the request is lost, and so is the connection
-                if self.cuts_now(key, "after"):
-                    numbers[correlation] = LOST
+                key, version, correlation, named = struct.unpack_from(">hhih", body)
+                if body[10 : 10 + max(named, 0)] not in SPARED:
+                    self.seen[key] = self.seen.get(key, 0) + 1
+                    self.versions.setdefault(key, set()).add(version)
+                    if self.cuts_now(key, "before"):
+                        return  # the request is lost, and so is the connection
+                    if self.cuts_now(key, "after"):
+                        numbers[correlation] = LOST
                 sink.write(head + body)
                 await sink.drain()
                 if key == PRODUCE:

@@ -12,12 +12,16 @@ import json
 import os
 import re
 import signal
+import struct
 import sys
+import time
 
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 import ground
 from ground import KAFKA_SH, PATIENCE, PEER, check
+from proxy import KEYS, Proxy
 
 SETTINGS = [
     "num.partitions=1",
@@ -65,11 +69,12 @@ class Tools(ground.Suite):
     async def everything(self):
         server = await self.server("tools", *SETTINGS)
         self.bootstrap = server.bootstrap
-        for name in ("features", "topics", "configs", "console", "verifiable", "offsets", "log-dirs", "groups", "consumer-protocol", "transactions"):
+        for name in ("features", "topics", "configs", "console", "verifiable", "offsets", "log-dirs", "groups", "consumer-protocol", "transactions", "levels", "hanging"):
             before = self.calls
             scenario = getattr(self, name.replace("-", "_"))
 
             async def counted(scenario=scenario, before=before):
+                self.bootstrap = server.bootstrap
                 said = await scenario()
                 return f"{self.calls - before} calls{'; ' + said if said else ''}"
 
@@ -77,14 +82,42 @@ class Tools(ground.Suite):
         await server.end(signal.SIGTERM)
         return self.close()
 
+    async def finalized(self, name, level):
+        line = self.holds(rf"^Feature: {re.escape(name)}\s.*FinalizedVersionLevel: (\d+)\s+Epoch: (\d+)", await self.tool("features", "describe"))
+        check(line[1] == level, f"{name} is finalized at {line[1]}, not {level}")
+
     async def features(self):
-        found = await self.tool("features", "describe")
-        levels = {}
-        for name, level in (("transaction.version", "2"), ("group.version", "1")):
-            line = self.holds(rf"^Feature: {re.escape(name)}\s.*FinalizedVersionLevel: (\d+)\s+Epoch: (\d+)", found)
-            check(line[1] == level, f"{name} is finalized at {line[1]}, not {level}")
-            levels[name] = line[1]
+        levels = {"transaction.version": "2", "group.version": "1"}
+        for name, level in levels.items():
+            await self.finalized(name, level)
         return f"{levels}"
+
+    async def levels(self):
+        """transaction.version goes down and up again, and Kafka's own producer speaks the protocol of each level (KIP-890)."""
+        proxy = Proxy(None)
+        await proxy.start()
+        server = await self.server("levels", *SETTINGS, f"advertised.listeners=PLAINTEXT://127.0.0.1:{proxy.port}")
+        proxy.target = ("127.0.0.1", server.port)
+        self.bootstrap = server.bootstrap
+        await self.tool("topics", "--create", "--topic", "levelled", "--partitions", 1)
+        told = []
+        for move, level in ((None, 2), ("downgrade", 1), ("upgrade", 2)):
+            if move:
+                await self.tool("features", move, "--feature", f"transaction.version={level}")
+            await self.finalized("transaction.version", f"{level}")
+            proxy.versions.clear()
+            await self.tool(
+                "producer-perf", "--topic", "levelled", "--num-records", 5, "--record-size", 10, "--throughput", -1,
+                "--transactional-id", f"perf-{len(told)}", "--transaction-duration-ms", 60000,
+            )  # fmt: skip
+            spoken = {name: max(proxy.versions[KEYS[name]]) for name in ("Produce", "EndTxn", "AddPartitionsToTxn") if KEYS[name] in proxy.versions}
+            check(("AddPartitionsToTxn" in spoken) == (level == 1), f"at level {level} the producer spoke {spoken}")
+            check((spoken["EndTxn"] >= 5) == (spoken["Produce"] >= 12) == (level == 2), f"at level {level} the producer spoke {spoken}")
+            check(await self.stable("levelled") == (6 * len(told) + 6,) * 2, f"at level {level}: {await self.stable('levelled')}")
+            told.append(f"level {level}: " + " ".join(f"{name} {version}" for name, version in spoken.items()))
+        await server.end(signal.SIGTERM)
+        await proxy.stop()
+        return "; ".join(told)
 
     async def topics(self):
         self.holds(r"Created topic made\.", await self.tool("topics", "--create", "--topic", "made", "--partitions", 3, "--config", "retention.ms=3600000"))
@@ -228,6 +261,56 @@ class Tools(ground.Suite):
         check(found.split() == ["kept"], found)
         self.holds(r"(?i)success|terminat|^\s*$", await self.tool("transactions", "forceTerminateTransaction", "--transactionalId", "owner"))
         return f"producer {mine[0]['ProducerId']}"
+
+    async def raw_produce(self, topic, producer_id, value):
+        """A transactional batch of protocol 1 that nobody enrolled, as it comes late over another connection."""
+        batch = DefaultRecordBatchBuilder(
+            magic=2, compression_type=0, is_transactional=True, producer_id=producer_id, producer_epoch=0, base_sequence=0, batch_size=1 << 16
+        )
+        batch.append(0, timestamp=int(time.time() * 1000) - 60_000, key=None, value=value, headers=[])
+        batch = bytes(batch.build())
+
+        def text(word):
+            return struct.pack(">h", len(word)) + word.encode()
+
+        version, partition = 8, 0
+        request = struct.pack(">hhi", KEYS["Produce"], version, 1) + text("raw") + text("late") + struct.pack(">hii", -1, 30_000, 1)
+        request += text(topic) + struct.pack(">iii", 1, partition, len(batch)) + batch
+        host, _, port = self.bootstrap.rpartition(":")
+        answers, requests = await asyncio.open_connection(host, int(port))
+        requests.write(struct.pack(">i", len(request)) + request)
+        head, answer = await asyncio.wait_for(Proxy.frame(answers), PATIENCE)
+        requests.close()
+        error = struct.unpack_from(">h", answer, 4 + 4 + len(text(topic)) + 4 + 4)[0]
+        check(error == 0, f"the batch was refused with {error}")
+
+    async def hanging(self):
+        """A transaction that no coordinator knows holds readers back, is found, and is ended (KIP-664)."""
+        server = await self.server("hanging", *SETTINGS, "transaction.partition.verification.enable=false")
+        self.bootstrap = server.bootstrap
+        await self.tool("topics", "--create", "--topic", "held", "--partitions", 1)
+        late = Producer({"bootstrap.servers": self.bootstrap, "transactional.id": "late", "log_level": 0})
+        await asyncio.to_thread(late.init_transactions, 60)
+        rows = table(await self.tool("transactions", "list"), "TransactionalId", "Coordinator", "ProducerId", "TransactionState")
+        producer_id = next(r["ProducerId"] for r in rows if r["TransactionalId"] == "late")
+        await self.raw_produce("held", int(producer_id), b"late")
+        behind = Producer({"bootstrap.servers": self.bootstrap, "log_level": 0})
+        behind.produce("held", value="behind")
+        check(not await asyncio.to_thread(behind.flush, 60), "unsent")
+        check(await self.stable("held") == (0, 2), f"{await self.stable('held')}")
+        leader = self.holds(r"Leader: (\d+)", await self.tool("topics", "--describe", "--topic", "held"))[1]
+        asked = ("find-hanging", "--broker-id", leader, "--max-transaction-timeout", 0)
+        found = await self.tool("transactions", *asked)
+        rows = table(found, "Topic", "Partition", "ProducerId", "ProducerEpoch", "StartOffset")
+        check([(r["Topic"], r["Partition"], r["ProducerId"], r["StartOffset"]) for r in rows] == [("held", "0", producer_id, "0")], found)
+        await self.tool("transactions", "abort", "--topic", "held", "--partition", 0, "--start-offset", 0)
+        check(await self.stable("held") == (3, 3), f"after the abort {await self.stable('held')}")
+        found = await self.tool("console-consumer", "--topic", "held", "--from-beginning", "--max-messages", 1, "--timeout-ms", 60000, "--isolation-level", "read_committed")
+        check(found.split() == ["behind"], found)
+        found = await self.tool("transactions", *asked)
+        check("held" not in found, f"it is ended and still found: {found}")
+        await server.end(signal.SIGTERM)
+        return f"producer {producer_id}"
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-//! Keeps what a compiler cannot: sizes, names, words, and that each invariant is named by a test.
+//! Keeps what a compiler cannot: sizes, names, words, that each invariant is named by a test, and that each answer better than Kafka's says why.
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has found something")]
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
 };
@@ -162,17 +163,76 @@ fn every_invariant_stands_in_the_name_of_a_test() {
         .collect();
     assert!(ids.len() >= 15, "the list of invariants was read wrongly: {ids:?}");
     let sources = texts(&["rs"]);
-    let unguarded: Vec<_> = ids
-        .into_iter()
-        .filter(|id| {
-            let (alone, among) = (format!("fn {id}_"), format!("_{id}_"));
-            !sources.iter().any(|(_, text)| {
-                text.lines().any(|line| {
-                    let line = line.trim_start();
-                    line.starts_with(&alone) || (line.starts_with("fn ") && line.contains(&among))
-                })
-            })
-        })
-        .collect();
+    let guarded: BTreeSet<_> = sources.iter().flat_map(|(_, text)| guarded(text)).collect();
+    let unguarded: Vec<_> = ids.into_iter().filter(|id| !guarded.contains(id.as_str())).collect();
     none("invariants that no test names", &unguarded);
+}
+
+/// The invariants in the names of a source's tests: those that a name begins with (`l1_l2_p2_...`), or that follow the row of a table
+/// (`row_4_p3_...`). Pitfalls are counted with the same letters and stand behind `pf` (`t9_pf_p2_...`).
+fn guarded(text: &str) -> BTreeSet<&str> {
+    let mut found = BTreeSet::new();
+    let mut tested = false;
+    for line in text.lines().map(str::trim_start) {
+        let line = line.strip_prefix("async ").unwrap_or(line);
+        if line.starts_with("#[test]") || line.starts_with("#[tokio::test") {
+            tested = true;
+        } else if let Some(name) = line.strip_prefix("fn ") {
+            let name = name.split(['(', '<']).next().unwrap();
+            let row = name.strip_prefix("row_").and_then(|rest| rest.split_once('_'));
+            let words = row.map_or(name, |(_, rest)| rest).split('_');
+            if std::mem::take(&mut tested) {
+                found.extend(words.take_while(|word| is_id(word)));
+            }
+        } else if !line.starts_with(['#', '/']) {
+            tested = false;
+        }
+    }
+    found
+}
+
+/// A letter and a number.
+fn is_id(word: &str) -> bool {
+    let mut chars = word.chars();
+    chars.next().is_some_and(|c| c.is_ascii_lowercase()) && chars.as_str().parse::<u32>().is_ok()
+}
+
+#[test]
+fn only_the_names_of_tests_guard_and_no_pitfalls() {
+    let tests =
+        "#[test]\n#[cfg(unix)]\nfn l1_t9_pf_p2_a() {}\n#[tokio::test]\nasync fn row_4_p3_b() {}";
+    assert_eq!(guarded(tests), BTreeSet::from(["l1", "p3", "t9"]));
+    let others =
+        "#[test]\nfn pf_c5_a() {}\nfn c1_b() {}\n#[test]\nfn reads_c2_c() {\nfn c3_inside() {}\n}";
+    assert_eq!(guarded(others), BTreeSet::new());
+}
+
+#[test]
+fn every_deviation_cites_the_line_that_it_keeps() {
+    let mut deviations = Vec::new();
+    files(&root().join("tests/probe/deviations"), &mut deviations);
+    assert!(!deviations.is_empty(), "there are no deviations where they are looked for");
+    let bare: Vec<_> = deviations
+        .iter()
+        .filter(|path| !cites(fs::read_to_string(path).unwrap().lines().next().unwrap_or("")))
+        .map(|path| path.display().to_string())
+        .collect();
+    none("answers that are not Kafka's and cite nothing", &bare);
+}
+
+/// Whether it is `# docs/FILE.md: "words that stand there"; why`, or has a KIP or a ticket of Kafka's in the place of the file.
+fn cites(first: &str) -> bool {
+    let Some((source, said)) = first.strip_prefix("# ").and_then(|line| line.split_once(": "))
+    else {
+        return false;
+    };
+    if let Some(number) = ["KIP-", "KAFKA-"].iter().find_map(|kind| source.strip_prefix(kind)) {
+        return number.parse::<u32>().is_ok();
+    }
+    let quoted = said.strip_prefix('"').and_then(|said| said.split_once("\"; "));
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    quoted.is_some_and(|(quoted, _)| {
+        let text = fs::read_to_string(root().join(source));
+        source.starts_with("docs/") && text.is_ok_and(|text| words(&text).contains(&words(quoted)))
+    })
 }

@@ -41,7 +41,7 @@ fn one(log: &Log) -> ProducerView {
 }
 
 #[test]
-fn c6_gaps_repeated_ranges_and_any_first_sequence_are_followed() {
+fn pf_c6_gaps_repeated_ranges_and_any_first_sequence_are_followed() {
     let mut log = Log::new();
     for (base, first) in [(0, 70), (10, 90), (20, 90), (30, 5)] {
         replay(&mut log, &data(PLAIN, base, 4, 0, first));
@@ -62,7 +62,7 @@ fn p2_a_retry_is_found_in_a_window_that_has_gaps() {
 }
 
 #[test]
-fn c4_e11_epochs_that_go_back_are_followed() {
+fn pf_c4_e11_epochs_that_go_back_are_followed() {
     let mut log = Log::new();
     replay(&mut log, &marker(0, 5, 9));
     replay(&mut log, &data(PLAIN, 1, 0, 3, 0));

@@ -395,7 +395,7 @@ fn c15_back_dated_data_is_remembered_from_the_time_it_came() {
 }
 
 #[test]
-fn c4_a_marker_refreshes_the_time() {
+fn pf_c4_a_marker_refreshes_the_time() {
     let mut log = Log::new();
     log.put(&in_txn(claim(1, 0, 0, 1)));
     log.now = later(DAY_MS);

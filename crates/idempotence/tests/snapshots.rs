@@ -99,7 +99,7 @@ fn l5_i8_kafkas_own_snapshot_is_read_and_written_back_byte_for_byte() {
 }
 
 #[test]
-fn c4_a_producer_with_a_marker_only_has_no_batch_in_the_file() {
+fn pf_c4_a_producer_with_a_marker_only_has_no_batch_in_the_file() {
     let mut log = Log::new();
     log.end_txn(&marker(1, 3, 0)).unwrap();
     let (_, bytes) = snapshot_of(&log.states);
@@ -109,7 +109,7 @@ fn c4_a_producer_with_a_marker_only_has_no_batch_in_the_file() {
 }
 
 #[test]
-fn c3_every_damage_is_told_apart() {
+fn pf_c3_every_damage_is_told_apart() {
     let good = snapshot_of(&busy().states).1;
     let read = |bytes: &[u8]| read_snapshot(bytes, settings(), NOW).map(|_| ()).unwrap_err();
     assert!(matches!(read(&good[..9]), SnapshotError::Length { needed: 10, found: 9 }));

@@ -198,7 +198,7 @@ fn row_16_an_expired_producer_is_unknown() {
 }
 
 #[test]
-fn row_17_c5_deleted_records_do_not_forget_the_sequence() {
+fn row_17_pf_c5_deleted_records_do_not_forget_the_sequence() {
     let mut log = log_with(3);
     log.states.log_start_advanced(Offset::new(103));
     assert_eq!(log.refused(&claim(1, 3, 4, 1)), OUT_OF_ORDER);

@@ -421,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn a5_c3_a_damaged_snapshot_is_removed_and_the_one_before_it_used() {
+    fn pf_a5_c3_a_damaged_snapshot_is_removed_and_the_one_before_it_used() {
         let bytes = {
             let mut bytes = Vec::new();
             states(5).write_snapshot(&mut bytes);

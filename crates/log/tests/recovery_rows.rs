@@ -104,7 +104,7 @@ fn a4_a_new_segment_is_still_there_after_its_first_sync() {
 }
 
 #[test]
-fn a5_c3_a_snapshot_that_cannot_be_read_costs_time_and_not_the_log() {
+fn pf_a5_c3_a_snapshot_that_cannot_be_read_costs_time_and_not_the_log() {
     let dir = MemDir::new();
     let log = open(&dir, &small()).0;
     fill(&log, 9);
@@ -411,7 +411,7 @@ fn b13_e13_a_torn_transaction_index_is_made_anew_with_transactions_begun_in_olde
 }
 
 #[test]
-fn c2_a_snapshots_name_is_the_first_offset_it_does_not_cover() {
+fn pf_c2_a_snapshots_name_is_the_first_offset_it_does_not_cover() {
     let dir = MemDir::new();
     let log = open(&dir, &small()).0;
     fill(&log, 2);
@@ -431,7 +431,7 @@ fn fill_from<D: Dir>(log: &Partition<D>, from: i32, to: i32) {
 }
 
 #[test]
-fn c5_producers_outlive_their_records() {
+fn pf_c5_producers_outlive_their_records() {
     let dir = MemDir::new();
     let log = open(&dir, &small()).0;
     fill(&log, 5);

@@ -205,7 +205,7 @@ fn groups_are_configured_whether_they_exist_or_not() {
 }
 
 #[test]
-fn p1_producer_ids_are_handed_out_once() {
+fn p8_producer_ids_are_handed_out_once() {
     let store = MemoryStore::new();
     let mut firsts: Vec<i64> = std::thread::scope(|scope| {
         let takers: Vec<_> = (0..4)

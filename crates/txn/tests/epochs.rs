@@ -99,7 +99,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(500), ..ProptestConfig::default() })]
 
     #[test]
-    fn p8_epochs_stay_in_bounds_and_the_id_goes_on(
+    fn pf_p8_epochs_stay_in_bounds_and_the_id_goes_on(
         epoch in prop_oneof![Just(0_i16), 32_764..=32_767_i16],
         state in 0..6_i8,
         server in protocols(),

@@ -17,7 +17,7 @@ use hanbeon_txn::{
 
 /// P2, KAFKA-17754: an `EndTxn` whose answer was lost arrives once more, after the next transaction has begun.
 #[test]
-fn p2_t9_a_late_commit_ends_nothing_under_protocol_2() {
+fn t9_pf_p2_a_late_commit_ends_nothing_under_protocol_2() {
     let mut world = World::v2();
     world.init("x").unwrap();
     world.write("x", (0, 0), &["t-0"]).unwrap();
@@ -37,7 +37,7 @@ fn p2_t9_a_late_commit_ends_nothing_under_protocol_2() {
 
 /// P2: with one epoch for all transactions nothing tells the two apart. A known anomaly of protocol 1, kept as a test.
 #[test]
-fn p2_a_late_commit_tears_the_next_transaction_under_protocol_1() {
+fn pf_p2_a_late_commit_tears_the_next_transaction_under_protocol_1() {
     let mut world = World::v1();
     world.init("x").unwrap();
     world.add("x", (0, 0), &["t-0"]).unwrap();
@@ -50,7 +50,7 @@ fn p2_a_late_commit_tears_the_next_transaction_under_protocol_1() {
 
 /// P3: a late enrolment of transaction N may not join N+1.
 #[test]
-fn p3_t9_a_late_enrolment_does_not_join_the_next_transaction() {
+fn t9_pf_p3_a_late_enrolment_does_not_join_the_next_transaction() {
     let mut world = World::v2();
     world.init("x").unwrap();
     world.write("x", (0, 0), &["t-0"]).unwrap();
@@ -66,7 +66,7 @@ fn p3_t9_a_late_enrolment_does_not_join_the_next_transaction() {
 
 /// P5, KAFKA-18575: a write of the next epoch comes before the last one's markers are written.
 #[test]
-fn p5_the_next_transaction_waits_for_the_markers_of_the_last() {
+fn pf_p5_the_next_transaction_waits_for_the_markers_of_the_last() {
     let mut world = World::v2();
     world.init("x").unwrap();
     world.write("x", (0, 0), &["t-0"]).unwrap();
@@ -78,7 +78,7 @@ fn p5_the_next_transaction_waits_for_the_markers_of_the_last() {
 
 /// P6, KAFKA-18464 and 18660: a producer ahead of its coordinator is not fenced by itself.
 #[test]
-fn p6_a_producer_that_is_ahead_waits_and_is_not_fenced() {
+fn pf_p6_a_producer_that_is_ahead_waits_and_is_not_fenced() {
     let mut world = World::v2();
     world.init("x").unwrap();
     world.write("x", (0, 0), &["t-0"]).unwrap();
@@ -98,7 +98,7 @@ fn p6_a_producer_that_is_ahead_waits_and_is_not_fenced() {
 
 /// P7, KAFKA-20785: the timeout fires while the commit is on its way.
 #[test]
-fn p7_t10_a_commit_that_crosses_the_timeout_is_fenced_not_invalid() {
+fn t10_pf_p7_a_commit_that_crosses_the_timeout_is_fenced_not_invalid() {
     let mut world = World::v2();
     world.init("x").unwrap();
     world.write("x", (0, 0), &["t-0"]).unwrap();
@@ -112,7 +112,7 @@ fn p7_t10_a_commit_that_crosses_the_timeout_is_fenced_not_invalid() {
 
 /// P9, KAFKA-20090: a fence at the last epoch reserves the next producer id, and a delayed abort finds its way.
 #[test]
-fn p9_a_fence_at_the_last_epoch_rotates() {
+fn pf_p9_a_fence_at_the_last_epoch_rotates() {
     for fence in ["timeout", "initialisation"] {
         let mut world = given::world(World::v2(), "x", given::value(State::Ongoing, (3, 32_766)));
         match fence {
@@ -131,7 +131,7 @@ fn p9_a_fence_at_the_last_epoch_rotates() {
 
 /// P9: under protocol 1 the fence uses the last epoch up, and the next initialisation rotates.
 #[test]
-fn p9_under_protocol_1_the_next_initialisation_rotates() {
+fn pf_p9_under_protocol_1_the_next_initialisation_rotates() {
     let mut world = given::world(World::v1(), "x", given::value(State::Ongoing, (3, 32_766)));
     world.time_out("x");
     world.markers_arrive("x");
@@ -142,7 +142,7 @@ fn p9_under_protocol_1_the_next_initialisation_rotates() {
 
 /// P10, KAFKA-9666: a log that cannot be written while clients keep initialising.
 #[test]
-fn p10_failing_appends_burn_no_epochs() {
+fn pf_p10_failing_appends_burn_no_epochs() {
     for world in [World::v1(), World::v2()] {
         let mut world = world;
         world.init("x").unwrap();
@@ -161,7 +161,7 @@ fn p10_failing_appends_burn_no_epochs() {
 /// P12, KAFKA-20310 and 20357: a failover at each step of a rotation. (The fixture compares live state with replayed state
 /// after every record; here the story is told once more by answers.)
 #[test]
-fn p12_a_rotation_survives_a_failover_at_each_step() {
+fn pf_p12_a_rotation_survives_a_failover_at_each_step() {
     for crash_at in 0..5 {
         let mut world = given::world(World::v2(), "x", given::value(State::Ongoing, (3, 32_766)));
         let mut step = 0;
@@ -187,7 +187,7 @@ fn p12_a_rotation_survives_a_failover_at_each_step() {
 
 /// P13: a deposed coordinator's answers count for nothing at its successor.
 #[test]
-fn p13_answers_to_an_earlier_coordinators_markers_are_stale() {
+fn pf_p13_answers_to_an_earlier_coordinators_markers_are_stale() {
     let mut world = World::v2();
     world.init("x").unwrap();
     world.write("x", (0, 0), &["t-0"]).unwrap();
@@ -206,7 +206,7 @@ fn p13_answers_to_an_earlier_coordinators_markers_are_stale() {
 
 /// P15: the decision of a durable Prepare is never made again, whatever the time and whoever asks.
 #[test]
-fn p15_t2_a_durable_decision_never_flips() {
+fn t2_pf_p15_a_durable_decision_never_flips() {
     for (outcome, complete) in
         [(Outcome::Commit, State::CompleteCommit), (Outcome::Abort, State::CompleteAbort)]
     {
@@ -236,7 +236,7 @@ fn p15_t2_a_durable_decision_never_flips() {
 
 /// P16, redpanda 6018: what was answered is in the log, so that a failover finds it.
 #[test]
-fn p16_an_enrolment_is_answered_by_its_record() {
+fn pf_p16_an_enrolment_is_answered_by_its_record() {
     let mut world = World::v2();
     world.init("x").unwrap();
     for partition in ["t-0", "t-1", "__consumer_offsets-9"] {
@@ -250,7 +250,7 @@ fn p16_an_enrolment_is_answered_by_its_record() {
 
 /// P18: every refusal has a code that clients of its request know what to do with.
 #[test]
-fn p18_only_codes_that_clients_know() {
+fn pf_p18_only_codes_that_clients_know() {
     let mut seen = std::collections::BTreeSet::new();
     for state in State::ALL.into_iter().filter(|state| State::from_logged(state.number()).is_some())
     {
@@ -281,7 +281,7 @@ fn p18_only_codes_that_clients_know() {
 /// P19, YDB 51053: an end of an enrolled partition that was never written must succeed, and while the last end is torn down
 /// there is no empty success.
 #[test]
-fn p19_ending_what_was_never_written_succeeds_and_ending_twice_waits() {
+fn pf_p19_ending_what_was_never_written_succeeds_and_ending_twice_waits() {
     for protocol in [Protocol::V1, Protocol::V2] {
         let mut world = World::v2();
         world.init("x").unwrap();
@@ -297,7 +297,7 @@ fn p19_ending_what_was_never_written_succeeds_and_ending_twice_waits() {
 
 /// P28, KAFKA-20077, and a fault of Kafka 4.3.1: a deleted topic needs no marker, one without a leader does.
 #[test]
-fn p28_only_a_deleted_topic_is_let_go() {
+fn pf_p28_only_a_deleted_topic_is_let_go() {
     let mut world = World::v2();
     world.init("x").unwrap();
     world.write("x", (0, 0), &["t-0", "u-0"]).unwrap();
@@ -321,7 +321,7 @@ fn p28_only_a_deleted_topic_is_let_go() {
 
 /// P31: neither open nor decided transactions expire.
 #[test]
-fn p31_only_idle_ids_are_forgotten() {
+fn pf_p31_only_idle_ids_are_forgotten() {
     for state in State::ALL.into_iter().filter(|state| State::from_logged(state.number()).is_some())
     {
         let mut world = given::world(World::v2(), "x", given::value(state, (7, 5)));
@@ -339,7 +339,7 @@ fn p31_only_idle_ids_are_forgotten() {
 
 /// P33: an empty block is told in the one code that old clients survive.
 #[test]
-fn p33_no_producer_id_is_load_in_progress() {
+fn pf_p33_no_producer_id_is_load_in_progress() {
     let mut world = World::v2();
     world.ids_left = 0;
     assert_eq!(world.init("x"), Err(14));

@@ -152,7 +152,7 @@ fn t1_a_decision_is_about_the_partitions_of_the_transaction() {
 }
 
 #[test]
-fn p24_clocks_may_go_back_between_two_records() {
+fn pf_p24_clocks_may_go_back_between_two_records() {
     let mut coordinator = in_state(State::Ongoing);
     let mut value = given::value(State::PrepareCommit, (7, 5));
     value.last_update = Millis::new(-5);

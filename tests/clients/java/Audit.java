@@ -21,6 +21,7 @@ final class Audit {
 
     private static KafkaConsumer<String, String> isolated(String bootstrap, String level) {
         var settings = Copier.quick(bootstrap);
+        settings.put("client.id", "reader"); // known to ../proxy.py
         settings.put("enable.auto.commit", false);
         settings.put("auto.offset.reset", "none");
         settings.put("isolation.level", level);

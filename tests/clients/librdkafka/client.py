@@ -213,6 +213,7 @@ def group_member(bootstrap, group, topic, protocol, session):
 def isolated(bootstrap, level):
     return Consumer({
         "bootstrap.servers": bootstrap,
+        "client.id": "reader",  # known to ../proxy.py
         "group.id": "unused",
         "enable.auto.commit": False,
         "auto.offset.reset": "error",
