@@ -12,6 +12,8 @@ use tokio::{
 
 /// What may wait for the opening of logs at once. Most of it waits for logs that somebody opens already, and keeps no processor busy.
 const OPENINGS_MAX: usize = 64;
+/// Requests that may wait for writes which are held up. Each keeps its connection waiting, so that there is one for each at most.
+const APPENDS_MAX: usize = 64;
 /// What else may block at once.
 const OTHERS_MAX: usize = 128;
 
@@ -22,6 +24,8 @@ pub(crate) enum Kind {
     Change,
     /// Logs that are opened, and coordinators whose logs are read.
     Opening,
+    /// A log whose writes are held up.
+    Append,
     /// Anything else: a look into files, a block of producer ids.
     Other,
 }
@@ -30,13 +34,19 @@ pub(crate) enum Kind {
 pub(crate) struct Blocking {
     changes: Arc<Semaphore>,
     openings: Arc<Semaphore>,
+    appends: Arc<Semaphore>,
     others: Arc<Semaphore>,
 }
 
 impl Blocking {
     pub(crate) fn new() -> Self {
         let turns = |count| Arc::new(Semaphore::new(count));
-        Self { changes: turns(1), openings: turns(OPENINGS_MAX), others: turns(OTHERS_MAX) }
+        Self {
+            changes: turns(1),
+            openings: turns(OPENINGS_MAX),
+            appends: turns(APPENDS_MAX),
+            others: turns(OTHERS_MAX),
+        }
     }
 
     /// Does work on a thread that may block, when its turn has come. It has its turn to its end, whoever waits for it.
@@ -48,6 +58,7 @@ impl Blocking {
         let turns = match kind {
             Kind::Change => &self.changes,
             Kind::Opening => &self.openings,
+            Kind::Append => &self.appends,
             Kind::Other => &self.others,
         };
         // They are never closed.

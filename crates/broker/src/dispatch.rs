@@ -15,7 +15,7 @@ use crate::{
     connection::{Peer, Prepared, Reply, Service},
     fetch, groups,
     metrics::RequestMetrics,
-    produce::{self, Unready},
+    produce::{self, Unready, Writes},
     sessions::Sessions,
     transactions,
 };
@@ -120,16 +120,19 @@ impl<E: Env> Service for Arc<Node<E>> {
         let ReplyTo { api, version, .. } = request.reply_to;
         self.metrics.count(api);
         tracing::trace!(%api, version, "request");
-        let Unready { partitions, coordinator_of } = if api == ApiKey::Produce {
+        let Unready { partitions, coordinator_of, writes } = if api == ApiKey::Produce {
             produce::unready(&self.engine, &request)
         } else if api == ApiKey::Fetch {
             let partitions = fetch::unopened(&self.engine, &request);
-            Unready { partitions, coordinator_of: None }
+            Unready { partitions, ..Unready::nothing() }
         } else {
-            Unready { partitions: Vec::new(), coordinator_of: None }
+            Unready::nothing()
         };
         if partitions.is_empty() && coordinator_of.is_none() {
-            return self.start_prepared(peer, request);
+            return match writes {
+                Writes::Fast => self.start_prepared(peer, request),
+                Writes::Slow => append_elsewhere(Arc::clone(self), request),
+            };
         }
         open_first(Arc::clone(self), partitions, coordinator_of, request)
     }
@@ -223,6 +226,19 @@ fn open_first<E: Env>(
             tracing::error!(%error, "opening a partition broke off");
         }
         Prepared::Ready(request)
+    }))
+}
+
+/// Appends on a thread that may block: a partition's last write was held up, and other connections of this worker need other partitions. What is behind
+/// the request on its own connection waits.
+fn append_elsewhere<E: Env>(node: Arc<Node<E>>, request: Request) -> Reply {
+    Reply::Prepare(Box::pin(async move {
+        let at_it = Arc::clone(&node);
+        let begun = node.blocking.run(Kind::Append, move || produce::start(&at_it, request)).await;
+        Prepared::Begun(begun.unwrap_or_else(|error| {
+            tracing::error!(%error, "an append broke off");
+            Reply::Close("an append that broke off")
+        }))
     }))
 }
 

@@ -40,6 +40,14 @@ pub(crate) fn add_unopened<E: Env>(
     to.extend(found.filter(|partition| !partition.is_open()).cloned());
 }
 
+/// Whether writes to any of them are held up.
+pub(crate) fn any_slow<E: Env>(
+    topic: &Topic<E>,
+    mut partitions: impl Iterator<Item = i32>,
+) -> bool {
+    partitions.any(|index| topic.partition(index).is_some_and(PartitionHandle::is_slow))
+}
+
 /// Where partitions stand in a request that may name a topic, and a partition, more than once.
 #[derive(Default)]
 pub(crate) struct Places<'a> {

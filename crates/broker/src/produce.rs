@@ -16,7 +16,7 @@ use hanbeon_wire::{
 use crate::{
     connection::{Prepared, Reply},
     dispatch::Node,
-    named::{self, Places, add_unopened},
+    named::{self, Places, add_unopened, any_slow},
 };
 
 mod together;
@@ -56,23 +56,42 @@ pub(crate) struct Unready<E: Env> {
     pub(crate) partitions: Vec<PartitionHandle<E>>,
     /// A transactional id whose coordinator has not read its log yet.
     pub(crate) coordinator_of: Option<String>,
+    pub(crate) writes: Writes,
+}
+
+/// How the last write to the partitions of a request went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Writes {
+    Fast,
+    /// One was held up: no worker should block on the next.
+    Slow,
+}
+
+impl<E: Env> Unready<E> {
+    /// Nothing has to be made ready.
+    pub(crate) const fn nothing() -> Self {
+        Self { partitions: Vec::new(), coordinator_of: None, writes: Writes::Fast }
+    }
 }
 
 /// What a request has to wait for before it can start.
 pub(crate) fn unready<E: Env>(engine: &Engine<E>, request: &Request) -> Unready<E> {
     match ProduceRequest::read(request) {
         Ok(asked) => unready_for(engine, &asked),
-        Err(_) => Unready { partitions: Vec::new(), coordinator_of: None },
+        Err(_) => Unready::nothing(),
     }
 }
 
 fn unready_for<E: Env>(engine: &Engine<E>, asked: &ProduceRequest<'_>) -> Unready<E> {
-    let mut unready = Unready { partitions: Vec::new(), coordinator_of: None };
+    let mut unready = Unready::nothing();
     let image = engine.image();
     for topic in asked.topics() {
         if let Ok(found) = named::topic(&image, topic.topic) {
             let indexes = topic.partitions().map(|partition| partition.index);
-            add_unopened(&mut unready.partitions, found, indexes);
+            add_unopened(&mut unready.partitions, found, indexes.clone());
+            if any_slow(found, indexes) {
+                unready.writes = Writes::Slow;
+            }
         }
     }
     let id = asked.transactional_id.filter(|id| !id.is_empty());

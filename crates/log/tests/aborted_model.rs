@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails where its ground is missing")]
 
 mod fixture;
+#[allow(dead_code, reason = "this takes a part of it")]
 #[path = "crash/rng.rs"]
 mod rng;
 

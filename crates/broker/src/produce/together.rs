@@ -7,7 +7,7 @@ use hanbeon::{Acks, Engine, Env, PartitionHandle};
 use hanbeon_records::{ErrorCode, TopicId};
 use hanbeon_wire::{Acks as WireAcks, ProduceRequest, Request};
 
-use super::{begin, go_on, log_start, outcome, refused, unreadable, unready_for};
+use super::{Writes, begin, go_on, log_start, outcome, refused, unreadable, unready_for};
 use crate::connection::Reply;
 
 /// Batches for one partition, in the order of their requests.
@@ -22,9 +22,13 @@ struct ForPartition<E: Env> {
 /// nor can one of a transaction, whose batches may wait for the coordinator.
 pub(crate) fn joins<E: Env>(engine: &Engine<E>, request: &Request) -> bool {
     let Ok(asked) = ProduceRequest::read(request) else { return false };
+    let at_once = || {
+        let unready = unready_for(engine, &asked);
+        unready.partitions.is_empty() && unready.writes == Writes::Fast
+    };
     matches!(asked.acks, WireAcks::Leader | WireAcks::All)
         && asked.transactional_id.is_none()
-        && unready_for(engine, &asked).partitions.is_empty()
+        && at_once()
 }
 
 /// Starts requests that [`joins`] has let pass.
