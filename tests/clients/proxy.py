@@ -149,7 +149,8 @@ class Proxy:
             while True:
                 head, body = await self.frame(source)
                 key, version, correlation, named = struct.unpack_from(">hhih", body)
-                if body[10 : 10 + max(named, 0)] not in SPARED:
+                by_broker = key == KEYS["AddPartitionsToTxn"] and version >= 4  # Apache Kafka asks itself by its advertised name
+                if not by_broker and body[10 : 10 + max(named, 0)] not in SPARED:
                     self.seen[key] = self.seen.get(key, 0) + 1
                     self.versions.setdefault(key, set()).add(version)
                     if self.cuts_now(key, "before"):

@@ -96,9 +96,10 @@ impl<E: Env> Shared<E> {
             }
         }
         // What changes metadata now ends before the directory is let go, and nothing begins: its next holder reads the file once.
-        drop(self.admin.lock());
+        let admin = self.admin.lock();
         self.ground.ids.stop();
         let result = self.close();
+        drop(admin);
         // While the directory is held: logs elsewhere have no lock of their own, and the next holder writes to the same.
         self.txn.made().iter().for_each(|shard| shard.close());
         self.groups.made().iter().for_each(|shard| shard.close());

@@ -541,10 +541,8 @@ fn a_shutdown_beside_upkeep_says_that_all_is_closed() {
     let (env, dir, logs) = (env(), MemDir::new(), Watched::new());
     // The first opening of a directory is one of which nobody knows how it was left.
     let engine = open(&env, &dir, &logs);
-    let is_said = {
-        let dir = dir.clone();
-        move || dir.open(&FileName::new(".kafka_cleanshutdown").unwrap(), Open::Read).is_ok()
-    };
+    let is_said =
+        move || dir.open(&FileName::new(".kafka_cleanshutdown").unwrap(), Open::Read).is_ok();
     let closing = Arc::new(Mutex::new(None));
     let (other, thread, said) = (engine.clone(), Arc::clone(&closing), is_said.clone());
     *logs.hooks.on_replay.lock().unwrap() = Some(Box::new(move || {

@@ -247,6 +247,7 @@ impl<E: Env> Shared<E> {
                 }
             }
         }
+        drop(coordinators);
         orphans
     }
 
