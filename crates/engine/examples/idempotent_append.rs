@@ -7,7 +7,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     engine.ensure_topic("numbers", 1)?;
     let mut appender = engine.appender("numbers", 0, "counter")?;
     // Whatever was appended before a crash is counted, and not appended again.
-    for number in appender.next()..10_000 {
+    for number in appender.next()..1_000 {
         appender.append(None, number.to_string().as_bytes())?;
     }
     Ok(engine.shutdown()?)

@@ -215,7 +215,7 @@ impl<E: Env> ProduceFuture<E> {
                         Step::Next(_) if partition.check_life().is_err() => {
                             Step::Answer(Err(Abandoned.into()))
                         }
-                        step => step,
+                        step @ (Step::Next(_) | Step::Answer(_)) => step,
                     },
                     Poll::Pending => {
                         self.stage = Stage::Committing(appended, seat);

@@ -8,7 +8,7 @@ use std::{
     path::Path,
     pin::Pin,
     sync::{Arc, Mutex, mpsc},
-    task::{Context, Poll, Wake, Waker},
+    task::{Context, Wake, Waker},
     thread,
     time::Duration,
 };
@@ -41,7 +41,7 @@ fn waker(act: impl Fn() + Send + Sync + 'static) -> Waker {
 fn park<F: Future + Unpin>(mut make: impl FnMut() -> F, waker: &Waker) -> F {
     loop {
         let mut future = make();
-        if let Poll::Pending = Pin::new(&mut future).poll(&mut Context::from_waker(waker)) {
+        if Pin::new(&mut future).poll(&mut Context::from_waker(waker)).is_pending() {
             return future;
         }
     }
