@@ -131,7 +131,7 @@ impl<E: Env> Service for Arc<Node<E>> {
         if partitions.is_empty() && coordinator_of.is_none() {
             return self.start_prepared(peer, request);
         }
-        open_first(Arc::clone(self), partitions, coordinator_of, request)
+        open_first(Self::clone(self), partitions, coordinator_of, request)
     }
 
     fn joins(&self, request: &Request) -> bool {
