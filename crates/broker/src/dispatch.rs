@@ -134,7 +134,7 @@ impl<E: Env> Service for Arc<Node<E>> {
                 Writes::Slow => append_elsewhere(Arc::clone(self), request),
             };
         }
-        open_first(Arc::clone(self), partitions, coordinator_of, request)
+        open_first(Self::clone(self), partitions, coordinator_of, request)
     }
 
     fn joins(&self, request: &Request) -> bool {

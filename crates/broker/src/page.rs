@@ -126,8 +126,8 @@ mod tests {
 
     impl Collector for Slow {
         fn encode(&self, _encoder: DescriptorEncoder<'_>) -> fmt::Result {
-            self.asked.send(()).map_err(|_| fmt::Error)?;
-            self.go_on.lock().unwrap().recv_timeout(HEADER_TIME).map_err(|_| fmt::Error)
+            self.asked.send(()).map_err(|_gone| fmt::Error)?;
+            self.go_on.lock().unwrap().recv_timeout(HEADER_TIME).map_err(|_late| fmt::Error)
         }
     }
 

@@ -38,14 +38,20 @@ struct Gate {
     opened: Condvar,
 }
 
-impl Gate {
-    fn close(&self) {
-        *self.closed.lock().unwrap() = true;
-    }
+/// Opens the gate when it is dropped, so that a test that fails comes to its end.
+struct Closed(Arc<Gate>);
 
-    fn open(&self) {
-        *self.closed.lock().unwrap() = false;
-        self.opened.notify_all();
+impl Closed {
+    fn new(gate: &Arc<Gate>) -> Self {
+        *gate.closed.lock().unwrap() = true;
+        Self(Arc::clone(gate))
+    }
+}
+
+impl Drop for Closed {
+    fn drop(&mut self) {
+        *self.0.closed.lock().unwrap() = false;
+        self.0.opened.notify_all();
     }
 }
 
@@ -127,7 +133,7 @@ fn changes_of_metadata_that_wait_for_a_slow_one_leave_threads_to_others() {
         let served = tokio::spawn(broker.serve_until(async move { drop(stopped.await) }));
         let client = async || Client { stream: TcpStream::connect(address).await.unwrap() };
 
-        gate.close();
+        let closed = Closed::new(&gate);
         let mut slow = client().await;
         slow.send(CREATE_TOPICS, 2, 1, &creation("u")).await;
         begun(page, "CreateTopics", 1).await;
@@ -145,7 +151,7 @@ fn changes_of_metadata_that_wait_for_a_slow_one_leave_threads_to_others() {
         answer.advance(4 + 3 + 4 + 4);
         assert_eq!((answer.get_i16(), answer.get_i64(), answer.get_i64()), (0, -1, 0));
 
-        gate.open();
+        drop(closed);
         slow.answer(1).await;
         for mut one in waiting {
             let mut answer = one.answer(1).await;
