@@ -1,6 +1,6 @@
 //! `JoinGroup`, `SyncGroup`, `Heartbeat` and `LeaveGroup`: the classic protocol.
 
-use std::sync::Arc;
+use std::{future::Future, sync::Arc};
 
 use hanbeon::{
     Env,
@@ -55,6 +55,20 @@ fn bytes(opaque: &Opaque) -> bytes::Bytes {
     bytes::Bytes::copy_from_slice(opaque)
 }
 
+/// The shard of a group, where one is named that there can be.
+fn ready_if_any<E: Env>(
+    node: &Arc<Node<E>>,
+    group: Option<&Name>,
+) -> impl Future<Output = Result<(), ErrorCode>> + Send + use<E> {
+    let (node, group) = (Arc::clone(node), group.cloned());
+    async move {
+        match group {
+            Some(group) => ready(&node, group.as_str()).await,
+            None => Ok(()),
+        }
+    }
+}
+
 /// What is asked is copied first: the bytes of a request count for all connections, and the others of the group decide how long it waits.
 pub(super) fn join<E: Env>(node: Arc<Node<E>>, peer: &Peer, request: &Request) -> Reply {
     let reply_to = request.reply_to;
@@ -62,11 +76,11 @@ pub(super) fn join<E: Env>(node: Arc<Node<E>>, peer: &Peer, request: &Request) -
     let asked = request.decode().map(|asked| asked_join(&asked, peer, request));
     let copied = asked.as_ref().ok().and_then(|asked| asked.as_ref().ok());
     let held_bytes = copied.map_or(0, Join::kept_bytes);
+    let ready = ready_if_any(&node, copied.map(|join| &join.group));
     let answered = async move {
         let asked = asked?;
         let joined = async {
             let join = asked.map_err(|error| error.code())?;
-            ready(&node, join.group.as_str()).await?;
             node.engine.groups().join(join).await.map_err(|error| told_to(&error, api))
         };
         let response = match joined.await {
@@ -81,7 +95,7 @@ pub(super) fn join<E: Env>(node: Arc<Node<E>>, peer: &Peer, request: &Request) -
     };
     let early =
         move |code| respond_to::<join::Request>(reply_to, &refusal(code, &Name::empty(), version));
-    wait(api, answered, early, held_bytes)
+    wait(api, ready, answered, early, held_bytes)
 }
 
 fn asked_join(asked: &join::Request, peer: &Peer, request: &Request) -> Result<Join, NameTooLong> {
@@ -174,11 +188,11 @@ pub(super) fn sync<E: Env>(node: Arc<Node<E>>, request: &Request) -> Reply {
         };
         sync.assignments.iter().map(one).sum()
     });
+    let ready = ready_if_any(&node, copied.map(|sync| &sync.speaker.group));
     let answered = async move {
         let asked = asked?;
         let synced = async {
             let sync = asked.map_err(|error| error.code())?;
-            ready(&node, sync.speaker.group.as_str()).await?;
             node.engine.groups().sync(sync).await.map_err(|error| told_to(&error, api))
         };
         let mut response = sync::Response::default();
@@ -198,7 +212,7 @@ pub(super) fn sync<E: Env>(node: Arc<Node<E>>, request: &Request) -> Reply {
         let refused = sync::Response { error_code: number(code), ..Default::default() };
         respond_to::<sync::Request>(reply_to, &refused)
     };
-    wait(api, answered, early, held_bytes)
+    wait(api, ready, answered, early, held_bytes)
 }
 
 fn asked_sync(asked: &sync::Request) -> Result<Sync, NameTooLong> {

@@ -78,17 +78,26 @@ fn answer(api: ApiKey, answered: impl Future<Output = Answered> + Send + 'static
     promptly(async move { finished(api, answered.await) })
 }
 
-/// An answer that waits for the other members, with `held_bytes` copied from the request; the request itself may not be in it.
+/// An answer that waits for the other members, with `held_bytes` copied from the request; the request itself may not be in it. That the
+/// coordinator is `ready` is waited for in any case: it is the broker's own work and comes to an end.
 ///
 /// Who is waited with no longer looks for the coordinator again, as with Kafka where one resigns.
 fn wait(
     api: ApiKey,
+    ready: impl Future<Output = Result<(), ErrorCode>> + Send + 'static,
     answered: impl Future<Output = Answered> + Send + 'static,
     early: impl FnOnce(ErrorCode) -> Answered + Send + 'static,
     held_bytes: usize,
 ) -> Reply {
-    let early = move || finished(api, early(ErrorCode::NotCoordinator));
-    parked(async move { finished(api, answered.await) }, early, held_bytes)
+    promptly(async move {
+        match ready.await {
+            Ok(()) => {
+                let early = move || finished(api, early(ErrorCode::NotCoordinator));
+                parked(async move { finished(api, answered.await) }, early, held_bytes)
+            }
+            Err(code) => finished(api, early(code)),
+        }
+    })
 }
 
 /// Reads the shard of a group on a thread that may block, if nobody has yet.
@@ -108,5 +117,55 @@ pub(crate) async fn ready<E: Env>(node: &Arc<Node<E>>, group: &str) -> Result<()
             tracing::error!(%error, "reading a log of offsets broke off");
             Err(ErrorCode::CoordinatorLoadInProgress)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        future::{pending, poll_fn},
+        pin::Pin,
+        task::{Context, Poll, Waker},
+    };
+
+    use hanbeon_wire::Answer;
+
+    use super::*;
+    use crate::connection::Parked;
+
+    fn answered() -> Answered {
+        Ok(Answer::none())
+    }
+
+    /// Ready when it is asked for the second time.
+    fn soon(result: Result<(), ErrorCode>) -> impl Future<Output = Result<(), ErrorCode>> + Send {
+        let mut asked = false;
+        poll_fn(move |_| {
+            if std::mem::replace(&mut asked, true) { Poll::Ready(result) } else { Poll::Pending }
+        })
+    }
+
+    fn go_on(reply: Reply) -> Reply {
+        let Reply::Later(mut future) = reply else { panic!("the broker's own work is waited for") };
+        let mut cx = Context::from_waker(Waker::noop());
+        let Poll::Ready(reply) = Pin::new(&mut future).poll(&mut cx) else { panic!("it is done") };
+        reply
+    }
+
+    #[test]
+    fn a_client_that_has_left_gives_up_the_wait_for_members_and_not_for_the_broker() {
+        let api = ApiKey::JoinGroup;
+        let loads = wait(api, soon(Ok(())), pending(), |_| answered(), 7);
+        assert!(matches!(go_on(loads), Reply::Parked(Parked { held_bytes: 7, .. })));
+        let loads = wait(api, soon(Ok(())), async { answered() }, |_| panic!("in time"), 7);
+        assert!(matches!(go_on(loads), Reply::Now(_)));
+        let early = |code| {
+            assert_eq!(code, ErrorCode::CoordinatorLoadInProgress);
+            answered()
+        };
+        let code = ErrorCode::CoordinatorLoadInProgress;
+        assert!(matches!(go_on(wait(api, soon(Err(code)), pending(), early, 7)), Reply::Now(_)));
+        let loaded = wait(api, async { Ok(()) }, pending(), |_| answered(), 7);
+        assert!(matches!(loaded, Reply::Parked(_)));
     }
 }
