@@ -4,7 +4,8 @@
     suite.py BINARY
 
 1. A broker of ours takes records of every shape and codec over several segments and is stopped, once cleanly and once by SIGKILL and
-   recovery. Kafka's own dump tool reads every file of the partition without a complaint.
+   recovery. Kafka's own dump tool reads every file of the partition without a complaint, and unpacks batches that we compressed
+   (`compression.type` of a topic) to the records that went in.
 2. The partition directory is laid in place of one that Kafka made (its topic id kept), and Kafka serves the same records: the canonical
    hash (README.md in tests/golden) of what a consumer gets is the same from both.
 3. A data directory that Kafka wrote is opened by ours as it lies, and serves the same records again.
@@ -86,10 +87,11 @@ class Kafka:
         subprocess.run([KAFKA, "stop", self.directory], check=True)
 
 
-def create(bootstrap):
+def create(bootstrap, name=TOPIC, **config):
     admin = AdminClient({"bootstrap.servers": bootstrap})  # a name of its own: the futures end with it
-    topic = NewTopic(TOPIC, num_partitions=1, replication_factor=1, config={"segment.bytes": "1048576"})
-    admin.create_topics([topic])[TOPIC].result(30)
+    config = {key.replace("_", "."): value for key, value in config.items()} or {"segment.bytes": "1048576"}
+    topic = NewTopic(name, num_partitions=1, replication_factor=1, config=config)
+    admin.create_topics([topic])[name].result(30)
 
 
 def produce(bootstrap, start):
@@ -114,6 +116,29 @@ def produce(bootstrap, start):
             raise SystemExit(f"{left} records unsent, errors {failed[:3]}")
         start += 400
     return start
+
+
+def compress_here(bootstrap, directory):
+    """Topics whose batches the broker compresses, since their producers do not: name to the values that went in."""
+    texts = [f"value-{n} " * (n % 60) for n in range(500)]
+    for codec in CODECS[1:]:
+        create(bootstrap, f"made-{codec}", compression_type=codec)
+        producer = Producer({"bootstrap.servers": bootstrap, "compression.type": "none", "batch.num.messages": 50})
+        for text in texts:
+            producer.produce(f"made-{codec}", partition=0, value=text.encode())
+        if producer.flush(60):
+            raise SystemExit(f"records for made-{codec} are unsent")
+    return {codec: (directory / f"made-{codec}-0", texts) for codec in CODECS[1:]}
+
+
+def read_elsewhere(made):
+    """Kafka's dump tool unpacks what we compressed."""
+    for codec, (partition, texts) in made.items():
+        _, words = dump([partition])
+        codecs = {name.lower() for name in re.findall(r"compresscodec: (\w+)", words)}
+        found = re.findall(r"(?m)^\| offset: \d+ .* payload: ?(.*)$", words)
+        if codecs != {codec} or found != texts:
+            raise SystemExit(f"made-{codec}: of {len(texts)} records Kafka reads {len(found)}, with codecs {codecs}")
 
 
 def canonical(bootstrap):
@@ -182,6 +207,7 @@ def main():
     with Ours(binary, ours) as broker:
         end = produce(broker.bootstrap, end)
         count, expected = canonical(broker.bootstrap)
+        made = compress_here(broker.bootstrap, ours)
     if count != end:
         raise SystemExit(f"{end} records were acknowledged, {count} came back")
     partition = ours / f"{TOPIC}-0"
@@ -190,6 +216,8 @@ def main():
         raise SystemExit(f"only {segments} segments: the test would show little")
     print(f"ok    {count} records in {segments} segments, one SIGKILL between")
     print(f"ok    dump-log read {dump([partition])[0]} files without complaint")
+    read_elsewhere(made)
+    print(f"ok    dump-log reads what we compressed with {', '.join(made)}")
 
     with Kafka(theirs) as kafka:
         create(kafka.bootstrap)
@@ -223,7 +251,7 @@ def main():
             raise SystemExit(f"Kafka serves {found} from its own directory, ours {(count, expected)}")
         print(f"ok    Kafka goes on in that directory, past {', '.join(added)}")
     shutil.rmtree(work)
-    print("5 passed, 0 failed")
+    print("6 passed, 0 failed")
 
 
 if __name__ == "__main__":

@@ -312,7 +312,7 @@ fn behind(log: &Log, first: &Claim, second: &Claim) -> Option<Ticket> {
 }
 
 /// Kafka's row 25 speaks of a request with two batches of a producer that it did not know: it takes any sequence in the second. A record set
-/// holds one batch here (`hanbeon-log`, INVALID_RECORD), so what stands in its place is the batches of several requests that are written together.
+/// holds one batch here (`hanbeon-log`, `INVALID_RECORD`), so what stands in its place is the batches of several requests that are written together.
 #[test]
 fn row_25_behind_a_batch_that_is_not_recorded_only_the_next_in_kind_is_admitted() {
     let known = log_with(3);
