@@ -321,6 +321,23 @@ fn who_is_woken_by_the_end_of_what_is_nobodys_finds_no_coordinator_held() {
     assert!(std::pin::Pin::new(&mut stable).poll(&mut cx).is_ready());
 }
 
+/// The coordinator has lost an enrolment, and the client that wrote is not answered and tries again.
+#[test]
+fn p1_a_retry_of_what_was_nobodys_is_no_duplicate_of_what_was_aborted() {
+    let (dir, engine) = new();
+    let producer = init(&engine);
+    write(&engine, producer, (0, 0, "a"), Protocol::V2).unwrap();
+    power_cut(engine, &dir, &[(SHARD, 1)]);
+    let engine = open(&dir, Options::broker());
+    settle(&engine);
+    let retried = write(&engine, producer, (0, 0, "a"), Protocol::V2);
+    assert_eq!(retried, Err(ErrorCode::OutOfOrderSequenceNumber));
+    let pair = end(&engine, producer, Outcome::Abort, Protocol::V2).unwrap();
+    write(&engine, pair, (0, 0, "a"), Protocol::V2).unwrap();
+    end(&engine, pair, Outcome::Commit, Protocol::V2).unwrap();
+    assert_eq!(committed(&engine, 0).0, values(&["a"]));
+}
+
 /// Its pair is good for the next transaction, whose sequences go on.
 #[test]
 fn t12_a_producer_of_protocol_1_goes_on_behind_the_abort_of_what_was_nobodys() {
