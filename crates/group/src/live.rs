@@ -116,7 +116,7 @@ impl Live {
     fn expire(&mut self, now: Millis, topics: &dyn TopicsImage) -> Option<Expired> {
         let after_ms = TRY_AGAIN_MS;
         // Each is tried again as what it was: whoever is heard puts off the end of a session, and of nothing else.
-        let kinds: [(_, fn(String, i32) -> Timer); 3] = [
+        let kinds: [(_, Again); 3] = [
             (&mut self.sessions, |member_id, after_ms| Timer::Session { member_id, after_ms }),
             (&mut self.joins, |member_id, after_ms| Timer::Join { member_id, after_ms }),
             (&mut self.syncs, |member_id, after_ms| Timer::Sync { member_id, after_ms }),
@@ -134,6 +134,9 @@ impl Live {
         Some(Expired { member_id, departure, again })
     }
 }
+
+/// A timer for a member, in so many milliseconds.
+type Again = fn(String, i32) -> Timer;
 
 /// A timer that has run out: whose, what it leads to, and the timer that tries again if that cannot be written.
 struct Expired {

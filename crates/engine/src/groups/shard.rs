@@ -90,7 +90,9 @@ impl GroupShard {
     fn failure(&self, now: Millis) -> Option<GroupsError> {
         let failure = self.failure.lock();
         let recent = failure.as_ref().filter(|failure| now.since(failure.at) < PATIENCE_MS);
-        recent.map(|failure| failure.error.clone())
+        let error = recent.map(|failure| failure.error.clone());
+        drop(failure);
+        error
     }
 
     /// The groups, their log read by whoever comes first. One that did not read is not read again for everybody who comes, but when
