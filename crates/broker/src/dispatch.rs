@@ -131,7 +131,7 @@ impl<E: Env> Service for Arc<Node<E>> {
         if partitions.is_empty() && coordinator_of.is_none() {
             return match writes {
                 Writes::Fast => self.start_prepared(peer, request),
-                Writes::Slow => append_elsewhere(Arc::clone(self), request),
+                Writes::Slow => append_elsewhere(Self::clone(self), request),
             };
         }
         open_first(Self::clone(self), partitions, coordinator_of, request)

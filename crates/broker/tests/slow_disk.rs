@@ -1,5 +1,5 @@
 //! A disk that holds up writes holds up who writes to it, and nobody else (one worker serves all connections here).
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::{
     fmt, io,
