@@ -1,7 +1,7 @@
 """A TCP proxy between a Kafka client and a broker that knows just enough of the protocol to be unkind at chosen moments.
 
 It forwards frames whole, keeps a log of every Produce request (producer id, epoch, base sequence of each batch), can
-swallow the answer to a Produce request and cut the connection instead, and can call out while one is unanswered.
+cut the connection in the middle of the answer to a Produce request, and can call out while one is unanswered.
 It can also cut the connection at any request type, before the request reaches the broker or after the broker answered.
 """
 
@@ -89,7 +89,7 @@ class Proxy:
         self.port = None
         self.log = []  # every Produce request's batches, in order of arrival
         self.produces = 0  # Produce requests seen
-        self.swallow = set()  # numbers of Produce requests whose answer is dropped and whose connection is cut
+        self.swallow = set()  # numbers of Produce requests whose connection is cut in the middle of the answer
         self.on_produce = None  # called with the number after a Produce request was forwarded, before its answer
         self.open = set()
         self.seen = {}  # API key -> requests seen
@@ -174,8 +174,11 @@ class Proxy:
             while True:
                 head, body = await self.frame(source)
                 number = numbers.pop(struct.unpack_from(">i", body)[0], None)
-                if number is LOST or number in self.swallow:
+                if number is LOST:
                     return  # the answer is lost, and so is the connection
+                if number in self.swallow:
+                    sink.write(head + body[: len(body) // 2])
+                    return  # cut off in the middle of it
                 sink.write(head + body)
                 await sink.drain()
         except (asyncio.IncompleteReadError, OSError):

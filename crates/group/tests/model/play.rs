@@ -9,11 +9,11 @@ use hanbeon_group::{
 use hanbeon_records::{ErrorCode, Millis, Offset, ProducerId};
 
 use crate::{
-    Plant,
     fixture::{
         self, AT_ONCE, LogMood, Logged, Tells, World, commit, commit_in_txn, join, name, new_offset,
     },
     offsets::told,
+    plant::Plant,
 };
 
 pub(crate) const CLIENTS: usize = 4;

@@ -11,17 +11,17 @@
 
 #[path = "../fixture/mod.rs"]
 mod fixture;
+mod history;
 mod naive;
 mod subject;
 
-use std::collections::BTreeSet;
-
-use naive::{Id, Naive, Step, Timeout, Who};
+use history::Pair;
+use naive::{Step, Timeout, Who};
 use proptest::{
     prelude::*,
     test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner},
 };
-use subject::{Plant, Subject, asks};
+use subject::Plant;
 
 fn whos() -> impl Strategy<Value = Who> {
     prop_oneof![
@@ -71,39 +71,8 @@ fn histories() -> impl Strategy<Value = (i16, Vec<Step>)> {
 }
 
 fn play((start, history): &(i16, Vec<Step>), plant: Option<Plant>) -> Result<(), TestCaseError> {
-    let mut subject = Subject::new(*start, plant);
-    let mut naive = Naive::new(subject.world.now, subject.world.next_id);
-    let begun = Id {
-        state: 0,
-        pid: 3,
-        epoch: *start,
-        previous: 3,
-        next: -1,
-        last: -1,
-        timeout: 60_000,
-        at: BTreeSet::new(),
-        start: -1,
-        update: 900_000,
-        v2: false,
-    };
-    naive.ids.insert(0, begun);
-    for (at, step) in history.iter().enumerate() {
-        let pair = asks(step).and_then(|(id, who)| naive.pair(id, who));
-        let expected = naive.play(step);
-        let found = subject.play(step, pair);
-        if found != expected {
-            let why = format!("step {at} {step:?} by {pair:?}: {found:?}, expected {expected:?}");
-            return Err(TestCaseError::fail(why));
-        }
-        for id in 0..2 {
-            let (found, expected) = (subject.view(id), naive.ids.get(&id).cloned());
-            if found != expected {
-                let why = format!("after step {at} {step:?}: {found:?}, expected {expected:?}");
-                return Err(TestCaseError::fail(why));
-            }
-        }
-    }
-    Ok(())
+    let mut pair = Pair::new(*start, plant);
+    history.iter().try_for_each(|step| pair.play(step)).map_err(|it| TestCaseError::fail(it.0))
 }
 
 proptest! {

@@ -386,10 +386,12 @@ impl Naive {
             }
             it.epoch = old.saturating_add(1);
             it.last = old.min(32_766);
-            self.raised_v1.remove(&id);
         }
         if self.down {
             return DOWN;
+        }
+        if raise {
+            self.raised_v1.remove(&id);
         }
         if it.state != 1 {
             it.start = self.now;
