@@ -3,7 +3,7 @@
 use std::{fmt, net::SocketAddr, sync::Arc};
 
 use bytes::BytesMut;
-use hanbeon::{Engine, Env, PartitionHandle};
+use hanbeon::{Engine, Env};
 use hanbeon_wire::{
     Advertised, Answer, ApiKey, ApiVersionsRequest, ReplyTo, Request, WireError, write_api_versions,
 };
@@ -131,10 +131,12 @@ impl<E: Env> Service for Arc<Node<E>> {
         if partitions.is_empty() && coordinator_of.is_none() {
             return match writes {
                 Writes::Fast => self.start_prepared(peer, request),
-                Writes::Slow => append_elsewhere(Self::clone(self), request),
+                Writes::Slow => {
+                    Reply::Prepare(Box::pin(begun_elsewhere(Self::clone(self), request)))
+                }
             };
         }
-        open_first(Self::clone(self), partitions, coordinator_of, request)
+        open_first(Self::clone(self), Unready { partitions, coordinator_of, writes }, request)
     }
 
     fn joins(&self, request: &Request) -> bool {
@@ -204,8 +206,7 @@ impl<E: Env> Node<E> {
 /// Opens logs, and makes a coordinator ready, on a thread that may block; then the request starts. One that cannot be opened says so itself when it is asked.
 fn open_first<E: Env>(
     node: Arc<Node<E>>,
-    partitions: Vec<PartitionHandle<E>>,
-    coordinator_of: Option<String>,
+    Unready { partitions, coordinator_of, writes }: Unready<E>,
     request: Request,
 ) -> Reply {
     Reply::Prepare(Box::pin(async move {
@@ -225,21 +226,30 @@ fn open_first<E: Env>(
         if let Err(error) = opened.await {
             tracing::error!(%error, "opening a partition broke off");
         }
-        Prepared::Ready(request)
+        match writes {
+            Writes::Fast => Prepared::Ready(request),
+            Writes::Slow => begun_elsewhere(node, request).await,
+        }
     }))
 }
 
 /// Appends on a thread that may block: a partition's last write was held up, and other connections of this worker need other partitions. What is behind
 /// the request on its own connection waits.
-fn append_elsewhere<E: Env>(node: Arc<Node<E>>, request: Request) -> Reply {
-    Reply::Prepare(Box::pin(async move {
-        let at_it = Arc::clone(&node);
-        let begun = node.blocking.run(Kind::Append, move || produce::start(&at_it, request)).await;
-        Prepared::Begun(begun.unwrap_or_else(|error| {
-            tracing::error!(%error, "an append broke off");
-            Reply::Close("an append that broke off")
-        }))
-    }))
+async fn begun_elsewhere<E: Env>(node: Arc<Node<E>>, request: Request) -> Prepared {
+    let (at_it, runtime) = (Arc::clone(&node), tokio::runtime::Handle::current());
+    let begin = move || match produce::start(&at_it, request) {
+        // Batches of a transaction are written when the coordinator's word is durable: here, too.
+        Reply::Prepare(coming) => runtime.block_on(coming),
+        reply @ (Reply::Now(_)
+        | Reply::Nothing
+        | Reply::Later(_)
+        | Reply::Parked(_)
+        | Reply::Close(_)) => Prepared::Begun(reply),
+    };
+    node.blocking.run(Kind::Append, begin).await.unwrap_or_else(|error| {
+        tracing::error!(%error, "an append broke off");
+        Prepared::Begun(Reply::Close("an append that broke off"))
+    })
 }
 
 /// An answer, or the end of the connection: a request that cannot be read has no place where the next one would start.

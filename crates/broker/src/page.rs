@@ -25,6 +25,13 @@ const CONNECTIONS_MAX: usize = 16;
 const HEADER_TIME: Duration = Duration::from_secs(10);
 const CONNECTION_TIME: Duration = Duration::from_secs(60);
 
+/// What is written for whoever asks, one at a time: somebody who has left goes on blocking a thread until it is written.
+#[derive(Clone)]
+struct Page {
+    registry: Arc<Registry>,
+    turn: Arc<Semaphore>,
+}
+
 /// Serves the page until `stop` turns true.
 pub(crate) async fn serve(
     listener: TcpListener,
@@ -32,15 +39,16 @@ pub(crate) async fn serve(
     mut stop: watch::Receiver<bool>,
 ) {
     let seats = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let page = Page { registry, turn: Arc::new(Semaphore::new(1)) };
     let mut connections = JoinSet::new();
     while !*stop.borrow() {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => match Arc::clone(&seats).try_acquire_owned() {
                     Ok(seat) => {
-                        let registry = Arc::clone(&registry);
+                        let page = page.clone();
                         connections.spawn(async move {
-                            one(stream, peer, registry).await;
+                            one(stream, peer, page).await;
                             drop(seat);
                         });
                     }
@@ -57,9 +65,8 @@ pub(crate) async fn serve(
     }
 }
 
-async fn one(stream: TcpStream, peer: SocketAddr, registry: Arc<Registry>) {
-    let answer =
-        service_fn(move |request: Request<Incoming>| answer_to(request, Arc::clone(&registry)));
+async fn one(stream: TcpStream, peer: SocketAddr, page: Page) {
+    let answer = service_fn(move |request: Request<Incoming>| answer_to(request, page.clone()));
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIME)
@@ -72,7 +79,7 @@ async fn one(stream: TcpStream, peer: SocketAddr, registry: Arc<Registry>) {
 
 async fn answer_to(
     request: Request<Incoming>,
-    registry: Arc<Registry>,
+    Page { registry, turn }: Page,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     if request.uri().path() != "/metrics" {
         return Ok(plain(StatusCode::NOT_FOUND, "the page is /metrics\n"));
@@ -80,10 +87,14 @@ async fn answer_to(
     if request.method() != Method::GET {
         return Ok(plain(StatusCode::METHOD_NOT_ALLOWED, "GET it\n"));
     }
+    // It is never closed.
+    let turn = turn.acquire_owned().await.ok();
     // Every partition and coordinator is asked for its numbers, and has a lock.
     let written = spawn_blocking(move || {
         let mut page = String::new();
-        text::encode(&mut page, &registry).map(|()| page)
+        let written = text::encode(&mut page, &registry).map(|()| page);
+        drop(turn);
+        written
     });
     Ok(match written.await {
         Ok(Ok(page)) => {

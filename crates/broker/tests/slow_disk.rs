@@ -167,13 +167,27 @@ async fn a_partition_whose_writes_are_held_up_holds_up_no_other_connection() {
     // The second stands behind the first, and is not written before it.
     produce_to(&mut one, "bad").await;
     produce_to(&mut one, "bad").await;
+    // Nor does who only leaves a write to the one that is held make the disk a fast one.
+    let mut third = connect().await;
+    produce_to(&mut third, "bad").await;
     produce_to(&mut other, "good").await;
     assert_eq!(produced(other.answer(1).await), (0, 0));
     assert!(!gave_up.load(Ordering::SeqCst), "the good one had to wait for the bad one");
     assert_eq!(bad.log_end_offset().unwrap().get(), 1);
+    assert!(bad.is_slow());
     go_on.send(()).unwrap();
-    assert_eq!(produced(one.answer(1).await), (0, 1));
-    assert_eq!(produced(one.answer(1).await), (0, 2));
+    let mut offsets = Vec::new();
+    for client in [&mut one, &mut third] {
+        let (code, offset) = produced(client.answer(1).await);
+        assert_eq!(code, 0);
+        offsets.push(offset);
+    }
+    let (code, last) = produced(one.answer(1).await);
+    assert_eq!(code, 0);
+    assert!(offsets[0] < last, "the second stood behind the first");
+    offsets.push(last);
+    offsets.sort_unstable();
+    assert_eq!(offsets, [1, 2, 3]);
     assert!(!bad.is_slow(), "it is fast again");
 
     stop.send(()).unwrap();

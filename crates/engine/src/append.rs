@@ -71,7 +71,10 @@ impl<E: Env> PartitionHandle<E> {
             }
         }
         let now = self.0.ground.env.now();
-        let joined = self.paced(|| opened.log.append_all(&records, now));
+        let joined = self.paced(
+            || opened.log.append_all(&records, now),
+            |joined| joined.iter().any(|one| matches!(one, Joined::Done(Ok(_)))),
+        );
         let mut answers: Vec<_> = joined
             .into_iter()
             .zip(taken)
@@ -113,15 +116,24 @@ impl<E: Env> PartitionHandle<E> {
             opened.admit(acks)?;
         }
         let (bytes, now) = (records.len(), self.0.ground.env.now());
-        let joined = self.paced(|| opened.log.append_as(records, source, now));
+        let joined = self.paced(
+            || opened.log.append_as(records, source, now),
+            |joined| matches!(joined, Joined::Done(Ok(_))),
+        );
         Ok(self.joined(joined, (bytes, acks), now))
     }
 
-    fn paced<R>(&self, append: impl FnOnce() -> R) -> R {
+    /// Notes how long an append takes. One that left its write to another thread, or was refused, `wrote` nothing: it says no more than that it had to wait.
+    fn paced<R>(&self, append: impl FnOnce() -> R, wrote: impl FnOnce(&R) -> bool) -> R {
         let env = &self.0.ground.env;
         let begun = env.monotonic();
         let result = append();
-        self.0.pace.took(env.monotonic().saturating_sub(begun));
+        let took = env.monotonic().saturating_sub(begun);
+        if wrote(&result) {
+            self.0.pace.wrote(took);
+        } else {
+            self.0.pace.waited(took);
+        }
         result
     }
 

@@ -525,6 +525,10 @@ impl<E: Env> PartitionHandle<E> {
     /// Lets a helper know that a sync is due.
     pub(crate) fn ask_for_sync(&self, opened: &Opened<E>) -> Helpers {
         let ground = &self.0.ground;
+        if self.0.life.load(Ordering::Acquire) != LIVE {
+            // The helpers have gone, or will not come here any more. What was closed is synced.
+            return Helpers::None;
+        }
         if ground.helpers == Helpers::Some && opened.asked.ask() {
             ground.due.ask(self.clone());
         }

@@ -695,7 +695,12 @@ impl<E: Env> Drop for Transaction<'_, E> {
         let ended = match self.stage {
             Stage::Over => return,
             Stage::New | Stage::Open => engine.shared().drive(self.void()),
-            Stage::Ending => engine.shared().drive(self.producer.settle()),
+            // Somebody else may be at it, in a future that this thread has to poll: then the next transaction, or upkeep, settles it.
+            Stage::Ending => {
+                let patience = Duration::from_millis(self.producer.settings.max_block_ms);
+                let deadline = engine.env().monotonic().saturating_add(patience);
+                engine.shared().drive_until(self.producer.settle(), deadline).unwrap_or(Ok(()))
+            }
         };
         if let Err(error) = ended {
             let id = &self.producer.id;

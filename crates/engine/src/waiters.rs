@@ -60,7 +60,7 @@ impl Drop for Held<'_> {
             state.holders = state.holders.saturating_sub(1);
             if state.holders == 0 { std::mem::take(&mut state.held) } else { Vec::new() }
         };
-        wakers.into_iter().for_each(Waker::wake);
+        wake_all(wakers);
     }
 }
 
@@ -158,7 +158,7 @@ impl Parking {
 }
 
 /// Wakes them all. A waker is an executor's code: when one panics the others are woken all the same, and whoever wakes them goes on.
-pub(crate) fn wake_all(wakers: Vec<Waker>) {
+pub(crate) fn wake_all(wakers: impl IntoIterator<Item = Waker>) {
     for waker in wakers {
         if catch_unwind(AssertUnwindSafe(|| waker.wake())).is_err() {
             tracing::error!("a waker panicked: its task may wait for ever");

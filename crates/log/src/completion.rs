@@ -3,6 +3,7 @@
 use std::{
     fmt,
     future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     task::{Context, Poll, Waker},
 };
@@ -162,7 +163,8 @@ impl<T> Shared<T> {
         match waiter {
             Waiter::Nobody => {}
             Waiter::Thread => self.arrived.notify_one(),
-            Waiter::Task(waker) => waker.wake(),
+            // Somebody else's code: a panic there is no failure of what is completed here, and others are still to be told.
+            Waiter::Task(waker) => drop(catch_unwind(AssertUnwindSafe(|| waker.wake()))),
         }
     }
 }

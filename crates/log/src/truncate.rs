@@ -40,10 +40,8 @@ impl<D: Dir> Inner<D> {
             return Ok(start);
         }
         let mut epochs = log.epochs.clone();
-        // Behind the first: an epoch all of whose records go begins at the end then, where it says nothing.
-        let changed =
-            [epochs.truncate_from_start(before), epochs.truncate_from_end(log.active.end.offset)];
-        if changed.contains(&EpochsChanged::Yes) {
+        // As Kafka: an epoch all of whose records go begins at the end then. Without it nothing would tell of the batches of lower epochs below it.
+        if epochs.truncate_from_start(before) == EpochsChanged::Yes {
             let written = epochs.write(&self.visible.dir);
             log.poisoned(written)?;
             log.epochs = epochs;

@@ -11,6 +11,8 @@ use std::{
 use hanbeon_group::Name;
 use hanbeon_log::sync::Mutex;
 
+use crate::waiters::wake_all;
+
 /// A member of a group.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct MemberKey {
@@ -87,7 +89,7 @@ impl Seats {
             }
         }
         // Outside the lock: who is woken may look at once.
-        wakers.into_iter().for_each(Waker::wake);
+        wake_all(wakers);
     }
 
     /// Wakes who waits and must speak; when the next of those who wait must.
@@ -100,7 +102,7 @@ impl Seats {
                 next = Some(next.map_or(seat.due, |next| next.min(seat.due)));
             }
         }
-        wakers.into_iter().for_each(Waker::wake);
+        wake_all(wakers);
         next
     }
 

@@ -1,6 +1,10 @@
 //! One partition of `__consumer_offsets` and the groups that live on it.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 use hanbeon_group::{AppendKind, Coordinator, Output, Replayed, Reply};
 use hanbeon_idempotence::{MarkerClaim, VerificationGuard};
@@ -243,7 +247,11 @@ impl GroupShard {
                     }
                     Output::Append { write, records, kind } => {
                         let at = around.time_of_day();
-                        let result = self.append(at, &records, kind, guard).map(|written| {
+                        // A log of somebody else's may panic: who waits for the write hears that nobody knows what became of it.
+                        let appended = || self.append(at, &records, kind, guard);
+                        let appended = catch_unwind(AssertUnwindSafe(appended));
+                        let result = appended.unwrap_or_else(|_panic| Err(Abandoned.into()));
+                        let result = result.map(|written| {
                             groups.end = written.end;
                             written.offset
                         });

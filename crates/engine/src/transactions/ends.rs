@@ -3,11 +3,7 @@
 //! Everything here is redo. Who breaks off leaves a Prepare state in the log, and whoever comes next (upkeep, or the next life) writes the
 //! same markers again: partitions take a marker twice without harm.
 
-use std::{
-    collections::BTreeSet,
-    sync::Arc,
-    task::{Poll, Waker},
-};
+use std::{collections::BTreeSet, sync::Arc, task::Poll};
 
 use hanbeon_idempotence::{Ends, IdempotenceError, MarkerClaim, MarkerProtocol};
 use hanbeon_log::AppendError;
@@ -27,6 +23,7 @@ use crate::{
     engine::Shared,
     groups::{GroupShard, MarkError},
     image::Image,
+    waiters::wake_all,
 };
 
 /// How safe a marker has to be before its transaction counts as complete.
@@ -109,7 +106,7 @@ impl Drop for Turn<'_> {
             Ok(mut loaded) => loaded.finishing.remove(self.id).unwrap_or_default(),
             Err(_) => return,
         };
-        waiting.into_iter().for_each(Waker::wake);
+        wake_all(waiting);
     }
 }
 

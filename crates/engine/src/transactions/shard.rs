@@ -19,6 +19,7 @@ use crate::{
     PartitionError, ProduceError, StateEntry, StateLog, StateRecord,
     coordinators::{Loading, Shard},
     producer_ids::ProducerIds,
+    waiters::wake_all,
 };
 
 /// A shard: its log, and its state once that is read.
@@ -165,7 +166,7 @@ impl TxnShard {
         // Outside the lock: who is woken may call again at once.
         drop(state);
         if let Loading::Done(loaded) = before {
-            loaded.finishing.into_values().flatten().for_each(Waker::wake);
+            wake_all(loaded.finishing.into_values().flatten());
         }
     }
 
