@@ -49,6 +49,7 @@ enum Offsets {
     Omitted,
 }
 
+#[expect(clippy::significant_drop_tightening, reason = "a copier ends with its process")]
 async fn copy(args: &[&str]) -> Result<std::convert::Infallible> {
     let [
         bootstrap,

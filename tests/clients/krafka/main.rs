@@ -18,7 +18,7 @@ fn misused(what: &str) -> KrafkaError {
 }
 
 fn number<N: std::str::FromStr>(text: &str) -> Result<N> {
-    text.parse().map_err(|_| misused(text))
+    text.parse().map_err(|_no_number| misused(text))
 }
 
 /// A broker that is being started again is asked until it answers; the suite's patience ends it.
