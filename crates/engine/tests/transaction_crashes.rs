@@ -15,8 +15,8 @@ use std::{
 };
 
 use hanbeon::{
-    ClientError, Engine, FetchSpec, Isolation, Manual, Millis, Mode, NewTopic, Offset, Options,
-    ProducerSettings, Record, TopicPartition,
+    ClientError, Engine, FetchSpec, GroupsError, Isolation, Manual, Millis, Mode, NewTopic, Offset,
+    Options, ProducerSettings, Record, TopicPartition,
     group::{Fetch, FetchWhat, Name, Stability},
     txn::{EndTxn, Outcome, Protocol, State, TransactionalId},
 };
@@ -274,6 +274,10 @@ fn markers(engine: &World, story: &str) -> Markers {
 }
 
 fn group_offset(engine: &World) -> Option<i64> {
+    try_group_offset(engine).unwrap()
+}
+
+fn try_group_offset(engine: &World) -> Result<Option<i64>, GroupsError> {
     let fetch = Fetch {
         group: Name::new("g").unwrap(),
         member: None,
@@ -283,9 +287,9 @@ fn group_offset(engine: &World) -> Option<i64> {
     let mut fetched = pin!(engine.groups().fetch_offsets(fetch));
     let mut cx = Context::from_waker(Waker::noop());
     let Poll::Ready(found) = fetched.as_mut().poll(&mut cx) else { panic!("nobody is waited for") };
-    let offset = found.unwrap().pop().unwrap();
+    let offset = found?.pop().unwrap();
     assert_eq!(offset.error, None);
-    offset.committed.map(|committed| committed.offset.get())
+    Ok(offset.committed.map(|committed| committed.offset.get()))
 }
 
 /// What is left when it happens.
@@ -441,7 +445,12 @@ fn t8_offsets_of_a_killed_process_are_on_the_disk_before_their_commit() {
             upkeep(&env, &engine, &story);
             let committed = committed(&engine, way, "a", 0);
             let expected = if committed.is_empty() { None } else { Some(7) };
-            assert_eq!(group_offset(&engine), expected, "{story}: {committed:?}");
+            match try_group_offset(&engine) {
+                Ok(found) => assert_eq!(found, expected, "{story}: {committed:?}"),
+                // The medium may have given the log of offsets, which nobody has synced then, a block that was another's, with whole batches in it.
+                Err(GroupsError::Load { .. }) => assert_eq!(expected, None, "{story}"),
+                Err(error) => panic!("{story}: {error}"),
+            }
             *if committed.is_empty() { &mut void } else { &mut whole } += 1;
             std::mem::forget(engine);
         }
