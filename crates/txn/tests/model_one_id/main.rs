@@ -139,6 +139,8 @@ impl Setup {
             }
             // A late copy of an end closed the transaction under it.
             (Err(48 | 120), _) if self.protocol == Protocol::V1 => client.over = true,
+            // And what it sends again is none of the next one's: behind a marker no batch from before it is known.
+            (Err(45), Op::Write(_)) if self.protocol == Protocol::V1 => client.over = true,
             (Err(_), _) => {
                 state.broken.insert(Broken::StrangeCode);
             }
