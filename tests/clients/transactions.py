@@ -44,7 +44,8 @@ from ground import PATIENCE, PEER, SEED, Failed, check
 from proxy import KEYS, Proxy
 
 EXPECT_RED = os.environ.get("EXPECT_RED")
-FAULTS = {"skipped-marker": "lso-stall", "dropped-abort-entry": "aborted-read", "early-offset-commit": "effect-missing"}  # and what each must show
+# And what each must show, one of these. A transaction without its marker holds readers back until the next one's marker decides it, as that one went.
+FAULTS = {"skipped-marker": {"lso-stall", "effect-missing"}, "dropped-abort-entry": {"aborted-read"}, "early-offset-commit": {"effect-missing"}}
 KILLS = int(os.environ.get("KILLS", 3 if PEER == "kafka" else 6))
 RECORDS = int(os.environ.get("RECORDS", 300))
 BATCH, ABORT_EVERY, SESSION_MS = 10, 4, 2000
@@ -391,7 +392,8 @@ class Transactions(ground.Suite):
         try:
             said = await scenario(client)
         except Anomalies as found:
-            check(FAULTS[EXPECT_RED] in found.kinds, f"{EXPECT_RED} shows no {FAULTS[EXPECT_RED]}: {found}")
+            shows = FAULTS[EXPECT_RED]
+            check(not shows.isdisjoint(found.kinds), f"{EXPECT_RED} shows none of {sorted(shows)}: {found}")
             return str(found)
         raise Failed(f"{EXPECT_RED} was not found: {said}")
 

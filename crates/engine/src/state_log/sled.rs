@@ -431,26 +431,23 @@ mod tests {
         let log = open(&logs, 0);
         let end = append(&*log).unwrap().end;
         let slow = logs.0.syncing.lock();
-        let told = OnceLock::new();
+        let (tell, told) = std::sync::mpsc::channel();
         std::thread::scope(|threads| {
             let syncing = threads.spawn(|| durable(&*log, end));
-            let asking = threads.spawn(|| {
+            threads.spawn(|| {
                 // Either side may come first; not long enough to see which is a pass.
                 for _ in 0..10_000 {
                     std::thread::yield_now();
                 }
-                told.set(log.is_durable(end)).unwrap();
+                tell.send(log.is_durable(end)).unwrap();
             });
-            for _ in 0..1_000_000 {
-                if asking.is_finished() {
-                    break;
-                }
-                std::thread::yield_now();
-            }
-            assert_eq!(told.get(), Some(&false), "it is told at once");
-            assert!(!syncing.is_finished());
+            let told = told.recv_timeout(std::time::Duration::from_secs(60));
+            let waits = !syncing.is_finished();
+            // Before anything is asserted: the others go on and end.
             drop(slow);
             syncing.join().unwrap().unwrap();
+            assert_eq!(told, Ok(false), "it is told at once");
+            assert!(waits);
         });
         assert!(log.is_durable(end));
     }
