@@ -378,6 +378,13 @@ fn l1_epochs_in_which_kafka_led_below_ours_are_no_damage() {
             let kept = fs::read_to_string(partition.join("leader-epoch-checkpoint")).unwrap();
             assert!(kept.contains(&format!("\n2 {}\n", start.max(2))), "{kept}");
         }
+        // Also where all of it is deleted, and still in the file.
+        let engine = open_then(home);
+        let end = engine.partition("t", 0).unwrap().delete_records(None).unwrap();
+        engine.shutdown().unwrap();
+        drop(engine);
+        let engine = open_then(home);
+        assert_eq!(engine.partition("t", 0).unwrap().log_end_offset().unwrap(), end);
     }
 }
 

@@ -181,6 +181,6 @@ fn g1_an_epoch_without_records_ends_where_the_log_does() {
     assert_eq!([0, 1, 2].map(|epoch| end(&partition, epoch)), [(0, 2), (0, 2), (2, 2)]);
     assert_eq!(earliest(&partition), (0, 0));
     assert_eq!(partition.delete_records(None).unwrap(), Offset::new(2));
-    assert_eq!([0, 1, 2].map(|epoch| end(&partition, epoch)), [(0, 2), (0, 2), (2, 2)]);
+    assert_eq!([0, 1, 2].map(|epoch| end(&partition, epoch)), [(0, 2), (1, 2), (2, 2)]);
     assert_eq!(earliest(&partition), (2, 2));
 }

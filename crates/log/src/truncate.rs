@@ -40,8 +40,16 @@ impl<D: Dir> Inner<D> {
             return Ok(start);
         }
         let mut epochs = log.epochs.clone();
-        // As Kafka: an epoch all of whose records go begins at the end then. Without it nothing would tell of the batches of lower epochs below it.
-        if epochs.truncate_from_start(before) == EpochsChanged::Yes {
+        let log_end = log.active.end.offset;
+        // Behind the first: an epoch all of whose records go begins at the end then, where it says nothing.
+        let changed = [epochs.truncate_from_start(before), epochs.truncate_from_end(log_end)];
+        if changed.contains(&EpochsChanged::Yes) {
+            if epochs.entries().is_empty() {
+                // That of who leads, as Kafka's leader has it from its beginning on. A file without any would not tell that epochs may go back
+                // in what is deleted and still there.
+                let (EpochsChanged::Yes | EpochsChanged::No) =
+                    epochs.assign(log.leader_epoch, log_end);
+            }
             let written = epochs.write(&self.visible.dir);
             log.poisoned(written)?;
             log.epochs = epochs;
