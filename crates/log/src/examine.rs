@@ -471,8 +471,6 @@ impl<D: Dir> Examination<'_, D> {
     /// Goes through one segment's batches from where something is unknown on.
     fn walk(&mut self, part: &mut Part<D::File>, course: &mut Course) -> Result<(), Fault> {
         let start = self.start(part, course);
-        // What is not looked at may have gaps, and a later opening may find them.
-        course.compacted |= start > 0 && part.place != Place::Last;
         course.expected = course.expected.max(part.base);
         let mut inside = start == 0;
         let mut scanner = Scanner::new(&part.file, start, part.len);
