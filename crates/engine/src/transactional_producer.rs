@@ -19,8 +19,8 @@ use std::{
     time::Duration,
 };
 
-use hanbeon_group::{CommitInTxn, Membership, Name, NewOffset};
-use hanbeon_records::{ErrorCode, LeaderEpoch, Offset, Outcome, TopicId, TopicPartition};
+use hanbeon_group::{CommitInTxn, Membership, Name};
+use hanbeon_records::{ErrorCode, Offset, Outcome, TopicId, TopicPartition};
 use hanbeon_replica::Acks;
 use hanbeon_txn::{
     EndTxn, InitProducerId, Producer as Pair, Protocol, TransactionalId, TxnError, Verify,
@@ -29,7 +29,7 @@ use hanbeon_txn::{
 use crate::{
     ClientError, Delivery, Engine, Enrol, Env, GroupsError, PartitionError, ProducerIdentity,
     ProducerSettings, Record, Sent, System, TransactionError, Transactions,
-    group_consumer::Handover,
+    group_consumer::{Handover, new_offset},
     lane::{Lane, Packed, Voice},
     partitioner::Partitioner,
     producer::Lanes,
@@ -583,20 +583,12 @@ impl<'p, E: Env> Transaction<'p, E> {
         let producer = &mut *self.producer;
         let engine = producer.engine.clone();
         let group = Name::new(group).map_err(GroupsError::from)?;
-        let offset = |(name, topic_id, offset): &(TopicPartition, TopicId, Offset)| NewOffset {
-            topic: name.topic.clone(),
-            topic_id: Some(*topic_id),
-            partition: name.partition,
-            offset: *offset,
-            leader_epoch: LeaderEpoch::UNKNOWN,
-            metadata: "".into(),
-        };
         let request = CommitInTxn {
             group,
             producer_id: producer.pair.id,
             producer_epoch: producer.pair.epoch,
             membership,
-            offsets: offsets.iter().map(offset).collect(),
+            offsets: offsets.iter().map(new_offset).collect(),
         };
         self.offsets = Offsets::Sent;
         let id = producer.id.clone();

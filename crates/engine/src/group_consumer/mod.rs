@@ -309,20 +309,12 @@ impl<E: Env> GroupConsumer<E> {
             if positions.is_empty() {
                 return Ok(());
             }
-            let offset = |(name, topic_id, offset): &(TopicPartition, TopicId, Offset)| NewOffset {
-                topic: name.topic.clone(),
-                topic_id: Some(*topic_id),
-                partition: name.partition,
-                offset: *offset,
-                leader_epoch: LeaderEpoch::UNKNOWN,
-                metadata: "".into(),
-            };
             let request = Commit {
                 group: self.member.key.group.clone(),
                 membership: self.member.membership(),
                 dialect: CommitDialect::Epochs,
                 retention_ms: None,
-                offsets: positions.iter().map(offset).collect(),
+                offsets: positions.iter().map(new_offset).collect(),
             };
             let results = self.groups.commit_offsets(request).await;
             let results = results.map_err(|error| self.refused(error))?;
@@ -427,6 +419,20 @@ fn let_others_run() -> impl Future<Output = ()> + Send {
         cx.waker().wake_by_ref();
         Poll::Pending
     })
+}
+
+/// A position as a group keeps it, with the topic that it is of.
+pub(crate) fn new_offset(
+    (name, topic_id, offset): &(TopicPartition, TopicId, Offset),
+) -> NewOffset {
+    NewOffset {
+        topic: name.topic.clone(),
+        topic_id: Some(*topic_id),
+        partition: name.partition,
+        offset: *offset,
+        leader_epoch: LeaderEpoch::UNKNOWN,
+        metadata: "".into(),
+    }
 }
 
 impl<E: Env> Transaction<'_, E> {
