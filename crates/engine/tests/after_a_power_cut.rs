@@ -22,24 +22,13 @@ use hanbeon::{
 };
 use hanbeon_log::{Dir as _, FileName, LogFile as _, MemDir, Open};
 use hanbeon_records::{BatchRef, ProducerEpoch};
-use support::in_transaction_at;
+use support::{in_transaction_at, wait};
 
 const NOW: Millis = Millis::new(1_700_000_000_000);
 const SHARD: &str = "__transaction_state-0";
 const LOG: &str = "00000000000000000000.log";
 
 type World = Engine<Manual<MemDir>>;
-
-fn wait<F: Future>(future: F) -> F::Output {
-    let mut future = std::pin::pin!(future);
-    let mut cx = Context::from_waker(Waker::noop());
-    loop {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
-            return output;
-        }
-        thread::yield_now();
-    }
-}
 
 fn open(dir: &MemDir, options: Options) -> World {
     let options = options.set("transaction.state.log.num.partitions", "1").unwrap();

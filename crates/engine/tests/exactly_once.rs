@@ -8,18 +8,19 @@
 #[path = "../examples/consume_transform_produce.rs"]
 mod example;
 
+mod support;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     env, fs,
     ops::Range,
     path::Path,
-    pin::pin,
     process::{Child, Command, Stdio},
-    task::{Context, Poll, Waker},
     thread,
 };
 
 use hanbeon::{Engine, FetchSpec, Isolation, Offset, Record, group::Name};
+use support::wait;
 
 const HOME: &str = "HANBEON_KILLED_LOOP";
 const INVOICES: [i32; 2] = [0, 1];
@@ -141,16 +142,6 @@ fn aborted(engine: &Engine) -> usize {
         found.len()
     };
     INVOICES.iter().map(on).max().unwrap_or(0)
-}
-
-fn wait<F: Future>(future: F) -> F::Output {
-    let mut future = pin!(future);
-    loop {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            return output;
-        }
-        thread::yield_now();
-    }
 }
 
 #[test]

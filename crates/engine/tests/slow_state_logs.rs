@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::disallowed_methods, reason = "somebody else changes the features")]
 
+mod support;
+
 use std::{
     fmt,
     sync::{
@@ -29,6 +31,7 @@ use hanbeon_records::{
     CoordinatorEpoch, ErrorCode, LeaderEpoch, Millis, Offset, ProducerEpoch, ProducerId, TopicName,
     TopicPartition,
 };
+use support::wait;
 
 type World = Engine<Manual<MemDir>>;
 
@@ -118,7 +121,9 @@ impl StateLog for WatchedLog {
         records: &[StateRecord<'_>],
         transaction: Option<InTransaction>,
     ) -> Result<Written, ProduceError> {
-        if let Some(hook) = self.hooks.on_append.lock().unwrap().take() {
+        // Let go of before it is called: it may panic.
+        let hook = self.hooks.on_append.lock().unwrap().take();
+        if let Some(hook) = hook {
             hook();
         }
         let value = records.iter().find_map(|record| record.value);
@@ -157,17 +162,6 @@ impl StateLog for WatchedLog {
             return Box::pin(std::future::pending());
         }
         self.log.durable_to(end)
-    }
-}
-
-fn wait<F: Future>(future: F) -> F::Output {
-    let mut future = std::pin::pin!(future);
-    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
-    loop {
-        if let std::task::Poll::Ready(output) = future.as_mut().poll(&mut cx) {
-            return output;
-        }
-        thread::yield_now();
     }
 }
 
@@ -245,6 +239,18 @@ fn a_group_knows_the_topics_of_the_moment_and_not_those_of_who_asked() {
     let joined = speak(&engine, 0).unwrap();
     *logs.hooks.on_replay.lock().unwrap() = None;
     assert_eq!(joined.assignment.map(|all| all.len()), Some(1));
+}
+
+/// Whatever becomes of the record: nobody is to wait for it for ever, and the group goes on.
+#[test]
+fn a_log_that_panics_leaves_no_group_locked() {
+    let (env, dir, logs) = (env(), MemDir::new(), Watched::new());
+    let engine = open(&env, &dir, &logs);
+    engine.ensure_topic("in", 1).unwrap();
+    engine.groups().load("g").unwrap();
+    *logs.hooks.on_append.lock().unwrap() = Some(Box::new(|| panic!("planted")));
+    assert!(speak(&engine, 0).is_err());
+    assert!(speak(&engine, 0).is_ok());
 }
 
 #[test]

@@ -8,6 +8,8 @@
 //! `SEED=... cargo test -p hanbeon --test transaction_crashes` draws other crashes from the same moments.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod support;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     pin::pin,
@@ -22,6 +24,7 @@ use hanbeon::{
 };
 use hanbeon_log::{CrashDir, Fault, FaultKind, Lasting};
 use hanbeon_records::{BatchRef, Control, ProducerEpoch, ProducerId, TopicName, read_control};
+use support::wait;
 
 const NOW: Millis = Millis::new(1_700_000_000_000);
 /// Where transactions write; `in` is where their offsets point to.
@@ -392,18 +395,6 @@ fn t1_t2_a_decision_that_a_kill_left_unsynced_is_on_the_disk_before_its_first_ma
         }
     }
     assert!(decisions >= 2, "{decisions} decisions");
-}
-
-/// What a future comes to; who polls it leads the syncs it waits for.
-fn wait<F: Future>(future: F) -> F::Output {
-    let mut future = pin!(future);
-    let mut cx = Context::from_waker(Waker::noop());
-    loop {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
-            return output;
-        }
-        std::thread::yield_now();
-    }
 }
 
 /// A process is killed with a transaction open, and its producer ends it at the next one before anything else is asked of that. The offsets

@@ -12,23 +12,12 @@ use hanbeon::{
     },
 };
 use hanbeon_log::CrashDir;
-use support::in_transaction_at;
+use support::{in_transaction_at, wait};
 
 const NOW: Millis = Millis::new(1_700_000_000_000);
 const DAY_MS: u32 = 24 * 60 * 60 * 1000;
 
 type World = Engine<Manual<CrashDir>>;
-
-fn wait<F: Future>(future: F) -> F::Output {
-    let mut future = std::pin::pin!(future);
-    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
-    loop {
-        if let std::task::Poll::Ready(output) = future.as_mut().poll(&mut cx) {
-            return output;
-        }
-        std::thread::yield_now();
-    }
-}
 
 /// One that allows two-phase commit.
 fn open(env: &Manual<CrashDir>, disk: &CrashDir) -> World {

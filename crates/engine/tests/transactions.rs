@@ -12,20 +12,9 @@ use hanbeon_records::{
     BatchRef, CoordinatorEpoch, ErrorCode, Offset, ProducerEpoch, ProducerId, TopicName,
     TopicPartition,
 };
-use support::in_transaction;
+use support::{in_transaction, wait};
 
 type Home = tempfile::TempDir;
-
-fn wait<F: Future>(future: F) -> F::Output {
-    let mut future = std::pin::pin!(future);
-    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
-    loop {
-        if let std::task::Poll::Ready(output) = future.as_mut().poll(&mut cx) {
-            return output;
-        }
-        std::thread::yield_now();
-    }
-}
 
 fn init(id: &TransactionalId) -> InitProducerId {
     InitProducerId::new(id.clone(), 60_000)

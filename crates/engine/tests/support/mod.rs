@@ -1,9 +1,21 @@
-//! Batches made and read by hand.
+//! Batches made and read by hand, and the wait for a future without any runtime.
 #![allow(dead_code, reason = "each test takes what it needs")]
 
 use bytes::Bytes;
 use hanbeon::{ProducerIdentity, txn::Producer};
 use hanbeon_records::{BatchRef, crc32c, write_varint};
+
+/// Waits for a future that others bring to its end.
+pub(crate) fn wait<F: Future>(future: F) -> F::Output {
+    let mut future = std::pin::pin!(future);
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    loop {
+        if let std::task::Poll::Ready(output) = future.as_mut().poll(&mut cx) {
+            return output;
+        }
+        std::thread::yield_now();
+    }
+}
 
 /// A plain batch of these values.
 pub(crate) fn batch(values: &[&str]) -> Bytes {
