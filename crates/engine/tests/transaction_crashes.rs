@@ -351,6 +351,32 @@ fn t3_t5_t12_no_life_is_taken_for_another_and_none_hangs_when_every_log_may_be_o
     sweep(Way::NothingSynced);
 }
 
+/// How many syncs each commit waits for; the records are on the disk before.
+fn syncs_of_commits(way: Way) -> Vec<u64> {
+    let disk = CrashDir::new();
+    let (_, engine) = open(&disk, way, seed()).unwrap();
+    engine.create_topic(&NewTopic::new("t", 1).config("flush.messages", "1"), Mode::Apply).unwrap();
+    let settings = ProducerSettings::new();
+    let mut producer = engine.transactional_producer_with("tx", settings).unwrap();
+    let mut commit = || {
+        let mut transaction = producer.begin();
+        transaction.send(Record::new("t", "a record")).unwrap();
+        transaction.flush().unwrap();
+        let before = disk.syncs();
+        transaction.commit().unwrap();
+        disk.syncs() - before
+    };
+    (0..3).map(|_| commit()).collect()
+}
+
+/// The decision and its markers. What says that all is done goes to the disk with what comes next.
+#[test]
+fn a_commit_waits_for_two_syncs() {
+    for way in [Way::AllSynced, Way::TopicsSynced] {
+        assert_eq!(syncs_of_commits(way), [2, 2, 2]);
+    }
+}
+
 /// Whether a commit is decided and its markers are owed.
 fn owes_markers(disk: &CrashDir, seed: u64) -> bool {
     let Ok((_, engine)) = open(disk, Way::TopicsSynced, seed) else { return false };
