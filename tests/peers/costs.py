@@ -91,7 +91,7 @@ class Way:
         (code,) = struct.unpack_from(">h", answer, 10 + len(self.topic))
         assert code == 0, f"{self.topic}: {code}"
         self.sequences = [0] * self.partitions
-        self.producer = (0, 0)
+        self.producer, self.had = (0, 0), 0
         if self.transactional:
             self.ask(10, 3, compact(self.id) + b"\1\0")
         if self.idempotent:
@@ -108,6 +108,8 @@ class Way:
         self.sequences = [0] * self.partitions
 
     def delete(self):
+        if self.transactional:
+            self.end()
         self.ask(20, 3, struct.pack(">ih", 1, len(self.topic)) + self.topic.encode() + struct.pack(">i", 30000), b"")
 
     def answered(self):
@@ -126,18 +128,20 @@ class Way:
         return self.framed(0, 12, head + unsigned(len(batch) + 1) + batch + b"\0\0\0")
 
     def produce(self):
-        """All of a turn's requests at once, and then all of its answers: however fast a way is, as many batches arrive together."""
-        due = time.monotonic() + TRANSACTION_S
+        """All of a turn's requests at once, and then all of its answers: however fast a way is, as many batches arrive together.
+
+        A round is shorter than a transaction, which stays open while the other ways have their turn and ends when it has had its time.
+        """
+        began = time.monotonic()
         for first in range(0, self.count, IN_FLIGHT):
-            if self.transactional and time.monotonic() >= due:
+            if self.transactional and self.had + time.monotonic() - began >= TRANSACTION_S:
                 self.end()
-                due = time.monotonic() + TRANSACTION_S
+                self.had, began = 0, time.monotonic()
             numbers = range(first, min(first + IN_FLIGHT, self.count))
             self.client.send(b"".join(map(self.request, numbers)))
             for _ in numbers:
                 self.answered()
-        if self.transactional:
-            self.end()
+        self.had += time.monotonic() - began
 
 
 def spent(pid):

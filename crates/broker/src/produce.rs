@@ -105,7 +105,7 @@ pub(crate) fn start<E: Env>(node: &Node<E>, request: Request) -> Reply {
     let at_once = |_, handle: PartitionHandle<E>, records, acks| {
         outcome(handle.produce(records, acks), || log_start(&handle))
     };
-    let begun = match begin(&node.engine, &request, at_once) {
+    let begun = match begin(&node.engine, &request, Word::IsAsked, at_once) {
         Err(error) => return unreadable(&error),
         Ok(begun) => begun,
     };
@@ -174,10 +174,19 @@ struct InTransaction<E: Env> {
     batches: Vec<(PartitionHandle<E>, bytes::Bytes)>,
 }
 
-/// Judges a request; `write` gets each batch outside of transactions that may go in, with the place of its outcome.
+/// The transaction coordinator's word for the batches of a request.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Word {
+    IsAsked,
+    /// Their transactions were found open where they go.
+    IsNotNeeded,
+}
+
+/// Judges a request; `write` gets each batch that may go in and needs no word, with the place of its outcome.
 fn begin<E: Env>(
     engine: &Engine<E>,
     request: &Request,
+    word: Word,
     mut write: impl FnMut(usize, PartitionHandle<E>, bytes::Bytes, Acks) -> Outcome<E>,
 ) -> Result<Begun<E>, WireError> {
     let asked = ProduceRequest::read(request)?;
@@ -219,10 +228,12 @@ fn begin<E: Env>(
                         let version = request.reply_to.version;
                         match check(target, partition.index, &records, version) {
                             Err((code, why)) => refused(code, why),
-                            Ok((handle, Kind::Plain)) => {
+                            Ok((handle, kind))
+                                if kind == Kind::Plain || word == Word::IsNotNeeded =>
+                            {
                                 write(outcomes.len(), handle, records, *acks)
                             }
-                            Ok((handle, Kind::Transactional)) => {
+                            Ok((handle, _)) => {
                                 in_transaction.places.push((outcomes.len(), handle.clone()));
                                 in_transaction.batches.push((handle, records));
                                 refused(ErrorCode::UnknownServerError, "not tried")
@@ -261,14 +272,17 @@ fn produce_in_transaction<E: Env>(
         }
         return None;
     };
-    let enrol = if version >= ENROLS_VERSION_MIN { Enrol::Add } else { Enrol::Verify };
-    match engine.transactions().produce(&id, enrol, batches, acks) {
+    match engine.transactions().produce(&id, enrol_in(version), batches, acks) {
         TransactionalProduce::Begun(produced) => {
             settle_places(places, produced, outcomes);
             None
         }
         gated @ TransactionalProduce::Gated(_) => Some((places, gated)),
     }
+}
+
+const fn enrol_in(version: i16) -> Enrol {
+    if version >= ENROLS_VERSION_MIN { Enrol::Add } else { Enrol::Verify }
 }
 
 const fn refused<E: Env>(code: ErrorCode, why: &'static str) -> Outcome<E> {
@@ -341,6 +355,7 @@ fn target<'i, E: Env>(image: &'i Image<E>, topic: TopicRef<'_>) -> Result<&'i To
 }
 
 /// How a batch goes into its log.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Plain,
     Transactional,

@@ -8,7 +8,10 @@
 mod support;
 
 use bytes::Buf;
-use hanbeon::{Engine, FetchSpec as EngineFetch, Options, Record};
+use hanbeon::{
+    Engine, FetchSpec as EngineFetch, Options, Record, TopicName, TopicPartition,
+    txn::{AddPartitions, EndTxn, InitProducerId, Outcome, Protocol, TransactionalId},
+};
 use hanbeon_broker::Limits;
 use hanbeon_records::Offset;
 use support::*;
@@ -71,6 +74,61 @@ async fn requests_that_arrive_together_are_answered_each_for_itself() {
     client.raw(&frames.collect::<Vec<_>>().concat()).await;
     for (n, (_, _, _, expected)) in (0..).zip(turn) {
         assert_eq!(produced(client.answer(n).await), expected, "request {n}");
+    }
+    broker.stop().await;
+}
+
+/// The first asks the coordinator, those behind it find the transaction open, and one for a partition that is no part of it does not.
+#[tokio::test]
+async fn batches_of_a_transaction_that_arrive_together_are_answered_each_for_itself() {
+    const INVALID_TXN_STATE: i16 = 48;
+    const OUT_OF_ORDER: i16 = 45;
+    let broker = Running::standard().await;
+    broker.topic("t");
+    broker.topic("strange");
+    let transactions = broker.engine.transactions();
+    let id = TransactionalId::new("tx").unwrap();
+    let producer = transactions.init_producer_id(InitProducerId::new(id.clone(), 60_000));
+    let producer = producer.await.unwrap();
+    let at = TopicPartition { topic: TopicName::new("t").unwrap(), partition: 0 };
+    let (partitions, protocol) = (vec![at], Protocol::V1);
+    let add = AddPartitions { id: id.clone(), producer, partitions, protocol };
+    transactions.add_partitions(add).await.unwrap();
+    let of = |sequence: i32| {
+        let stamp = (producer.id.get(), producer.epoch.get(), sequence);
+        transactional(batch_of(stamp, &["v"]))
+    };
+    let turn = [
+        ("t", of(0), (0, 0)),
+        ("t", of(1), (0, 1)),
+        ("t", of(1), (0, 1)),
+        ("t", of(3), (OUT_OF_ORDER, -1)),
+        ("strange", of(0), (INVALID_TXN_STATE, -1)),
+        ("t", of(2), (0, 2)),
+        ("t", of(3), (0, 3)),
+    ];
+    let mut client = broker.client().await;
+    let frames = (0..).zip(&turn).map(|(n, (topic, batch, _))| {
+        let mut body = Vec::new();
+        text(&mut body, "tx");
+        // Behind the name that is not there.
+        body.extend_from_slice(&produce(-1, topic, batch)[2..]);
+        request(PRODUCE, 3, n, &body)
+    });
+    client.raw(&frames.collect::<Vec<_>>().concat()).await;
+    for (n, (_, _, expected)) in (0..).zip(turn) {
+        assert_eq!(produced(client.answer(n).await), expected, "request {n}");
+    }
+    let end = EndTxn { id, producer, outcome: Outcome::Commit, protocol };
+    transactions.end(end).await.unwrap();
+    // Nobody's word is had for it any more.
+    let mut body = Vec::new();
+    text(&mut body, "tx");
+    body.extend_from_slice(&produce(-1, "t", &of(4))[2..]);
+    let late = [request(PRODUCE, 3, 8, &body), request(PRODUCE, 3, 9, &body)].concat();
+    client.raw(&late).await;
+    for n in [8, 9] {
+        assert_eq!(produced(client.answer(n).await).0, INVALID_TXN_STATE);
     }
     broker.stop().await;
 }

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use hanbeon::{Acks, Engine, Env, PartitionHandle};
+use hanbeon::{Acks, Engine, Env, PartitionHandle, txn::TransactionalId};
 use hanbeon_records::{ErrorCode, TopicId};
-use hanbeon_wire::{Acks as WireAcks, ProduceRequest, Request};
+use hanbeon_wire::{Acks as WireAcks, ProduceRequest, ProduceTopic, Request};
 
-use super::{Writes, begin, go_on, log_start, outcome, refused, unreadable, unready_for};
-use crate::connection::Reply;
+use super::{
+    Word, Writes, begin, enrol_in, go_on, log_start, outcome, refused, unreadable, unready_for,
+};
+use crate::{connection::Reply, named};
 
 /// Batches for one partition, in the order of their requests.
 struct ForPartition<E: Env> {
@@ -19,7 +21,7 @@ struct ForPartition<E: Env> {
 }
 
 /// Whether a request can be started beside others. One with acks=0 cannot: a refusal closes the connection before those behind it start;
-/// nor can one of a transaction, whose batches may wait for the coordinator.
+/// nor can one of a transaction that is not open yet where it goes, whose batches may wait for the coordinator.
 pub(crate) fn joins<E: Env>(engine: &Engine<E>, request: &Request) -> bool {
     let Ok(asked) = ProduceRequest::read(request) else { return false };
     let at_once = || {
@@ -27,8 +29,23 @@ pub(crate) fn joins<E: Env>(engine: &Engine<E>, request: &Request) -> bool {
         unready.partitions.is_empty() && unready.writes == Writes::Fast
     };
     matches!(asked.acks, WireAcks::Leader | WireAcks::All)
-        && asked.transactional_id.is_none()
         && at_once()
+        && need_no_word(engine, &asked, request.reply_to.version)
+}
+
+fn need_no_word<E: Env>(engine: &Engine<E>, asked: &ProduceRequest<'_>, version: i16) -> bool {
+    let Some(id) = asked.transactional_id else { return true };
+    let image = engine.image();
+    let of_topic = |topic: ProduceTopic<'_>| {
+        let found = named::topic(&image, topic.topic).ok();
+        topic.partitions().all(|partition| {
+            let handle = found.and_then(|topic| topic.partition(partition.index));
+            handle
+                .zip(partition.records)
+                .is_none_or(|(handle, records)| handle.needs_no_word(&records, enrol_in(version)))
+        })
+    };
+    !id.is_empty() && id.len() <= TransactionalId::LEN_MAX && asked.topics().all(of_topic)
 }
 
 /// Starts requests that [`joins`] has let pass.
@@ -39,7 +56,7 @@ pub(crate) fn start_together<E: Env>(engine: &Engine<E>, requests: Vec<Request>)
         .iter()
         .enumerate()
         .map(|(at, request)| {
-            begin(engine, request, |place, handle, records, acks| {
+            begin(engine, request, Word::IsNotNeeded, |place, handle, records, acks| {
                 let id = (handle.topic_id(), handle.number());
                 let known = *places.entry(id).or_insert(partitions.len());
                 match partitions.get_mut(known) {

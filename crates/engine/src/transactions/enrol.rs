@@ -175,6 +175,15 @@ impl<E: Env> Transactions<E> {
     }
 }
 
+impl<E: Env> PartitionHandle<E> {
+    /// Whether a batch may be written without the coordinator's word: it is in no transaction, or in one that is open here. Should that end before
+    /// the batch is written, the partition refuses it.
+    #[must_use]
+    pub fn needs_no_word(&self, records: &Bytes, enrol: Enrol) -> bool {
+        matches!(standing(self, records, enrol), Standing::Free)
+    }
+}
+
 fn ask<E: Env>(partition: PartitionHandle<E>, records: Bytes, enrol: Enrol) -> Asked<E> {
     let standing = standing(&partition, &records, enrol);
     Asked { partition, records, standing }
