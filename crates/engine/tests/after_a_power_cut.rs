@@ -427,12 +427,46 @@ fn t1_a_transaction_that_has_lost_nothing_is_committed_over_a_power_cut() {
         for looked in [Looked::Everywhere, Looked::Swept] {
             let (engine, producer) = cut(protocol, 3);
             look(&engine, looked);
+            // No power cut has taken anything of this one, which nobody has touched.
+            engine.ensure_topic("u", 1).unwrap();
             write(&engine, producer, (1, 1, "c"), protocol).unwrap();
             end(&engine, producer, Outcome::Commit, protocol).unwrap();
             assert_eq!(committed(&engine, 0), (values(&["a"]), 2), "{protocol:?}, {looked:?}");
             assert_eq!(committed(&engine, 1), (values(&["b", "c"]), 3), "{protocol:?}, {looked:?}");
         }
     }
+}
+
+/// Its pair is good for others ahead of upkeep, also where protocol 1 goes on with it.
+#[test]
+fn t1_a_transaction_behind_the_abort_of_one_that_has_lost_a_part_is_committed() {
+    for protocol in [Protocol::V1, Protocol::V2] {
+        let (engine, producer) = cut(protocol, 2);
+        look(&engine, Looked::Everywhere);
+        let next = end(&engine, producer, Outcome::Abort, protocol).unwrap();
+        let sequence = if protocol == Protocol::V1 { 1 } else { 0 };
+        write(&engine, next, (0, sequence, "c"), protocol).unwrap();
+        end(&engine, next, Outcome::Commit, protocol).unwrap();
+        assert_eq!(committed(&engine, 0).0, values(&["c"]), "{protocol:?}");
+    }
+}
+
+/// The coordinator has to complete the one before first, which says nothing of the one that it has lost.
+#[test]
+fn t1_a_transaction_that_is_lost_behind_a_decision_is_not_begun_again() {
+    let (dir, engine) = new();
+    let producer = init(&engine);
+    write(&engine, producer, (0, 0, "a"), Protocol::V2).unwrap();
+    let pair = end(&engine, producer, Outcome::Commit, Protocol::V2).unwrap();
+    write(&engine, pair, (1, 0, "b"), Protocol::V2).unwrap();
+    power_cut(engine, &dir, &[(SHARD, 3)]);
+    let engine = open(&dir, Options::broker());
+    settle(&engine);
+    let refused = write(&engine, pair, (0, 0, "c"), Protocol::V2);
+    assert_eq!(refused, Err(ErrorCode::InvalidProducerEpoch));
+    assert_eq!(end(&engine, pair, Outcome::Commit, Protocol::V2), Err(ErrorCode::ProducerFenced));
+    assert_eq!(committed(&engine, 0).0, values(&["a"]));
+    assert_eq!(committed(&engine, 1), (values(&[]), 2));
 }
 
 /// What is written to the lost part joins it until upkeep has looked, and goes with it.

@@ -426,6 +426,13 @@ fn t8_offsets_of_a_killed_process_are_on_the_disk_before_their_commit() {
         let disk = killed.killed();
         disk.inject(Fault { kind: FaultKind::Error, after: cut, lasting: Lasting::Sticky });
         if let Ok((_, engine)) = open(&disk, way, seed) {
+            // No boot is told here, so that it could be a power cut: a commit waits until they are open.
+            for topic in ["a", "in", "__consumer_offsets", "__transaction_state"] {
+                let topic = engine.topic(topic);
+                for partition in topic.iter().flat_map(|topic| topic.partitions()) {
+                    let _opened_or_not = partition.open();
+                }
+            }
             let (id, outcome) = (TransactionalId::new("tx").unwrap(), Outcome::Commit);
             let end = EndTxn { id, producer: pair, outcome, protocol: Protocol::V2 };
             let _told = wait(engine.transactions().end(end));
