@@ -47,11 +47,8 @@ impl<E: Env> Shared<E> {
         for partition in self.partitions() {
             parts.extend(found_open(&partition, request.producer)?);
         }
-        let loaded = shard.loaded(|| self.txn_settings())?;
-        let txn = loaded.coordinator.describe(&request.id);
-        let torn = parts.iter().find(|part| txn.as_ref().is_some_and(|txn| part.is_torn_off(txn)));
-        torn.map_or(Ok(()), |part| {
-            let (topic, partition) = named(part.partition());
+        self.torn_off(shard, &request.id, &parts)?.map_or(Ok(()), |part| {
+            let (topic, partition) = named(&part);
             Err(TransactionError::Torn { topic, partition })
         })
     }
@@ -79,10 +76,25 @@ impl<E: Env> Shared<E> {
                 parts.extend(found_open(partition, request.producer)?);
             }
         }
+        let torn_off = self.torn_off(shard, &request.id, &parts)?;
+        torn_off.map_or(Ok(()), |part| Err(looked_at_later(&part)))
+    }
+
+    /// Where the first of these parts is that the transaction of `id` does not know of.
+    fn torn_off(
+        &self,
+        shard: &TxnShard,
+        id: &TransactionalId,
+        parts: &[Unfinished<E>],
+    ) -> Result<Option<TopicPartition>, TransactionError> {
         let loaded = shard.loaded(|| self.txn_settings())?;
-        let txn = loaded.coordinator.describe(&request.id);
-        let torn = parts.iter().find(|part| txn.as_ref().is_some_and(|txn| part.is_torn_off(txn)));
-        torn.map_or(Ok(()), |part| Err(looked_at_later(part.partition())))
+        let torn_off = loaded
+            .coordinator
+            .describe(id)
+            .and_then(|txn| parts.iter().find(|part| part.is_torn_off(&txn)))
+            .map(|part| part.partition().clone());
+        drop(loaded);
+        Ok(torn_off)
     }
 
     /// Aborts the transactions that are torn. Their pairs are good for nothing any more then, which is on the disk when this returns: only so may their parts be
