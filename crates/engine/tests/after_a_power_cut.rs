@@ -14,7 +14,7 @@ use std::{
 };
 
 use hanbeon::{
-    Acks, Engine, Enrol, ErrorCode, Isolation, Manual, Millis, Offset, Options, TopicName,
+    Acks, Engine, Enrol, ErrorCode, Isolation, Manual, Millis, Offset, Options, Record, TopicName,
     TopicPartition,
     txn::{
         AddPartitions, EndTxn, InitProducerId, Outcome, Producer, Protocol, State, TransactionalId,
@@ -320,23 +320,264 @@ fn p1_a_retry_of_what_was_nobodys_is_no_duplicate_of_what_was_aborted() {
     let engine = open(&dir, Options::broker());
     settle(&engine);
     let retried = write(&engine, producer, (0, 0, "a"), Protocol::V2);
-    assert_eq!(retried, Err(ErrorCode::OutOfOrderSequenceNumber));
+    assert_eq!(retried, Err(ErrorCode::InvalidProducerEpoch));
     let pair = end(&engine, producer, Outcome::Abort, Protocol::V2).unwrap();
     write(&engine, pair, (0, 0, "a"), Protocol::V2).unwrap();
     end(&engine, pair, Outcome::Commit, Protocol::V2).unwrap();
     assert_eq!(committed(&engine, 0).0, values(&["a"]));
 }
 
-/// Its pair is good for the next transaction, whose sequences go on.
+/// Nobody can tell whether that was its last transaction or the one it is in, of which a part is lost.
 #[test]
-fn t12_a_producer_of_protocol_1_goes_on_behind_the_abort_of_what_was_nobodys() {
+fn t1_a_producer_of_protocol_1_begins_anew_behind_the_abort_of_what_was_nobodys() {
     let (dir, engine) = new();
     let producer = init(&engine);
     write(&engine, producer, (0, 0, "a"), Protocol::V1).unwrap();
     power_cut(engine, &dir, &[(SHARD, 1)]);
     let engine = open(&dir, Options::broker());
     settle(&engine);
-    write(&engine, producer, (0, 1, "b"), Protocol::V1).unwrap();
-    end(&engine, producer, Outcome::Commit, Protocol::V1).unwrap();
+    let refused = write(&engine, producer, (0, 1, "b"), Protocol::V1);
+    assert_eq!(refused, Err(ErrorCode::ProducerFenced));
+    let fresh = init(&engine);
+    write(&engine, fresh, (0, 0, "b"), Protocol::V1).unwrap();
+    end(&engine, fresh, Outcome::Commit, Protocol::V1).unwrap();
     assert_eq!(committed(&engine, 0), (values(&["b"]), 4));
+}
+
+/// How far an engine has got since its opening.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Looked {
+    /// No partition is open.
+    Nowhere,
+    /// All are, and upkeep has not looked yet.
+    Everywhere,
+    /// Upkeep has ended what it has to.
+    Swept,
+}
+
+const LOOKED: [Looked; 3] = [Looked::Nowhere, Looked::Everywhere, Looked::Swept];
+
+fn look(engine: &World, looked: Looked) {
+    match looked {
+        Looked::Nowhere => {}
+        Looked::Everywhere => {
+            for topic in ["t", "__transaction_state", "__consumer_offsets"] {
+                let topic = engine.topic(topic);
+                for partition in topic.iter().flat_map(|topic| topic.partitions()) {
+                    partition.open().unwrap();
+                }
+            }
+        }
+        Looked::Swept => settle(engine),
+    }
+}
+
+/// What a commit hears of a transaction that has lost a part.
+const fn told(looked: Looked) -> Result<Producer, ErrorCode> {
+    Err(match looked {
+        Looked::Nowhere => ErrorCode::CoordinatorLoadInProgress,
+        Looked::Everywhere => ErrorCode::TransactionAbortable,
+        Looked::Swept => ErrorCode::ProducerFenced,
+    })
+}
+
+/// A transaction that has written to both partitions, and of the coordinator's log a power cut leaves so many records: the id, the first partition,
+/// and both.
+fn cut(protocol: Protocol, records: usize) -> (World, Producer) {
+    let (dir, engine) = new();
+    let producer = init(&engine);
+    write(&engine, producer, (0, 0, "a"), protocol).unwrap();
+    write(&engine, producer, (1, 0, "b"), protocol).unwrap();
+    power_cut(engine, &dir, &[(SHARD, records)]);
+    (open(&dir, Options::broker()), producer)
+}
+
+#[test]
+fn t1_a_transaction_that_has_lost_a_part_is_not_committed() {
+    for protocol in [Protocol::V1, Protocol::V2] {
+        for (records, looked) in [1, 2].into_iter().flat_map(|n| LOOKED.map(|looked| (n, looked))) {
+            let story = format!("{protocol:?}, {records} records, {looked:?}");
+            let (engine, producer) = cut(protocol, records);
+            look(&engine, looked);
+            let committing = end(&engine, producer, Outcome::Commit, protocol);
+            assert_eq!(committing, told(looked), "{story}");
+            settle(&engine);
+            for partition in [0, 1] {
+                let (seen, stable) = committed(&engine, partition);
+                assert_eq!((seen, stable), (values(&[]), 2), "{story}: {partition}");
+            }
+            // A client of protocol 2 goes on with what its abort is answered.
+            let next = match protocol {
+                Protocol::V1 => init(&engine),
+                Protocol::V2 => end(&engine, producer, Outcome::Abort, protocol).unwrap(),
+            };
+            write(&engine, next, (0, 0, "c"), protocol).unwrap();
+            write(&engine, next, (1, 0, "d"), protocol).unwrap();
+            end(&engine, next, Outcome::Commit, protocol).unwrap();
+            assert_eq!(committed(&engine, 0).0, values(&["c"]), "{story}");
+            assert_eq!(committed(&engine, 1).0, values(&["d"]), "{story}");
+        }
+    }
+}
+
+/// A refusal that its client has not earned would cost it the transaction.
+#[test]
+fn t1_a_transaction_that_has_lost_nothing_is_committed_over_a_power_cut() {
+    for protocol in [Protocol::V1, Protocol::V2] {
+        for looked in [Looked::Everywhere, Looked::Swept] {
+            let (engine, producer) = cut(protocol, 3);
+            look(&engine, looked);
+            // No power cut has taken anything of this one, which nobody has touched.
+            engine.ensure_topic("u", 1).unwrap();
+            write(&engine, producer, (1, 1, "c"), protocol).unwrap();
+            end(&engine, producer, Outcome::Commit, protocol).unwrap();
+            assert_eq!(committed(&engine, 0), (values(&["a"]), 2), "{protocol:?}, {looked:?}");
+            assert_eq!(committed(&engine, 1), (values(&["b", "c"]), 3), "{protocol:?}, {looked:?}");
+        }
+    }
+}
+
+/// Its pair is good for others ahead of upkeep, also where protocol 1 goes on with it.
+#[test]
+fn t1_a_transaction_behind_the_abort_of_one_that_has_lost_a_part_is_committed() {
+    for protocol in [Protocol::V1, Protocol::V2] {
+        let (engine, producer) = cut(protocol, 2);
+        look(&engine, Looked::Everywhere);
+        let next = end(&engine, producer, Outcome::Abort, protocol).unwrap();
+        let sequence = if protocol == Protocol::V1 { 1 } else { 0 };
+        write(&engine, next, (0, sequence, "c"), protocol).unwrap();
+        end(&engine, next, Outcome::Commit, protocol).unwrap();
+        assert_eq!(committed(&engine, 0).0, values(&["c"]), "{protocol:?}");
+    }
+}
+
+/// The coordinator has to complete the one before first, which says nothing of the one that it has lost.
+#[test]
+fn t1_a_transaction_that_is_lost_behind_a_decision_is_not_begun_again() {
+    let (dir, engine) = new();
+    let producer = init(&engine);
+    write(&engine, producer, (0, 0, "a"), Protocol::V2).unwrap();
+    let pair = end(&engine, producer, Outcome::Commit, Protocol::V2).unwrap();
+    write(&engine, pair, (1, 0, "b"), Protocol::V2).unwrap();
+    power_cut(engine, &dir, &[(SHARD, 3)]);
+    let engine = open(&dir, Options::broker());
+    settle(&engine);
+    let refused = write(&engine, pair, (0, 0, "c"), Protocol::V2);
+    assert_eq!(refused, Err(ErrorCode::InvalidProducerEpoch));
+    assert_eq!(end(&engine, pair, Outcome::Commit, Protocol::V2), Err(ErrorCode::ProducerFenced));
+    assert_eq!(committed(&engine, 0).0, values(&["a"]));
+    assert_eq!(committed(&engine, 1), (values(&[]), 2));
+}
+
+/// What is written to the lost part joins it until upkeep has looked, and goes with it.
+#[test]
+fn t1_a_lost_part_that_is_written_to_is_lost_all_the_same() {
+    for looked in [Looked::Everywhere, Looked::Swept] {
+        let (engine, producer) = cut(Protocol::V2, 2);
+        write(&engine, producer, (1, 1, "c"), Protocol::V2).unwrap();
+        look(&engine, looked);
+        let late = write(&engine, producer, (1, 2, "d"), Protocol::V2);
+        assert_eq!(late.is_ok(), looked == Looked::Everywhere, "{late:?}");
+        assert_eq!(end(&engine, producer, Outcome::Commit, Protocol::V2), told(looked));
+        settle(&engine);
+        assert_eq!(committed(&engine, 0).0, values(&[]));
+        assert_eq!(committed(&engine, 1).0, values(&[]));
+    }
+}
+
+/// The coordinator has lost the whole transaction, and a partition that is written to since begins another of the same pair.
+#[test]
+fn t1_a_transaction_that_has_lost_its_beginning_is_not_begun_again() {
+    for looked in LOOKED {
+        let (dir, engine) = new();
+        let producer = init(&engine);
+        write(&engine, producer, (0, 0, "a"), Protocol::V2).unwrap();
+        power_cut(engine, &dir, &[(SHARD, 1)]);
+        let engine = open(&dir, Options::broker());
+        write(&engine, producer, (1, 0, "b"), Protocol::V2).unwrap();
+        look(&engine, looked);
+        assert_eq!(end(&engine, producer, Outcome::Commit, Protocol::V2), told(looked));
+        settle(&engine);
+        assert_eq!(committed(&engine, 0), (values(&[]), 2));
+        assert_eq!(committed(&engine, 1), (values(&[]), 2));
+    }
+}
+
+/// Under protocol 1 a commit of which nothing is known looks like the retry of the one before.
+#[test]
+fn t1_t11_a_commit_of_protocol_1_is_no_retry_where_something_is_open() {
+    for looked in LOOKED {
+        let (dir, engine) = new();
+        let producer = init(&engine);
+        write(&engine, producer, (0, 0, "a"), Protocol::V1).unwrap();
+        end(&engine, producer, Outcome::Commit, Protocol::V1).unwrap();
+        write(&engine, producer, (1, 0, "b"), Protocol::V1).unwrap();
+        power_cut(engine, &dir, &[(SHARD, 4)]);
+        let engine = open(&dir, Options::broker());
+        look(&engine, looked);
+        assert_eq!(end(&engine, producer, Outcome::Commit, Protocol::V1), told(looked));
+    }
+    // And where nothing is, it is taken for one.
+    let (dir, engine) = new();
+    let producer = init(&engine);
+    write(&engine, producer, (0, 0, "a"), Protocol::V1).unwrap();
+    end(&engine, producer, Outcome::Commit, Protocol::V1).unwrap();
+    power_cut(engine, &dir, &[]);
+    let engine = open(&dir, Options::broker());
+    look(&engine, Looked::Everywhere);
+    assert_eq!(end(&engine, producer, Outcome::Commit, Protocol::V1), Ok(producer));
+}
+
+/// The answer of its commit was lost. The pair is not the current one, and what is open lacks a marker that is written again.
+#[test]
+fn t11_a_commit_of_protocol_2_that_lacks_a_marker_is_answered_again() {
+    for looked in [Looked::Everywhere, Looked::Swept] {
+        let (_dir, engine, pair) = a_commit_without_a_marker();
+        let before = Producer { epoch: ProducerEpoch::new(pair.epoch.get() - 1), ..pair };
+        look(&engine, looked);
+        assert_eq!(end(&engine, before, Outcome::Commit, Protocol::V2), Ok(pair));
+    }
+}
+
+#[test]
+fn t8_a_transaction_that_has_lost_its_offsets_is_not_committed() {
+    for looked in LOOKED {
+        let (dir, engine) = new();
+        let mut producer = engine.transactional_producer("tx").unwrap();
+        let mut transaction = producer.begin();
+        transaction.send(Record::new("t", "a").partition(0)).unwrap();
+        transaction.flush().unwrap();
+        let at = TopicPartition { topic: TopicName::new("t").unwrap(), partition: 0 };
+        transaction.send_offsets("g", &[(at, Offset::new(7))]).unwrap();
+        let pair = engine.transactions().describe("tx").unwrap().unwrap().producer;
+        std::mem::forget(transaction);
+        std::mem::forget(producer);
+        power_cut(engine, &dir, &[(SHARD, 2)]);
+        let engine = open(&dir, Options::broker());
+        look(&engine, looked);
+        assert_eq!(end(&engine, pair, Outcome::Commit, Protocol::V2), told(looked));
+        settle(&engine);
+        assert_eq!(committed(&engine, 0), (values(&[]), 2));
+    }
+}
+
+/// Its marker was lost. Under protocol 1 the next transaction has the same pair, and would take in what was aborted.
+#[test]
+fn t1_an_aborted_transaction_of_protocol_1_is_not_gone_on_with() {
+    for looked in LOOKED {
+        let (dir, engine) = new();
+        let producer = init(&engine);
+        write(&engine, producer, (0, 0, "a"), Protocol::V1).unwrap();
+        end(&engine, producer, Outcome::Abort, Protocol::V1).unwrap();
+        power_cut(engine, &dir, &[("t-0", 1)]);
+        let engine = open(&dir, Options::broker());
+        look(&engine, looked);
+        let expected = match looked {
+            Looked::Nowhere | Looked::Everywhere => ErrorCode::CoordinatorLoadInProgress,
+            Looked::Swept => ErrorCode::ProducerFenced,
+        };
+        assert_eq!(write(&engine, producer, (0, 1, "b"), Protocol::V1), Err(expected));
+        settle(&engine);
+        assert_eq!(committed(&engine, 0), (values(&[]), 2));
+    }
 }

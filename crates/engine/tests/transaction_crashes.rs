@@ -17,14 +17,16 @@ use std::{
 };
 
 use hanbeon::{
-    ClientError, Engine, FetchSpec, GroupsError, Isolation, Manual, Millis, Mode, NewTopic, Offset,
-    Options, ProducerSettings, Record, TopicPartition,
+    Acks, ClientError, Engine, Enrol, ErrorCode, FetchSpec, GroupsError, Isolation, Manual, Millis,
+    Mode, NewTopic, Offset, Options, ProduceError, ProducerSettings, Record, TopicPartition,
     group::{Fetch, FetchWhat, Name, Stability},
-    txn::{EndTxn, Outcome, Protocol, State, TransactionalId},
+    txn::{
+        AddPartitions, EndTxn, InitProducerId, Outcome, Producer, Protocol, State, TransactionalId,
+    },
 };
 use hanbeon_log::{CrashDir, Fault, FaultKind, Lasting};
 use hanbeon_records::{BatchRef, Control, ProducerEpoch, ProducerId, TopicName, read_control};
-use support::wait;
+use support::{in_transaction_at, wait};
 
 const NOW: Millis = Millis::new(1_700_000_000_000);
 /// Where transactions write; `in` is where their offsets point to.
@@ -450,6 +452,13 @@ fn t8_offsets_of_a_killed_process_are_on_the_disk_before_their_commit() {
         let disk = killed.killed();
         disk.inject(Fault { kind: FaultKind::Error, after: cut, lasting: Lasting::Sticky });
         if let Ok((_, engine)) = open(&disk, way, seed) {
+            // No boot is told here, so that it could be a power cut: a commit waits until they are open.
+            for topic in ["a", "in", "__consumer_offsets", "__transaction_state"] {
+                let topic = engine.topic(topic);
+                for partition in topic.iter().flat_map(|topic| topic.partitions()) {
+                    let _opened_or_not = partition.open();
+                }
+            }
             let (id, outcome) = (TransactionalId::new("tx").unwrap(), Outcome::Commit);
             let end = EndTxn { id, producer: pair, outcome, protocol: Protocol::V2 };
             let _told = wait(engine.transactions().end(end));
@@ -476,4 +485,119 @@ fn t8_offsets_of_a_killed_process_are_on_the_disk_before_their_commit() {
         }
     }
     assert!(void > 0 && whole > 0, "{void} void, {whole} whole");
+}
+
+/// What is in a log, whatever became of it.
+fn written(engine: &World, topic: &str, partition: i32) -> Vec<String> {
+    let partition = engine.partition(topic, partition).unwrap();
+    let mut written = Vec::new();
+    let mut from = Offset::ZERO;
+    loop {
+        let spec = FetchSpec { isolation: Isolation::LogEnd, ..FetchSpec::from(from) };
+        let records = partition.fetch(&spec).unwrap().records;
+        let mut rest: &[u8] = &records;
+        if rest.is_empty() {
+            return written;
+        }
+        while let Ok((batch, behind)) = BatchRef::parse(rest) {
+            if !batch.attributes().is_control() {
+                written.extend(support::values(&rest[..rest.len() - behind.len()]));
+            }
+            rest = behind;
+            from = batch.next_offset();
+        }
+    }
+}
+
+/// Writes one record, which a client of protocol 2 does without more ado.
+fn write_by_hand(
+    engine: &World,
+    producer: Producer,
+    (partition, sequence): (i32, i32),
+    protocol: Protocol,
+) -> Result<(), ProduceError> {
+    let id = TransactionalId::new("tx").unwrap();
+    let transactions = engine.transactions();
+    let enrol = match protocol {
+        Protocol::V1 => Enrol::Verify,
+        Protocol::V2 => Enrol::Add,
+    };
+    if sequence == 0 && protocol == Protocol::V1 {
+        let at = TopicPartition { topic: TopicName::new("a").unwrap(), partition };
+        let add = AddPartitions { id: id.clone(), producer, partitions: vec![at], protocol };
+        wait(transactions.add_partitions(add)).unwrap();
+    }
+    let value = format!("{partition}{sequence}");
+    let batch = in_transaction_at(NOW.get(), producer, sequence, &[value.as_str()]);
+    let batches = vec![(engine.partition("a", partition).unwrap(), batch)];
+    let begun = wait(transactions.produce(&id, enrol, batches, Acks::All).begun());
+    begun.into_iter().next().unwrap().wait().map(drop)
+}
+
+/// A client outlives two power cuts and knows of neither. Whatever they took: of a transaction whose commit it is answered readers get all that is left.
+#[test]
+fn t1_a_commit_over_power_cuts_leaves_out_nothing_that_is_there() {
+    let (way, seed) = (Way::NothingSynced, seed());
+    for protocol in [Protocol::V1, Protocol::V2] {
+        let disk = CrashDir::new();
+        let (_, engine) = open(&disk, way, seed).unwrap();
+        engine.create_topic(&NewTopic::new("a", 2), Mode::Apply).unwrap();
+        let id = TransactionalId::new("tx").unwrap();
+        let init = InitProducerId::new(id.clone(), 60_000);
+        let producer = wait(engine.transactions().init_producer_id(init)).unwrap();
+        for partition in [0, 1] {
+            write_by_hand(&engine, producer, (partition, 0), protocol).unwrap();
+        }
+        std::mem::forget(engine);
+        let (mut committed_in, mut refused) = (0, 0);
+        for draw in 0..600 {
+            let story = format!("{protocol:?}, draw {draw}, SEED={seed}");
+            let draw = seed.wrapping_mul(10_000).wrapping_add(draw);
+            let disk = disk.crash(draw);
+            let (env, engine) = open(&disk, way, draw).unwrap();
+            // Before upkeep has looked, behind, or both.
+            let _taken_or_not = write_by_hand(&engine, producer, (1, 1), protocol);
+            if draw % 3 > 0 {
+                upkeep_to_the_end(&env, &engine, &story);
+                let _taken_or_not = write_by_hand(&engine, producer, (1, 2), protocol);
+            }
+            std::mem::forget(engine);
+            let disk = if draw % 2 == 0 { disk.crash(draw) } else { disk.killed() };
+            let (env, engine) = open(&disk, way, draw).unwrap();
+            let mut told = Err(ErrorCode::CoordinatorLoadInProgress);
+            for _ in 0..200 {
+                let (id, outcome) = (id.clone(), Outcome::Commit);
+                let end = EndTxn { id, producer, outcome, protocol };
+                told = wait(engine.transactions().end(end)).map_err(|error| error.code());
+                if told != Err(ErrorCode::CoordinatorLoadInProgress) {
+                    break;
+                }
+                engine.maintain(hanbeon::Env::now(&env)).unwrap();
+            }
+            assert_ne!(told, Err(ErrorCode::CoordinatorLoadInProgress), "{story}: for ever");
+            upkeep_to_the_end(&env, &engine, &story);
+            for partition in [0, 1] {
+                let all = written(&engine, "a", partition);
+                let seen: Vec<_> = committed(&engine, way, "a", partition)
+                    .into_iter()
+                    .map(|number| format!("{number:02}"))
+                    .collect();
+                let expected = if told.is_ok() { all } else { Vec::new() };
+                assert_eq!(seen, expected, "{story}: {partition} behind {told:?}");
+            }
+            *if told.is_ok() { &mut committed_in } else { &mut refused } += 1;
+            std::mem::forget(engine);
+        }
+        assert!(committed_in > 0 && refused > 0, "{committed_in} committed, {refused} refused");
+    }
+}
+
+/// Carries out what is owed, without letting a transaction take too long.
+fn upkeep_to_the_end(env: &Manual<CrashDir>, engine: &World, story: &str) {
+    for _ in 0..200 {
+        let left = engine.maintain(hanbeon::Env::now(env));
+        if left.unwrap_or_else(|error| panic!("{story}: {error}")) > 0 {
+            return;
+        }
+    }
 }

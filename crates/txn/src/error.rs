@@ -189,7 +189,7 @@ pub enum Api {
 }
 
 /// The code a client of this request version can understand: `PRODUCER_FENCED` came with KIP-588, before it a fenced
-/// producer was told `INVALID_PRODUCER_EPOCH`.
+/// producer was told `INVALID_PRODUCER_EPOCH`; `TRANSACTION_ABORTABLE` came with KIP-890, before it there was `INVALID_TXN_STATE`.
 #[must_use]
 pub const fn code_for(code: ErrorCode, api: Api, version: i16) -> ErrorCode {
     let fenced_since = match api {
@@ -198,6 +198,13 @@ pub const fn code_for(code: ErrorCode, api: Api, version: i16) -> ErrorCode {
     };
     if matches!(code, ErrorCode::ProducerFenced) && version < fenced_since {
         return ErrorCode::InvalidProducerEpoch;
+    }
+    let abortable_since = match api {
+        Api::InitProducerId | Api::AddPartitionsToTxn => 5,
+        Api::AddOffsetsToTxn | Api::EndTxn => 4,
+    };
+    if matches!(code, ErrorCode::TransactionAbortable) && version < abortable_since {
+        return ErrorCode::InvalidTxnState;
     }
     code
 }

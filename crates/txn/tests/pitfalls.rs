@@ -12,7 +12,8 @@ mod fixture;
 use fixture::{World, given, id, pair, partition};
 use hanbeon_records::{CoordinatorEpoch, ErrorCode, ProducerId};
 use hanbeon_txn::{
-    Enqueued, MarkersOwed, Membership, Outcome, Progress, Protocol, State, ValueVersion, encode_key,
+    Api, Enqueued, MarkersOwed, Membership, Outcome, Progress, Protocol, State, ValueVersion,
+    code_for, encode_key,
 };
 
 /// P2, KAFKA-17754: an `EndTxn` whose answer was lost arrives once more, after the next transaction has begun.
@@ -486,4 +487,19 @@ fn t2_a_decision_of_version_0_leaves_its_protocol_open() {
 fn verdicts_have_codes() {
     assert_eq!(Membership::Enrolled.code(), ErrorCode::None);
     assert_eq!(Membership::Absent.code(), ErrorCode::TransactionAbortable);
+}
+
+/// An older client takes a code that it does not know for the end of it.
+#[test]
+fn a_code_is_told_to_the_versions_that_know_it() {
+    let told = |api, version| code_for(ErrorCode::TransactionAbortable, api, version);
+    for (api, since) in [
+        (Api::InitProducerId, 5),
+        (Api::AddPartitionsToTxn, 5),
+        (Api::AddOffsetsToTxn, 4),
+        (Api::EndTxn, 4),
+    ] {
+        assert_eq!(told(api, since - 1), ErrorCode::InvalidTxnState, "{api:?}");
+        assert_eq!(told(api, since), ErrorCode::TransactionAbortable, "{api:?}");
+    }
 }

@@ -35,6 +35,26 @@ pub enum TransactionError {
         /// The partition.
         partition: i32,
     },
+    /// A power cut has taken from the coordinator that this partition is part of the transaction, so that its part is aborted.
+    #[error(
+        "a power cut has torn the transaction, its part on {topic}-{partition} is lost: abort it and begin anew"
+    )]
+    Torn {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: i32,
+    },
+    /// A power cut may have torn the transaction, and nobody has looked at this partition since.
+    #[error(
+        "{topic}-{partition} was not looked at since a power cut, which may have torn the transaction: retry"
+    )]
+    NotLookedAt {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: i32,
+    },
     /// `__transaction_state` could not be made.
     #[error("the transaction log cannot be made: {0}")]
     NoLog(Arc<TopicError>),
@@ -65,7 +85,8 @@ impl TransactionError {
             Self::Refused(error) => error.code(),
             Self::Id(error) => error.code(),
             Self::UnknownPartition { .. } => ErrorCode::UnknownTopicOrPartition,
-            Self::NotEnrolled { .. } => ErrorCode::TransactionAbortable,
+            Self::NotEnrolled { .. } | Self::Torn { .. } => ErrorCode::TransactionAbortable,
+            Self::NotLookedAt { .. } => ErrorCode::CoordinatorLoadInProgress,
             Self::NoLog(_) => ErrorCode::CoordinatorNotAvailable,
             Self::Log(error) => coordinator_code(error.code()),
             Self::Load { .. } => ErrorCode::NotCoordinator,

@@ -13,6 +13,7 @@ mod ends;
 mod enrol;
 mod error;
 mod shard;
+mod torn;
 mod upkeep;
 
 use std::{collections::BTreeSet, future::Future, sync::Arc};
@@ -207,6 +208,7 @@ impl<E: Env> Transactions<E> {
             let shared = this.0.shared();
             let shard = this.shard(request.id.as_str())?;
             if request.outcome == Outcome::Commit {
+                shared.check_whole(&shard, &request)?;
                 shared.secure_offsets(&shard, &request.id).await?;
             }
             let decided = shared.decide(&shard, &request.id, |loaded, now| {
@@ -387,6 +389,7 @@ impl<E: Env> Shared<E> {
                 partition: partition.partition,
             })?;
         }
+        self.check_unopened(shard, request)?;
         self.decide(shard, &request.id, |loaded, now| {
             let decision = loaded.coordinator.add_partitions(now, request);
             // Only who is let in: nothing else would take the id out again.

@@ -57,6 +57,8 @@ pub(crate) struct Loaded {
     pub(crate) owed: MarkersOwed,
     /// What partitions may lack the markers of.
     pub(crate) commits: Arc<Commits>,
+    /// Ids that have ended nothing since a log was read that may lack its end: the transaction they are in may be one of before.
+    spanning: BTreeSet<TransactionalId>,
 }
 
 /// The commits of protocol 2 in a log that may lack its end. Partitions may lack their markers, and whoever takes the id over leaves no trace of them in the
@@ -178,10 +180,11 @@ impl TxnShard {
         }
     }
 
-    /// No partition lacks the marker of a commit that the log told of when it was read.
-    pub(crate) fn forget_commits(&self) {
+    /// No partition lacks the marker of a commit that the log told of when it was read, and none has a part of a transaction that the log does not tell of.
+    pub(crate) fn forget_power_cut(&self) {
         if let Loading::Done(loaded) = &mut *self.state.lock() {
             loaded.commits = Arc::default();
+            loaded.spanning = BTreeSet::new();
         }
     }
 
@@ -238,8 +241,15 @@ impl TxnShard {
         };
         let strict = coordinator.list(Millis::NONE, &open).map(|txn| txn.id.clone()).collect();
         let (finishing, owed) = (BTreeMap::new(), MarkersOwed::new());
+        let spanning = match &commits {
+            Some(_) => coordinator
+                .list(Millis::NONE, &ListFilter::default())
+                .map(|txn| txn.id.clone())
+                .collect(),
+            None => BTreeSet::new(),
+        };
         let commits = Arc::new(commits.unwrap_or_default());
-        Ok(Loaded { coordinator, epoch, end, strict, finishing, owed, commits })
+        Ok(Loaded { coordinator, epoch, end, strict, finishing, owed, commits, spanning })
     }
 }
 
@@ -284,6 +294,11 @@ impl Loaded {
         self.strict.contains(id)
     }
 
+    /// Whether the transaction that `id` is in may have begun before a power cut that took the end of the log.
+    pub(crate) fn spans(&self, id: &TransactionalId) -> bool {
+        self.spanning.contains(id)
+    }
+
     /// Writes a decision down and applies it. What could not be written was not decided.
     pub(crate) fn carry_out<R>(
         &mut self,
@@ -323,8 +338,23 @@ impl Loaded {
             log.append(now, &[StateRecord { key: &key, value: value.as_deref() }], None)?;
         self.end = written.end;
         self.coordinator.apply(record)?;
+        if !self.spanning.is_empty() && !goes_on(record) {
+            self.spanning.remove(record.id());
+        }
         Ok(())
     }
+}
+
+/// Whether what the pair of an id has open is the same behind a record. A completion says nothing: a power cut may have taken it, and what came next.
+fn goes_on(record: &Record) -> bool {
+    record.value().is_some_and(|value| match value.state {
+        State::Ongoing | State::CompleteCommit | State::CompleteAbort => true,
+        State::Empty
+        | State::PrepareCommit
+        | State::PrepareAbort
+        | State::Dead
+        | State::PrepareEpochFence => false,
+    })
 }
 
 impl fmt::Debug for TxnShard {

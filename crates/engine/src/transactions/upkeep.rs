@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use hanbeon_idempotence::{Ends, MarkerClaim, MarkerProtocol, ProducerView};
 use hanbeon_log::sync::Ordering;
-use hanbeon_records::{Millis, Offset, Outcome};
+use hanbeon_records::{Millis, Offset, Outcome, TopicPartition};
 use hanbeon_txn::{ListFilter, Producer, State, TransactionalId};
 
 use super::{
@@ -34,7 +34,7 @@ pub(crate) struct TxnUpkeep {
 
 /// Whether there may be open transactions on partitions that the coordinator knows nothing of, because a power cut took the end of its log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Orphans {
+pub(super) enum Orphans {
     /// Nobody has looked.
     Unknown,
     /// Not every partition could be looked at.
@@ -62,6 +62,11 @@ impl<E: Env> Unfinished<E> {
     /// The pair that it wrote with.
     pub(super) const fn wrote(&self) -> Producer {
         Producer { id: self.producer.producer_id, epoch: self.producer.producer_epoch }
+    }
+
+    /// Where it is open.
+    pub(super) fn partition(&self) -> &TopicPartition {
+        &self.at.0.name
     }
 
     /// The marker that completes its commit.
@@ -156,13 +161,16 @@ impl<E: Env> Shared<E> {
             return Orphans::Unknown;
         }
         let unfinished: Vec<_> = partitions.iter().flat_map(unfinished).collect();
+        if self.end_torn(shards, &unfinished) != Orphans::Gone {
+            return Orphans::Left;
+        }
         let ended = self.end_unowned(shards, &unfinished);
         if !partitions.iter().all(|partition| partition.if_open().is_some()) {
             return Orphans::Left;
         }
         if ended == Orphans::Gone {
             for shard in shards {
-                shard.forget_commits();
+                shard.forget_power_cut();
             }
         }
         ended
@@ -223,7 +231,7 @@ impl<E: Env> Shared<E> {
         let image = Arc::clone(&self.image.read());
         let mut orphans = Orphans::Gone;
         for one in unfinished {
-            let partition = &one.at.0.name;
+            let partition = one.partition();
             let owner = owned.get(&(one.producer.producer_id, partition));
             let commit = coordinators.iter().find_map(|all| all.commits.marker_of(one.wrote()));
             let marker = match (commit, owner) {
@@ -336,7 +344,7 @@ impl<E: Env> Shared<E> {
     }
 
     /// Blocks until a future is ready; a helper goes on helping meanwhile. `None` when the engine stops.
-    fn wait_for<F: Future>(&self, future: F) -> Option<F::Output> {
+    pub(super) fn wait_for<F: Future>(&self, future: F) -> Option<F::Output> {
         match self.ground.helpers {
             Helpers::None => self.drive_till_closed(future),
             Helpers::Some => self.help_until(future),
