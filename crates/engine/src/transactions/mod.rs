@@ -387,14 +387,21 @@ impl<E: Env> Shared<E> {
                 partition: partition.partition,
             })?;
         }
-        self.decide(shard, &request.id, |loaded, now| {
-            let decision = loaded.coordinator.add_partitions(now, request);
-            // Only who is let in: nothing else would take the id out again.
-            if strict && decision.reply.is_ok() {
+        let mut loaded = shard.loaded(|| self.txn_settings())?;
+        let now = self.ground.env.now();
+        let decision = loaded.coordinator.add_partitions(now, request);
+        // Only who is let in.
+        if decision.reply.is_ok() {
+            if let Some(TopicPartition { topic, partition }) = loaded.ending_of(request) {
+                let (topic, partition) = (topic.to_string(), *partition);
+                return Err(TransactionError::Ending { topic, partition });
+            }
+            // Of others nothing would take the id out again.
+            if strict {
                 loaded.be_strict(&request.id);
             }
-            decision
-        })
+        }
+        loaded.carry_out(&*shard.log, &request.id, now, decision)
     }
 
     /// The level of a feature was changed: it holds for what is decided from now on.
