@@ -29,6 +29,7 @@ use super::{
 use crate::{
     admin::{Answered, number, respond},
     dispatch::Node,
+    transactions::{self, carried_out},
 };
 
 /// The first version that names topics by id, of `OffsetCommit` and `OffsetFetch`.
@@ -229,7 +230,7 @@ async fn pend<E: Env>(
     let version = request.reply_to.version;
     ready(node, asked.group_id.as_str()).await?;
     let id = TransactionalId::new(asked.transactional_id.as_str()).map_err(|error| error.code())?;
-    crate::transactions::ready(node, id.as_str()).await?;
+    transactions::ready(node, id.as_str()).await?;
     if asked.group_id.as_str().is_empty() {
         return Err(ErrorCode::InvalidGroupId);
     }
@@ -243,7 +244,12 @@ async fn pend<E: Env>(
         offsets,
     };
     let enrol = if version >= ENROLS_VERSION_MIN { Enrol::Add } else { Enrol::Verify };
-    let committed = node.engine.groups().commit_offsets_in_transaction(id, enrol, commit).await;
+    let groups = node.engine.groups();
+    // It writes to the logs of both coordinators.
+    let delay = groups.delay(commit.group.as_str());
+    let delay = delay.max(node.engine.transactions().delay(id.as_str()));
+    let committing = groups.commit_offsets_in_transaction(id, enrol, commit);
+    let committed = carried_out(node, delay, committing).await?;
     committed.map_err(|error| code_in(version, &error))
 }
 

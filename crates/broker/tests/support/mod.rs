@@ -335,6 +335,14 @@ pub(crate) fn batch_of((id, epoch, sequence): (i64, i16, i32), values: &[&str]) 
     bytes
 }
 
+/// The same batch inside a transaction.
+pub(crate) fn transactional(mut batch: Vec<u8>) -> Vec<u8> {
+    batch[22] |= 0x10;
+    let checksum = crc32c(&batch[21..]);
+    batch[17..21].copy_from_slice(&checksum.to_be_bytes());
+    batch
+}
+
 fn values(mut batches: &[u8]) -> Vec<String> {
     let mut values = Vec::new();
     while !batches.is_empty() {

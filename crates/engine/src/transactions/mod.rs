@@ -9,6 +9,7 @@
 //! The answer to an end comes when its markers are written, so that the next transaction of the same id finds nothing under way. A
 //! partition that is offline keeps its marker owed: the answer does not wait for it, and upkeep tries again (T4).
 
+mod delays;
 mod ends;
 mod enrol;
 mod error;
@@ -25,6 +26,7 @@ use hanbeon_txn::{
     partition_for,
 };
 
+pub(crate) use delays::delay_of;
 use ends::{MarkerFate, Safety};
 pub use enrol::{Enrol, TransactionalProduce};
 pub use error::TransactionError;
