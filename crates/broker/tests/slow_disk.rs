@@ -23,7 +23,9 @@ use hanbeon_broker::{Broker, BrokerError, BrokerOptions};
 use hanbeon_log::{Dir, Entry, FileName, LogFile, MemDir, Open};
 use hanbeon_records::{CoordinatorEpoch, Millis};
 use hanbeon_wire::messages::{
-    add_partitions_to_txn, end_txn, init_producer_id, text, txn_offset_commit, write_txn_markers,
+    add_partitions_to_txn, consumer_group_describe as describe, consumer_group_heartbeat as beat,
+    delete_groups, describe_groups, end_txn, heartbeat, init_producer_id, join_group, leave_group,
+    offset_commit, offset_fetch, sync_group, text, txn_offset_commit, write_txn_markers,
 };
 use tokio::{net::TcpStream, sync::oneshot, task::JoinHandle};
 
@@ -31,7 +33,7 @@ mod support;
 
 use support::{
     Client, PRODUCE, batch, batch_of,
-    calls::{Call, ask, heard, send},
+    calls::{Call, ask, body, heard, send},
     produce, produced, put_compact, put_compact_text, timely, transactional,
 };
 
@@ -240,11 +242,17 @@ impl World {
         request: R,
     ) -> R::Response {
         let mut one = self.client().await;
-        self.serves_others_while(partition, send(&mut one, version, &request)).await;
+        self.serves_others_while(partition, send(&mut one, version, &request), async {}).await;
         heard::<R>(&mut one, version).await
     }
 
-    async fn serves_others_while(&self, partition: &'static str, sent: impl Future<Output = ()>) {
+    /// The same for what is `sent`, and for what comes `behind` it once that is held up.
+    async fn serves_others_while(
+        &self,
+        partition: &'static str,
+        sent: impl Future<Output = ()>,
+        behind: impl Future<Output = ()>,
+    ) {
         let mut other = self.client().await;
         let ((go_on, held), (begun, begins)) = (channel(), oneshot::channel());
         let gave_up = Arc::new(AtomicBool::new(false));
@@ -255,6 +263,7 @@ impl World {
         });
         sent.await;
         timely(begins).await.unwrap();
+        behind.await;
         produce_to(&mut other, "good").await;
         assert_eq!(produced(other.answer(1).await).0, 0);
         assert!(!gave_up.load(Ordering::SeqCst), "who needs another log had to wait for this one");
@@ -341,7 +350,7 @@ async fn a_partition_whose_writes_are_held_up_holds_up_no_other_connection() {
         // Nor does who only leaves a write to the one that is held make the disk a fast one.
         produce_to(&mut third, "bad").await;
     };
-    world.serves_others_while("bad-0", sent).await;
+    world.serves_others_while("bad-0", sent, async {}).await;
     let mut offsets = Vec::new();
     for client in [&mut one, &mut third] {
         let (code, offset) = produced(client.answer(1).await);
@@ -368,7 +377,7 @@ async fn a_batch_of_a_transaction_that_is_held_up_holds_up_no_other_connection()
     let batch = transactional(batch_of(stamp, &["v"]));
     let mut one = world.client().await;
     let request = produce_in_transaction("bad", &batch);
-    world.serves_others_while("bad-0", one.send(PRODUCE, 12, 1, &request)).await;
+    world.serves_others_while("bad-0", one.send(PRODUCE, 12, 1, &request), async {}).await;
     let mut answer = one.answer(1).await;
     // No tags in the header, one topic of three letters with one partition, 0.
     assert_eq!(answer.split_to(11)[..], *b"\0\x02\x04bad\x02\0\0\0\0");
@@ -505,5 +514,67 @@ async fn offsets_of_a_transaction_that_are_held_up_hold_up_no_other_connection()
     assert_eq!(code(ask(&mut client, 0, request()).await), 0);
     let answer = world.holds_up_nobody_else("__consumer_offsets-0", 1, commit(producer)).await;
     assert_eq!(answer.error_code, 0);
+    world.stop().await;
+}
+
+fn call<R: Call>(version: i16, request: &R) -> (i16, i16, Vec<u8>) {
+    (R::API.number(), version, body(version, request))
+}
+
+/// Others ask the coordinator, which is held while it writes.
+#[tokio::test]
+async fn groups_whose_log_is_held_up_hold_up_no_other_connection() {
+    let world = World::new().await;
+    world.engine.groups().load("g").unwrap();
+    let commit = || offset_commit::Request {
+        group_id: text("g"),
+        generation_id_or_member_epoch: -1,
+        topics: vec![offset_commit::OffsetCommitRequestTopic {
+            name: text("good"),
+            partitions: vec![offset_commit::OffsetCommitRequestPartition::default()],
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let code = |answer: offset_commit::Response| answer.topics[0].partitions[0].error_code;
+    let log = "__consumer_offsets-0";
+    let mut one = world.client().await;
+    let (group_id, member_id) = (text("g"), text("nobody"));
+    let calls = [
+        call(2, &offset_fetch::Request { group_id: group_id.clone(), ..Default::default() }),
+        call(0, &heartbeat::Request { group_id: group_id.clone(), ..Default::default() }),
+        call(0, &sync_group::Request { group_id: group_id.clone(), ..Default::default() }),
+        call(0, &leave_group::Request { group_id: group_id.clone(), ..Default::default() }),
+        call(0, &describe_groups::Request { groups: vec![group_id.clone()], ..Default::default() }),
+        call(0, &describe::Request { group_ids: vec![group_id.clone()], ..Default::default() }),
+        call(
+            0,
+            &join_group::Request {
+                group_id: group_id.clone(),
+                session_timeout_ms: 10_000,
+                member_id: member_id.clone(),
+                ..Default::default()
+            },
+        ),
+        call(
+            0,
+            &beat::Request {
+                group_id: group_id.clone(),
+                member_id,
+                member_epoch: 5,
+                ..Default::default()
+            },
+        ),
+        call(0, &delete_groups::Request { groups_names: vec![group_id], ..Default::default() }),
+    ];
+    for (api, version, body) in calls {
+        let mut other = world.client().await;
+        world.is_to_be_slow(log);
+        assert_eq!(code(ask(&mut one, 2, commit()).await), 0);
+        let behind = other.send(api, version, 1, &body);
+        world.serves_others_while(log, send(&mut one, 2, &commit()), behind).await;
+        assert_eq!(code(heard::<offset_commit::Request>(&mut one, 2).await), 0);
+        other.answer(1).await;
+    }
     world.stop().await;
 }

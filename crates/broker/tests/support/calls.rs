@@ -37,13 +37,15 @@ calls!(
     init_producer_id join_group leave_group list_groups offset_commit offset_delete offset_fetch sync_group txn_offset_commit write_txn_markers
 );
 
+/// What stands behind the client's name.
+pub(crate) fn body<R: Call>(version: i16, request: &R) -> Vec<u8> {
+    // No tags in the header.
+    let header: &[u8] = if R::API.is_flexible(version) { &[0] } else { &[] };
+    [header, &request.bytes(version)].concat()
+}
+
 pub(crate) async fn send<R: Call>(client: &mut Client, version: i16, request: &R) {
-    let mut body = request.bytes(version);
-    if R::API.is_flexible(version) {
-        // No tags in the header.
-        body = [&[0], &body[..]].concat()[..].into();
-    }
-    client.send(R::API.number(), version, 1, &body).await;
+    client.send(R::API.number(), version, 1, &body(version, request)).await;
 }
 
 pub(crate) async fn heard<R: Call>(client: &mut Client, version: i16) -> R::Response {
