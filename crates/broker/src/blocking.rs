@@ -5,7 +5,9 @@
 
 use std::sync::Arc;
 
+use hanbeon::Delay;
 use tokio::{
+    runtime::Handle,
     sync::Semaphore,
     task::{JoinError, spawn_blocking},
 };
@@ -47,6 +49,21 @@ impl Blocking {
             appends: turns(APPENDS_MAX),
             others: turns(OTHERS_MAX),
         }
+    }
+
+    /// Brings a call to its end: here, or on a thread that may block where it may keep its thread waiting.
+    pub(crate) async fn carry_out<T: Send + 'static>(
+        &self,
+        delay: Delay,
+        call: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, JoinError> {
+        let kind = match delay {
+            Delay::None => return Ok(call.await),
+            Delay::Writes => Kind::Append,
+            Delay::Opening => Kind::Opening,
+        };
+        let runtime = Handle::current();
+        self.run(kind, move || runtime.block_on(call)).await
     }
 
     /// Does work on a thread that may block, when its turn has come. It has its turn to its end, whoever waits for it.

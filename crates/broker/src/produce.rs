@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use bytes::BytesMut;
 use hanbeon::{
-    Acks, Engine, Enrol, Env, INTERNAL_TOPICS, Image, PartitionError, PartitionHandle, Produce,
-    ProduceError, ProduceFuture, Produced, Topic, TransactionalProduce, txn::TransactionalId,
+    Acks, Delay, Engine, Enrol, Env, INTERNAL_TOPICS, Image, PartitionError, PartitionHandle,
+    Produce, ProduceError, ProduceFuture, Produced, Topic, TransactionalProduce,
+    txn::TransactionalId,
 };
 use hanbeon_records::{BatchRef, Codec, ErrorCode, Millis, Offset};
 use hanbeon_wire::{
@@ -59,7 +60,7 @@ pub(crate) struct Unready<E: Env> {
     pub(crate) writes: Writes,
 }
 
-/// How the last write to the partitions of a request went.
+/// How the last write to the logs of a request went: those of its partitions, and its coordinator's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Writes {
     Fast,
@@ -94,9 +95,13 @@ fn unready_for<E: Env>(engine: &Engine<E>, asked: &ProduceRequest<'_>) -> Unread
             }
         }
     }
-    let id = asked.transactional_id.filter(|id| !id.is_empty());
-    unready.coordinator_of =
-        id.filter(|id| !engine.transactions().is_loaded(id)).map(str::to_owned);
+    if let Some(id) = asked.transactional_id.filter(|id| !id.is_empty()) {
+        match engine.transactions().delay(id) {
+            Delay::None => {}
+            Delay::Writes => unready.writes = Writes::Slow,
+            Delay::Opening => unready.coordinator_of = Some(id.to_owned()),
+        }
+    }
     unready
 }
 

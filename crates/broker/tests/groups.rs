@@ -7,19 +7,19 @@
 
 mod support;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::Bytes;
 use hanbeon::{Feature, FeatureUpdate, LevelChange, Mode, Options, group::Name};
 use hanbeon_broker::Limits;
 use hanbeon_wire::{
     ApiKey,
     messages::{
-        RequestMessage, add_offsets_to_txn, consumer_group_describe, consumer_group_heartbeat,
-        delete_groups, describe_groups, end_txn, heartbeat, init_producer_id, join_group,
-        leave_group, list_groups, offset_commit, offset_delete, offset_fetch, sync_group, text,
+        add_offsets_to_txn, consumer_group_describe, consumer_group_heartbeat, delete_groups,
+        describe_groups, end_txn, heartbeat, init_producer_id, join_group, leave_group,
+        list_groups, offset_commit, offset_delete, offset_fetch, sync_group, text,
         txn_offset_commit, uuid,
     },
 };
-use support::*;
+use support::{calls::*, *};
 
 const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
 const OFFSET_METADATA_TOO_LARGE: i16 = 12;
@@ -45,57 +45,6 @@ const TRANSACTION_ABORTABLE: i16 = 120;
 
 /// Version 0 of a subscription to the topic `t`, without user data.
 const SUBSCRIPTION: &[u8] = b"\0\0\0\0\0\x01\0\x01t\xff\xff\xff\xff";
-
-/// A request with its bytes and those of its answer.
-trait Call: RequestMessage {
-    fn bytes(&self, version: i16) -> BytesMut;
-    fn answer(bytes: &mut Bytes, version: i16) -> Self::Response;
-}
-
-macro_rules! calls {
-    ($($module:ident)*) => {
-        $(impl Call for $module::Request {
-            fn bytes(&self, version: i16) -> BytesMut {
-                let mut out = BytesMut::new();
-                self.write(&mut out, version).unwrap();
-                out
-            }
-
-            fn answer(bytes: &mut Bytes, version: i16) -> $module::Response {
-                $module::Response::read(bytes, version).unwrap()
-            }
-        })*
-    };
-}
-
-calls!(
-    add_offsets_to_txn consumer_group_describe consumer_group_heartbeat delete_groups describe_groups end_txn heartbeat
-    init_producer_id join_group leave_group list_groups offset_commit offset_delete offset_fetch sync_group txn_offset_commit
-);
-
-async fn send<R: Call>(client: &mut Client, version: i16, request: &R) {
-    let mut body = request.bytes(version);
-    if R::API.is_flexible(version) {
-        // No tags in the header.
-        body = [&[0], &body[..]].concat()[..].into();
-    }
-    client.send(R::API.number(), version, 1, &body).await;
-}
-
-async fn heard<R: Call>(client: &mut Client, version: i16) -> R::Response {
-    let mut answer = client.answer(1).await;
-    if R::API.is_flexible(version) {
-        assert_eq!(answer.get_u8(), 0, "tags of the header");
-    }
-    let response = R::answer(&mut answer, version);
-    assert_eq!(answer.remaining(), 0, "{:?} {version}", R::API);
-    response
-}
-
-async fn ask<R: Call>(client: &mut Client, version: i16, request: R) -> R::Response {
-    send(client, version, &request).await;
-    heard::<R>(client, version).await
-}
 
 /// A broker whose groups do not wait for more members, with a topic of one partition.
 async fn started() -> Running {

@@ -9,7 +9,9 @@ use std::{
 
 use bytes::Bytes;
 use hanbeon_idempotence::{MarkerClaim, VerificationNeed, VerificationRequest};
-use hanbeon_log::{AppendError, Appended, Completion, Durability, Joined, LogError, Source};
+use hanbeon_log::{
+    Abandoned, AppendError, Appended, Completion, Durability, Joined, LogError, Placed, Source,
+};
 use hanbeon_records::{Millis, Offset};
 use hanbeon_replica::Acks;
 
@@ -71,10 +73,8 @@ impl<E: Env> PartitionHandle<E> {
             }
         }
         let now = self.0.ground.env.now();
-        let joined = self.paced(
-            || opened.log.append_all(&records, now),
-            |joined| joined.iter().any(|one| matches!(one, Joined::Done(Ok(_)))),
-        );
+        let joined = self
+            .paced(|| opened.log.append_all(&records, now), |joined| joined.iter().any(is_written));
         let mut answers: Vec<_> = joined
             .into_iter()
             .zip(taken)
@@ -116,14 +116,12 @@ impl<E: Env> PartitionHandle<E> {
             opened.admit(acks)?;
         }
         let (bytes, now) = (records.len(), self.0.ground.env.now());
-        let joined = self.paced(
-            || opened.log.append_as(records, source, now),
-            |joined| matches!(joined, Joined::Done(Ok(_))),
-        );
+        let joined = self.paced(|| opened.log.append_as(records, source, now), is_written);
         Ok(self.joined(joined, (bytes, acks), now))
     }
 
-    /// Notes how long an append takes. One that left its write to another thread, or was refused, `wrote` nothing: it says no more than that it had to wait.
+    /// Notes how long an append takes. One that left its write to another thread, was refused, or found what it brings in the log `wrote` nothing: it says no
+    /// more than that it had to wait.
     fn paced<R>(&self, append: impl FnOnce() -> R, wrote: impl FnOnce(&R) -> bool) -> R {
         let env = &self.0.ground.env;
         let begun = env.monotonic();
@@ -137,7 +135,7 @@ impl<E: Env> PartitionHandle<E> {
         result
     }
 
-    /// Whether the last batch of a client was held up in its write. Who must not block appends on another thread then, until it is fast again:
+    /// Whether the last batch, or marker, was held up in its write. Who must not block appends on another thread then, until it is fast again:
     /// a bad disk is no reason for others to wait.
     #[must_use]
     pub fn is_slow(&self) -> bool {
@@ -175,7 +173,8 @@ impl<E: Env> PartitionHandle<E> {
     ) -> Result<(Appended, Millis), ProduceError> {
         let opened = self.opened()?;
         let now = self.0.ground.env.now();
-        let result = opened.log.append_as(records.clone(), source, now).wait()?;
+        let appending = || opened.log.append_as(records.clone(), source, now).wait();
+        let result = self.paced(appending, has_written)?;
         self.0.ground.metrics.judged(&self.0.metrics, records.len(), &result);
         Ok((result?, now))
     }
@@ -195,7 +194,8 @@ impl<E: Env> PartitionHandle<E> {
     /// The partition is offline, or the marker is that of an older coordinator or producer epoch.
     pub(crate) fn write_marker(&self, claim: MarkerClaim) -> Result<Appended, ProduceError> {
         let (opened, now) = (self.opened()?, claim.timestamp);
-        let appended = opened.log.append_marker(claim, now).wait()??;
+        let appended =
+            self.paced(|| opened.log.append_marker(claim, now).wait(), has_written)??;
         self.0.ground.metrics.markers.add(1);
         opened.written(self, opened.durability(), now);
         Ok(appended)
@@ -222,6 +222,16 @@ impl<E: Env> PartitionHandle<E> {
     pub(crate) fn durable_to(&self, end: Offset) -> Durable<E> {
         Durable { partition: self.clone(), end, syncing: None }
     }
+}
+
+/// Whether an append wrote, as far as this thread knows.
+const fn is_written(joined: &Joined<Result<Appended, AppendError>>) -> bool {
+    matches!(joined, Joined::Done(Ok(Appended { placed: Placed::Written, .. })))
+}
+
+/// Whether an append that was waited for wrote.
+const fn has_written(waited: &Result<Result<Appended, AppendError>, Abandoned>) -> bool {
+    matches!(waited, Ok(Ok(Appended { placed: Placed::Written, .. })))
 }
 
 /// Resolves when a partition is durable up to an offset.

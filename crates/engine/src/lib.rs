@@ -135,6 +135,7 @@ pub use lag::{GroupLag, Lag};
 pub use lane::Delivery;
 pub use metrics::{Counter, Metrics, TopicMetrics};
 pub use options::Options;
+pub use pace::Delay;
 pub use page_cache::PageCache;
 pub use partition::{DataFuture, FetchSpec, Fetched, PartitionHandle};
 pub use pins::Pin;

@@ -40,6 +40,17 @@ impl Pace {
     }
 }
 
+/// What a call may keep its thread waiting for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Delay {
+    /// Nothing that is known of.
+    None,
+    /// A log whose last write was held up.
+    Writes,
+    /// A log that is not open, or not read by its coordinator yet.
+    Opening,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

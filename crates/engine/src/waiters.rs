@@ -42,26 +42,6 @@ struct State {
     committed: Waiters<Waker>,
     stable: Waiters<Waker>,
     closed: bool,
-    /// How many hold the wakers back.
-    holders: usize,
-    /// Whom to wake when none does any more.
-    held: Vec<Waker>,
-}
-
-/// Nobody is woken while it is there.
-#[must_use = "wakers are held back for as long as it lives"]
-#[derive(Debug)]
-pub(crate) struct Held<'a>(&'a Parking);
-
-impl Drop for Held<'_> {
-    fn drop(&mut self) {
-        let wakers = {
-            let mut state = self.0.0.lock();
-            state.holders = state.holders.saturating_sub(1);
-            if state.holders == 0 { std::mem::take(&mut state.held) } else { Vec::new() }
-        };
-        wake_all(wakers);
-    }
 }
 
 impl State {
@@ -123,18 +103,9 @@ impl Parking {
             wakers.extend(state.written.release(ends.written));
             wakers.extend(state.committed.release(ends.committed));
             wakers.extend(state.stable.release(ends.stable));
-            if state.holders > 0 {
-                state.held.append(&mut wakers);
-            }
         }
         // Outside the lock: a waker may poll at once.
         wake_all(wakers);
-    }
-
-    /// Holds back who is to be woken, for as long as somebody has a lock that a woken task may ask for.
-    pub(crate) fn hold(&self) -> Held<'_> {
-        self.0.lock().holders += 1;
-        Held(self)
     }
 
     /// Wakes everybody, now and from now on.
@@ -214,22 +185,6 @@ mod tests {
         assert_eq!(count.0.load(Ordering::SeqCst), 1);
         assert!(poll(&mut seat, 5).is_ready());
         assert_eq!(parking.len(), 0);
-    }
-
-    #[test]
-    fn who_is_held_back_is_woken_once_nobody_holds_any_more() {
-        let (parking, count) = (Parking::default(), Arc::new(Count::default()));
-        let waker = Waker::from(Arc::clone(&count));
-        let mut cx = Context::from_waker(&waker);
-        let (mut seat, goal) = (None, Offset::new(5));
-        let start = || Offset::ZERO;
-        assert!(parking.poll(End::Stable, goal, &mut seat, &mut cx, start).is_pending());
-        let (one, two) = (parking.hold(), parking.hold());
-        parking.release(ends(9, 5));
-        drop(one);
-        assert_eq!(count.0.load(Ordering::SeqCst), 0);
-        drop(two);
-        assert_eq!(count.0.load(Ordering::SeqCst), 1);
     }
 
     #[test]

@@ -2,42 +2,47 @@
 //! `transaction_crashes.rs` draw it.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "support/hooked.rs"]
+mod hooked;
 mod support;
 
 use std::{
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::{Arc, Mutex, mpsc},
     task::{Context, Wake, Waker},
-    thread::{self, JoinHandle},
+    thread,
+    time::Duration,
 };
 
 use hanbeon::{
-    Acks, Engine, Enrol, ErrorCode, Isolation, Manual, Millis, Offset, Options, Record, TopicName,
-    TopicPartition,
+    Acks, Engine, Enrol, ErrorCode, Isolation, Manual, Millis, Offset, Options, Produce, Record,
+    TopicName, TopicPartition,
     txn::{
         AddPartitions, EndTxn, InitProducerId, Outcome, Producer, Protocol, State, TransactionalId,
     },
 };
-use hanbeon_log::{Dir as _, FileName, LogFile as _, MemDir, Open};
+use hanbeon_log::{Dir as _, FileName, LogFile as _, Open};
 use hanbeon_records::{BatchRef, ProducerEpoch};
-use support::{in_transaction_at, wait};
+use hooked::Hooked;
+use support::{batch_at, in_transaction_at, wait};
 
 const NOW: Millis = Millis::new(1_700_000_000_000);
 const SHARD: &str = "__transaction_state-0";
+/// After which a coordinator that does not answer is one that cannot.
+const PATIENCE: Duration = Duration::from_secs(20);
 const LOG: &str = "00000000000000000000.log";
 
-type World = Engine<Manual<MemDir>>;
+type World = Engine<Manual<Hooked>>;
 
-fn open(dir: &MemDir, options: Options) -> World {
+fn open(dir: &Hooked, options: Options) -> World {
     let options = options.set("transaction.state.log.num.partitions", "1").unwrap();
     Engine::open_in(Manual::new(NOW, 7), dir.clone(), options).unwrap()
 }
 
 /// A directory with a topic of two partitions, nothing of which is ever synced.
-fn new() -> (MemDir, World) {
-    let dir = MemDir::new();
+fn new() -> (Hooked, World) {
+    let dir = Hooked::new();
     let engine = open(&dir, Options::broker());
     engine.ensure_topic("t", 2).unwrap();
     (dir, engine)
@@ -48,7 +53,7 @@ fn name(text: &str) -> FileName {
 }
 
 /// Ends an engine and takes away what says that nothing was lost, and of each of these logs all but its first batches.
-fn power_cut(engine: World, dir: &MemDir, left: &[(&str, usize)]) {
+fn power_cut(engine: World, dir: &Hooked, left: &[(&str, usize)]) {
     engine.shutdown().unwrap();
     drop(engine);
     for file in [
@@ -99,6 +104,12 @@ fn end(
     wait(engine.transactions().end(end)).map_err(|error| error.code())
 }
 
+fn enrol(engine: &World, producer: Producer, partition: i32) -> Result<(), ErrorCode> {
+    let partitions = vec![TopicPartition { topic: TopicName::new("t").unwrap(), partition }];
+    let add = AddPartitions { id: id(), producer, partitions, protocol: Protocol::V1 };
+    wait(engine.transactions().add_partitions(add)).map_err(|error| error.code())
+}
+
 fn write(
     engine: &World,
     producer: Producer,
@@ -107,9 +118,7 @@ fn write(
 ) -> Result<Offset, ErrorCode> {
     let enrol = match protocol {
         Protocol::V1 => {
-            let at = TopicPartition { topic: TopicName::new("t").unwrap(), partition };
-            let add = AddPartitions { id: id(), producer, partitions: vec![at], protocol };
-            wait(engine.transactions().add_partitions(add)).map_err(|error| error.code())?;
+            enrol(engine, producer, partition)?;
             Enrol::Verify
         }
         Protocol::V2 => Enrol::Add,
@@ -188,7 +197,7 @@ fn t12_what_is_nobodys_is_ended_where_everything_is_synced_since() {
 }
 
 /// A commit of both partitions; the first has lost its marker.
-fn a_commit_without_a_marker() -> (MemDir, World, Producer) {
+fn a_commit_without_a_marker() -> (Hooked, World, Producer) {
     let (dir, engine) = new();
     let producer = init(&engine);
     write(&engine, producer, (0, 0, "a"), Protocol::V2).unwrap();
@@ -264,50 +273,135 @@ fn t1_a_commit_of_protocol_2_says_nothing_of_an_earlier_abort_in_its_epoch() {
     assert_eq!(committed(&engine, 1), (values(&["b"]), 2));
 }
 
+/// What the power cut has left of a transaction of protocol 1: a record in each of these partitions, of which the coordinator knows nothing.
+fn records_of_nobody(partitions: &[i32]) -> (Hooked, World, Producer) {
+    let (dir, engine) = new();
+    let producer = init(&engine);
+    for partition in partitions {
+        write(&engine, producer, (*partition, 0, "a"), Protocol::V1).unwrap();
+    }
+    power_cut(engine, &dir, &[(SHARD, 1)]);
+    let engine = open(&dir, Options::broker());
+    engine.partition("t", 1).unwrap().open().unwrap();
+    (dir, engine, producer)
+}
+
+/// Asks a coordinator on a thread of its own, so that a test fails where it would stand still for ever.
+fn answers<T: Send + 'static>(
+    engine: &World,
+    ask: impl FnOnce(&World) -> T + Send + 'static,
+) -> Option<T> {
+    let (engine, (answered, answer)) = (engine.clone(), mpsc::channel());
+    let asking = move || drop(answered.send(ask(&engine)));
+    thread::Builder::new().spawn(asking).unwrap();
+    answer.recv_timeout(PATIENCE).ok()
+}
+
+fn describe(engine: &World) -> State {
+    engine.transactions().describe("tx").unwrap().unwrap().state
+}
+
 /// An executor that runs the task which it is told of at once, and that task asks a coordinator.
 struct Inline {
     engine: World,
-    asked: AtomicBool,
-    asking: Mutex<Option<JoinHandle<()>>>,
+    answered: Mutex<Option<Option<State>>>,
+}
+
+impl Inline {
+    fn new(engine: &World) -> Arc<Self> {
+        Arc::new(Self { engine: engine.clone(), answered: Mutex::new(None) })
+    }
 }
 
 impl Wake for Inline {
     fn wake(self: Arc<Self>) {
-        let engine = self.engine.clone();
-        // On a thread of its own, so that this test fails where the executor would stand still for ever.
-        let asking = thread::Builder::new().spawn(move || {
-            engine.transactions().describe("tx").unwrap();
-        });
-        let asking = asking.unwrap();
-        for _ in 0..1_000_000 {
-            if asking.is_finished() {
-                self.asked.store(true, Ordering::SeqCst);
-                break;
-            }
-            thread::yield_now();
-        }
-        *self.asking.lock().unwrap() = Some(asking);
+        *self.answered.lock().unwrap() = Some(answers(&self.engine, describe));
     }
 }
 
 #[test]
 fn who_is_woken_by_the_end_of_what_is_nobodys_finds_no_coordinator_held() {
-    let (dir, engine) = new();
-    let producer = init(&engine);
-    write(&engine, producer, (0, 0, "a"), Protocol::V2).unwrap();
-    power_cut(engine, &dir, &[(SHARD, 1)]);
-    let engine = open(&dir, Options::broker());
+    let (_dir, engine, _) = records_of_nobody(&[0]);
     let partition = engine.partition("t", 0).unwrap();
     let mut stable = partition.data_beyond(Offset::ZERO, Isolation::Committed).unwrap();
-    let (asked, asking) = (AtomicBool::new(false), Mutex::new(None));
-    let inline = Arc::new(Inline { engine: engine.clone(), asked, asking });
+    let inline = Inline::new(&engine);
     let waker = Waker::from(Arc::clone(&inline));
     let mut cx = Context::from_waker(&waker);
-    assert!(std::pin::Pin::new(&mut stable).poll(&mut cx).is_pending());
+    assert!(Pin::new(&mut stable).poll(&mut cx).is_pending());
     settle(&engine);
-    inline.asking.lock().unwrap().take().expect("it is woken").join().unwrap();
-    assert!(inline.asked.load(Ordering::SeqCst), "it waits for a coordinator");
-    assert!(std::pin::Pin::new(&mut stable).poll(&mut cx).is_ready());
+    assert_eq!(*inline.answered.lock().unwrap(), Some(Some(State::Empty)));
+    assert!(Pin::new(&mut stable).poll(&mut cx).is_ready());
+}
+
+/// A batch comes while the marker is written, and who writes the marker writes the batch and wakes its producer.
+#[test]
+fn who_is_woken_by_the_writer_of_a_marker_of_nobodys_finds_no_coordinator_held() {
+    let (dir, engine, _) = records_of_nobody(&[0]);
+    let (inline, produced) = (Inline::new(&engine), Arc::new(Mutex::new(None)));
+    let (waker, coming) = (Waker::from(Arc::clone(&inline)), Arc::clone(&produced));
+    let partition = engine.partition("t", 0).unwrap();
+    dir.hook.before_write("t-0", move || {
+        let batch = batch_at(NOW.get(), &["b"]);
+        let Produce::Waiting(mut future) = partition.produce(batch, Acks::Leader) else {
+            panic!("somebody is writing");
+        };
+        assert!(Pin::new(&mut future).poll(&mut Context::from_waker(&waker)).is_pending());
+        *coming.lock().unwrap() = Some(future);
+    });
+    settle(&engine);
+    assert_eq!(*inline.answered.lock().unwrap(), Some(Some(State::Empty)));
+    let produced = produced.lock().unwrap().take().unwrap().wait().unwrap();
+    assert_eq!(produced.base_offset.get(), 2, "behind the marker");
+}
+
+/// Under protocol 1 the pair has its next transaction, whose records would go on with what the marker ends.
+#[test]
+fn t1_nobody_is_let_into_a_transaction_where_what_it_had_open_is_being_ended() {
+    let (dir, engine, producer) = records_of_nobody(&[0]);
+    let (at_it, told) = (engine.clone(), Arc::new(Mutex::new(Vec::new())));
+    let telling = Arc::clone(&told);
+    dir.hook.before_write("t-0", move || {
+        for partition in [0, 1] {
+            let said = answers(&at_it, move |engine| enrol(engine, producer, partition));
+            telling.lock().unwrap().push(said);
+        }
+    });
+    settle(&engine);
+    let concurrent = Err(ErrorCode::ConcurrentTransactions);
+    assert_eq!(*told.lock().unwrap(), [Some(concurrent), Some(Ok(()))]);
+    write(&engine, producer, (0, 1, "b"), Protocol::V1).unwrap();
+    end(&engine, producer, Outcome::Commit, Protocol::V1).unwrap();
+    assert_eq!(committed(&engine, 0), (values(&["b"]), 4));
+}
+
+/// The partition would refuse an epoch above, while the other is open, in a way that ends its client.
+#[test]
+fn t12_who_has_a_higher_epoch_is_told_to_come_again_once_what_is_nobodys_is_ended() {
+    let (dir, engine, producer) = records_of_nobody(&[0, 1]);
+    let (at_it, told) = (engine.clone(), Arc::new(Mutex::new(None)));
+    let telling = Arc::clone(&told);
+    // All is decided by then, and the marker of the other partition not written.
+    dir.hook.before_write("t-0", move || {
+        let said = answers(&at_it, move |engine| {
+            let pair = end(engine, producer, Outcome::Abort, Protocol::V2)?;
+            Ok::<_, ErrorCode>((pair, write(engine, pair, (1, 0, "b"), Protocol::V2)))
+        });
+        *telling.lock().unwrap() = said;
+    });
+    settle(&engine);
+    let (pair, said) = told.lock().unwrap().take().expect("it is ended, in time").unwrap();
+    assert_eq!(said, Err(ErrorCode::ConcurrentTransactions));
+    write(&engine, pair, (1, 0, "b"), Protocol::V2).unwrap();
+    end(&engine, pair, Outcome::Commit, Protocol::V2).unwrap();
+    assert_eq!(committed(&engine, 1), (values(&["b"]), 4));
+}
+
+#[test]
+fn t12_a_marker_of_nobodys_that_panics_keeps_nobody_out() {
+    let (dir, engine, producer) = records_of_nobody(&[0]);
+    dir.hook.before_write("t-0", || panic!("planted"));
+    assert!(catch_unwind(AssertUnwindSafe(|| settle(&engine))).is_err());
+    assert_eq!(enrol(&engine, producer, 0), Ok(()));
 }
 
 /// The coordinator has lost an enrolment, and the client that wrote is not answered and tries again.

@@ -113,6 +113,21 @@ fn t3_a_marker_for_one_transaction_ends_no_other_of_the_same_pair() {
 }
 
 #[test]
+fn t3_a_marker_for_one_transaction_ends_none_of_a_higher_epoch() {
+    for (outcome, epoch) in [(Outcome::Abort, 4), (Outcome::Commit, 5)] {
+        let mut log = Log::new();
+        log.put(&in_txn(claim(1, 4, 0, 1)));
+        log.end_txn(&v2(marker(1, 5, 0))).unwrap();
+        log.put(&in_txn(claim(1, 5, 0, 1)));
+        let end = log.end;
+        let ends = Ends::From(Offset::new(0));
+        let late = MarkerClaim { outcome, ends, ..marker(1, epoch, 0) };
+        assert_eq!(log.end_txn(&late), Ok(None), "{outcome:?}");
+        assert_eq!((log.end, log.states.open_transactions().count()), (end, 1));
+    }
+}
+
+#[test]
 fn e7_an_empty_transaction_completes_nothing_but_fences() {
     let mut log = Log::new();
     assert_eq!(log.end_txn(&marker(1, 5, 0)).unwrap(), None);

@@ -1,9 +1,9 @@
 //! `ConsumerGroupHeartbeat` and `ConsumerGroupDescribe`: the newer protocol (KIP-848).
 
-use std::sync::Arc;
+use std::{future, sync::Arc};
 
 use hanbeon::{
-    Env,
+    Env, Groups,
     group::consumer::{
         GroupDescription, Heartbeat, MemberDescription, Partitions, TopicAssignment,
     },
@@ -18,7 +18,7 @@ use hanbeon_wire::{
     },
 };
 
-use super::{GROUP_OPERATIONS, NO_OPERATIONS, client_id, members::name, ready, told};
+use super::{GROUP_OPERATIONS, NO_OPERATIONS, client_id, consult, members::name, ready, told};
 use crate::{
     admin::{Answered, number, respond, words},
     connection::Peer,
@@ -36,7 +36,8 @@ pub(super) async fn heartbeat<E: Env>(
         ready(node, asked.group_id.as_str()).await.map_err(refused)?;
         let group = name(&asked.group_id).map_err(|error| (error.code(), words(&error)))?;
         let beat = asked_heartbeat(&asked, peer, request);
-        let beaten = node.engine.groups().consumer_heartbeat(group, beat).await;
+        let beat = move |groups: Groups<E>| groups.consumer_heartbeat(group, beat);
+        let beaten = consult(node, asked.group_id.as_str(), beat).await.map_err(refused)?;
         beaten.map_err(|error| (told(&error, request), words(&error)))
     };
     let response = match beaten.await {
@@ -99,9 +100,11 @@ pub(super) async fn describe<E: Env>(node: &Arc<Node<E>>, request: &Request) -> 
     for group in &asked.group_ids {
         let described = async {
             size.has_room().map_err(|error| (error.code(), words(&error)))?;
-            ready(node, group.as_str()).await.map_err(|code| (code, None))?;
+            let (refused, id) = (|code| (code, None), group.as_str());
+            ready(node, id).await.map_err(refused)?;
             let group = name(group).map_err(|error| (error.code(), words(&error)))?;
-            let described = node.engine.groups().describe_consumer(&group);
+            let describe = move |groups: Groups<E>| future::ready(groups.describe_consumer(&group));
+            let described = consult(node, id, describe).await.map_err(refused)?;
             described.map_err(|error| (told(&error, request), words(&error)))
         };
         let mut answer = match described.await {

@@ -1,9 +1,9 @@
 //! `DescribeGroups`, `ListGroups` and `DeleteGroups`.
 
-use std::sync::Arc;
+use std::{future, sync::Arc};
 
 use hanbeon::{
-    Env,
+    Env, Groups,
     group::{Described, DescribedMember, ListFilter, Listed, Name},
 };
 use hanbeon_records::ErrorCode;
@@ -14,7 +14,7 @@ use hanbeon_wire::{
     },
 };
 
-use super::{GROUP_OPERATIONS, NO_OPERATIONS, members::name, ready, told};
+use super::{GROUP_OPERATIONS, NO_OPERATIONS, consult, members::name, ready, told};
 use crate::{
     admin::{Answered, number, respond, words},
     blocking::Kind,
@@ -37,9 +37,11 @@ pub(super) async fn describe<E: Env>(node: &Arc<Node<E>>, request: &Request) -> 
         };
         let described = async {
             size.has_room().map_err(|error| (error.code(), words(&error)))?;
-            ready(node, group.as_str()).await.map_err(|code| (code, None))?;
+            let (refused, id) = (|code| (code, None), group.as_str());
+            ready(node, id).await.map_err(refused)?;
             let group = name(group).map_err(|error| (error.code(), words(&error)))?;
-            let described = node.engine.groups().describe(&group);
+            let describe = move |groups: Groups<E>| future::ready(groups.describe(&group));
+            let described = consult(node, id, describe).await.map_err(refused)?;
             described.map_err(|error| (told(&error, request), words(&error)))
         };
         match described.await {
@@ -143,9 +145,11 @@ pub(super) async fn delete<E: Env>(node: &Arc<Node<E>>, request: &Request) -> An
     let mut response = delete::Response::default();
     for group in &asked.groups_names {
         let deleted = async {
-            ready(node, group.as_str()).await?;
+            let id = group.as_str();
+            ready(node, id).await?;
             let group = name(group).map_err(|error| error.code())?;
-            node.engine.groups().delete(group).await.map_err(|error| told(&error, request))
+            let deleted = consult(node, id, move |groups| groups.delete(group)).await?;
+            deleted.map_err(|error| told(&error, request))
         };
         let code = deleted.await.err().unwrap_or(ErrorCode::None);
         response.results.push(delete::DeletableGroupResult {

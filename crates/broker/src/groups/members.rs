@@ -3,7 +3,7 @@
 use std::{future::Future, sync::Arc};
 
 use hanbeon::{
-    Env,
+    Env, Groups,
     group::{
         Join, JoinRefused, Joined, LeadersTask, Leave, Leaver, Name, NameTooLong, NewMembers,
         Opaque, Protocol, SkipAssignment, Speaker, Sync, Synced,
@@ -17,7 +17,7 @@ use hanbeon_wire::{
     },
 };
 
-use super::{client_id, ready, told, told_to, wait};
+use super::{client_id, consult, ready, told, told_to, wait};
 use crate::{
     admin::{Answered, number, respond, respond_to},
     connection::{Peer, Reply},
@@ -81,7 +81,9 @@ pub(super) fn join<E: Env>(node: Arc<Node<E>>, peer: &Peer, request: &Request) -
         let asked = asked?;
         let joined = async {
             let join = asked.map_err(|error| error.code())?;
-            node.engine.groups().join(join).await.map_err(|error| told_to(&error, api))
+            let group = join.group.clone();
+            let joined = consult(&node, group.as_str(), move |groups| groups.join(join));
+            joined.await?.map_err(|error| told_to(&error, api))
         };
         let response = match joined.await {
             Ok(Ok(joined)) => welcome(&joined, version),
@@ -193,7 +195,9 @@ pub(super) fn sync<E: Env>(node: Arc<Node<E>>, request: &Request) -> Reply {
         let asked = asked?;
         let synced = async {
             let sync = asked.map_err(|error| error.code())?;
-            node.engine.groups().sync(sync).await.map_err(|error| told_to(&error, api))
+            let group = sync.speaker.group.clone();
+            let synced = consult(&node, group.as_str(), move |groups| groups.sync(sync));
+            synced.await?.map_err(|error| told_to(&error, api))
         };
         let mut response = sync::Response::default();
         match synced.await {
@@ -244,7 +248,9 @@ pub(super) async fn heartbeat<E: Env>(node: &Arc<Node<E>>, request: &Request) ->
             asked.group_instance_id.as_ref(),
         );
         let speaker = speaker.map_err(|error| error.code())?;
-        node.engine.groups().heartbeat(speaker).await.map_err(|error| told(&error, request))
+        let beat = move |groups: Groups<E>| groups.heartbeat(speaker);
+        let beaten = consult(node, asked.group_id.as_str(), beat).await?;
+        beaten.map_err(|error| told(&error, request))
     };
     let code = beaten.await.err().unwrap_or(ErrorCode::None);
     let response = heartbeat::Response { error_code: number(code), ..Default::default() };
@@ -257,7 +263,9 @@ pub(super) async fn leave<E: Env>(node: &Arc<Node<E>>, request: &Request) -> Ans
     let left = async {
         ready(node, asked.group_id.as_str()).await?;
         let leave = asked_leave(&asked, batched).map_err(|error| error.code())?;
-        node.engine.groups().leave(leave).await.map_err(|error| told(&error, request))
+        let leave = move |groups: Groups<E>| groups.leave(leave);
+        let left = consult(node, asked.group_id.as_str(), leave).await?;
+        left.map_err(|error| told(&error, request))
     };
     let mut response = leave::Response::default();
     match left.await {

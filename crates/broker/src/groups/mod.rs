@@ -8,7 +8,7 @@ mod offsets;
 
 use std::{future::Future, sync::Arc};
 
-use hanbeon::{Env, GroupsError};
+use hanbeon::{Env, Groups, GroupsError};
 use hanbeon_records::ErrorCode;
 use hanbeon_wire::{ApiKey, Request};
 
@@ -17,6 +17,7 @@ use crate::{
     blocking::Kind,
     connection::{Peer, Reply, parked, promptly},
     dispatch::{Node, finished},
+    transactions::carried_out,
 };
 
 /// Starts a request of one of these APIs.
@@ -118,6 +119,20 @@ pub(crate) async fn ready<E: Env>(node: &Arc<Node<E>>, group: &str) -> Result<()
             Err(ErrorCode::CoordinatorLoadInProgress)
         }
     }
+}
+
+/// Asks the coordinator of a group, which writes down at once what it decides: on a thread that may block where it may keep its thread waiting. What is
+/// waited for after that, others of the group among it, keeps no thread.
+#[expect(clippy::async_yields_async, reason = "only the asking writes")]
+async fn consult<E: Env, F: Future + Send + 'static>(
+    node: &Node<E>,
+    group: &str,
+    ask: impl FnOnce(Groups<E>) -> F + Send + 'static,
+) -> Result<F::Output, ErrorCode> {
+    let groups = node.engine.groups();
+    let delay = groups.delay(group);
+    let answer = carried_out(node, delay, async move { ask(groups) }).await?;
+    Ok(answer.await)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::{
 };
 
 use hanbeon::{
-    Enrol, Env, GroupsError, Image, Topic,
+    Enrol, Env, Groups, GroupsError, Image, Topic,
     group::{
         Commit, CommitDialect, CommitInTxn, DeleteOffsets, Fetch, FetchWhat, FetchedOffset,
         Membership, Name, NameTooLong, NewOffset, Stability,
@@ -23,12 +23,14 @@ use hanbeon_wire::{
 };
 
 use super::{
+    consult,
     members::{name, optional},
     ready, told,
 };
 use crate::{
     admin::{Answered, number, respond},
     dispatch::Node,
+    transactions::{self, carried_out},
 };
 
 /// The first version that names topics by id, of `OffsetCommit` and `OffsetFetch`.
@@ -156,7 +158,8 @@ pub(super) async fn commit<E: Env>(node: &Arc<Node<E>>, request: &Request) -> An
                 .filter(|ms| (2..=4).contains(&version) && *ms >= 0),
             offsets,
         };
-        let committed = node.engine.groups().commit_offsets(commit).await;
+        let commit = move |groups: Groups<E>| groups.commit_offsets(commit);
+        let committed = consult(node, asked.group_id.as_str(), commit).await?;
         committed.map_err(|error| told(&error, request))
     };
     let mut codes = sorted.codes(results.await);
@@ -229,7 +232,7 @@ async fn pend<E: Env>(
     let version = request.reply_to.version;
     ready(node, asked.group_id.as_str()).await?;
     let id = TransactionalId::new(asked.transactional_id.as_str()).map_err(|error| error.code())?;
-    crate::transactions::ready(node, id.as_str()).await?;
+    transactions::ready(node, id.as_str()).await?;
     if asked.group_id.as_str().is_empty() {
         return Err(ErrorCode::InvalidGroupId);
     }
@@ -243,7 +246,12 @@ async fn pend<E: Env>(
         offsets,
     };
     let enrol = if version >= ENROLS_VERSION_MIN { Enrol::Add } else { Enrol::Verify };
-    let committed = node.engine.groups().commit_offsets_in_transaction(id, enrol, commit).await;
+    let groups = node.engine.groups();
+    // It writes to the logs of both coordinators.
+    let delay = groups.delay(commit.group.as_str());
+    let delay = delay.max(node.engine.transactions().delay(id.as_str()));
+    let committing = groups.commit_offsets_in_transaction(id, enrol, commit);
+    let committed = carried_out(node, delay, committing).await?;
     committed.map_err(|error| code_in(version, &error))
 }
 
@@ -465,8 +473,10 @@ async fn one_group<E: Env>(
         None => None,
     };
     let group = name(asked.group).map_err(|error| error.code())?;
-    let fetched = node.engine.groups().fetch_offsets(Fetch { group, member, stability, what });
-    fetched.await.map_err(|error| told(&error, request))
+    let groups = node.engine.groups();
+    let delay = groups.delay(group.as_str());
+    let fetching = groups.fetch_offsets(Fetch { group, member, stability, what });
+    carried_out(node, delay, fetching).await?.map_err(|error| told(&error, request))
 }
 
 /// Topics of an answer for one group.
@@ -557,7 +567,8 @@ pub(super) async fn delete<E: Env>(node: &Arc<Node<E>>, request: &Request) -> An
         ready(node, asked.group_id.as_str()).await?;
         let group = name(&asked.group_id).map_err(|error| error.code())?;
         let delete = DeleteOffsets { group, partitions: known };
-        let deleted = node.engine.groups().delete_offsets(delete).await;
+        let delete = move |groups: Groups<E>| groups.delete_offsets(delete);
+        let deleted = consult(node, asked.group_id.as_str(), delete).await?;
         deleted.map_err(|error| told(&error, request))
     };
     let mut response = delete::Response::default();

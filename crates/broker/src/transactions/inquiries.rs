@@ -16,7 +16,7 @@ use hanbeon_wire::{
 };
 use regex::{Regex, RegexBuilder};
 
-use super::coordinated;
+use super::{carried_out, coordinated};
 use crate::{
     admin::{Answered, number, respond},
     answer_size::AnswerTooLong,
@@ -52,7 +52,10 @@ pub(super) async fn describe<E: Env>(node: &Arc<Node<E>>, request: &Request) -> 
 
 async fn described<E: Env>(node: &Arc<Node<E>>, id: &str) -> Result<DescribedTxn, ErrorCode> {
     let id = coordinated(node, id).await?;
-    let found = node.engine.transactions().describe(id.as_str()).map_err(|error| error.code())?;
+    let transactions = node.engine.transactions();
+    let delay = transactions.delay(id.as_str());
+    let describing = async move { transactions.describe(id.as_str()) };
+    let found = carried_out(node, delay, describing).await?.map_err(|error| error.code())?;
     found.ok_or(ErrorCode::TransactionalIdNotFound)
 }
 

@@ -9,7 +9,7 @@ use hanbeon::{
 use hanbeon_records::{CoordinatorEpoch, ErrorCode, TopicName, TopicPartition};
 use hanbeon_wire::{Request, messages::write_txn_markers as markers};
 
-use super::producer;
+use super::{carried_out, producer};
 use crate::{
     admin::{Answered, number, respond},
     dispatch::Node,
@@ -52,19 +52,23 @@ async fn one<E: Env>(
     partition: i32,
 ) -> ErrorCode {
     let Ok(topic) = TopicName::new(topic) else { return ErrorCode::UnknownTopicOrPartition };
-    let written = node.engine.transactions().write_marker(MarkerRequest {
+    let request = MarkerRequest {
         producer: producer(marker.producer_id, marker.producer_epoch),
         outcome: if marker.transaction_result { Outcome::Commit } else { Outcome::Abort },
         coordinator_epoch: CoordinatorEpoch::new(marker.coordinator_epoch),
         // KIP-1228; absent in version 1, where it is 0.
         protocol: if marker.transaction_version >= 2 { Protocol::V2 } else { Protocol::V1 },
         partition: TopicPartition { topic, partition },
-    });
-    match written.await {
-        Ok(()) => ErrorCode::None,
-        Err(error) => {
+    };
+    let transactions = node.engine.transactions();
+    let delay = transactions.delay_of_marker(&request.partition);
+    match carried_out(node, delay, transactions.write_marker(request)).await {
+        Ok(Ok(())) => ErrorCode::None,
+        Ok(Err(error)) => {
             tracing::debug!(%error, "a marker was refused");
             error.code()
         }
+        // A coordinator sends it again.
+        Err(_broken_off) => ErrorCode::NotLeaderOrFollower,
     }
 }

@@ -7,7 +7,7 @@ mod partitions;
 use std::{future::Future, sync::Arc};
 
 use hanbeon::{
-    Env, TransactionError,
+    Delay, Env, TransactionError,
     txn::{
         self, EndTxn, InitProducerId, Outcome, Prepared, Producer, Protocol, TransactionalId,
         TwoPhaseCommit, code_for,
@@ -75,6 +75,18 @@ pub(crate) async fn ready<E: Env>(node: &Arc<Node<E>>, id: &str) -> Result<(), E
             Err(ErrorCode::CoordinatorLoadInProgress)
         }
     }
+}
+
+/// Brings a call to the coordinator to its end, on a thread that may block where it may keep its thread waiting.
+pub(crate) async fn carried_out<E: Env, T: Send + 'static>(
+    node: &Node<E>,
+    delay: Delay,
+    call: impl Future<Output = T> + Send + 'static,
+) -> Result<T, ErrorCode> {
+    node.blocking.carry_out(delay, call).await.map_err(|error| {
+        tracing::error!(%error, "a call to a coordinator broke off");
+        ErrorCode::CoordinatorNotAvailable
+    })
 }
 
 /// Checks a transactional id and makes its coordinator ready.
@@ -147,7 +159,9 @@ async fn initialised<E: Env>(
         two_phase_commit: if asked.enable2_pc { TwoPhaseCommit::On } else { TwoPhaseCommit::Off },
         prepared: if asked.keep_prepared_txn { Prepared::Keep } else { Prepared::Abort },
     };
-    let initialised = node.engine.transactions().init_producer_id(request_init).await;
+    let transactions = node.engine.transactions();
+    let delay = transactions.delay_of_end(&request_init.id);
+    let initialised = carried_out(node, delay, transactions.init_producer_id(request_init)).await?;
     initialised.map_err(|error| told(node, &error, txn::Api::InitProducerId, request))
 }
 
@@ -168,7 +182,9 @@ async fn add_offsets<E: Env>(node: &Arc<Node<E>>, request: &Request) -> Answered
             partitions: vec![partition],
             protocol: Protocol::V1,
         };
-        let added = node.engine.transactions().add_partitions(add).await;
+        let transactions = node.engine.transactions();
+        let delay = transactions.delay(add.id.as_str());
+        let added = carried_out(node, delay, transactions.add_partitions(add)).await?;
         added.map_err(|error| told(node, &error, txn::Api::AddOffsetsToTxn, request))
     };
     let code = added.await.err().unwrap_or(ErrorCode::None);
@@ -186,7 +202,9 @@ async fn end<E: Env>(node: &Arc<Node<E>>, request: &Request) -> Answered {
             outcome: if asked.committed { Outcome::Commit } else { Outcome::Abort },
             protocol: Protocol::of_end_txn(version),
         };
-        let ended = node.engine.transactions().end(end).await;
+        let transactions = node.engine.transactions();
+        let delay = transactions.delay_of_end(&end.id);
+        let ended = carried_out(node, delay, transactions.end(end)).await?;
         ended.map_err(|error| told(node, &error, txn::Api::EndTxn, request))
     };
     let mut response =

@@ -9,7 +9,7 @@ use hanbeon::{
 use hanbeon_records::{ErrorCode, TopicName, TopicPartition};
 use hanbeon_wire::{Request, messages::add_partitions_to_txn as add};
 
-use super::{coordinated, producer, told};
+use super::{carried_out, coordinated, producer, told};
 use crate::{
     admin::{Answered, number, respond},
     dispatch::Node,
@@ -122,12 +122,14 @@ async fn carry_out<E: Env>(
     let (producer, count) = (asked.producer, partitions.len());
     let refused = |error| told(node, &error, txn::Api::AddPartitionsToTxn, request);
     let transactions = node.engine.transactions();
+    let delay = transactions.delay(id.as_str());
     if asked.verify_only {
-        let standings = transactions.verify(Verify { id, producer, partitions }).await;
+        let verify = transactions.verify(Verify { id, producer, partitions });
+        let standings = carried_out(node, delay, verify).await?;
         return Ok(standings.map_err(refused)?.into_iter().map(Membership::code).collect());
     }
     let protocol = Protocol::of_add_partitions(request.reply_to.version);
     let add = AddPartitions { id, producer, partitions, protocol };
-    transactions.add_partitions(add).await.map_err(refused)?;
+    carried_out(node, delay, transactions.add_partitions(add)).await?.map_err(refused)?;
     Ok(vec![ErrorCode::None; count])
 }

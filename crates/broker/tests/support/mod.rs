@@ -15,6 +15,8 @@ use tokio::{
     task::JoinHandle,
 };
 
+pub(crate) mod calls;
+
 /// Long enough for any answer on a busy machine, short enough to fail a test that hangs.
 const PATIENCE: Duration = Duration::from_secs(20);
 

@@ -27,10 +27,11 @@ use shard::{Answered, Token};
 pub(crate) use shard::{GroupShard, MarkError};
 
 use crate::{
-    Engine, Enrol, Enrolment, Env, PartitionHandle, ProduceError, Settings, StateLog, StateLogs,
-    System, Topic, TopicError, TransactionError,
+    Delay, Engine, Enrol, Enrolment, Env, PartitionHandle, ProduceError, Settings, StateLog,
+    StateLogs, System, Topic, TopicError, TransactionError,
     coordinators::{CONSUMER_OFFSETS, Shard, Shards},
     engine::Shared,
+    transactions::delay_of,
 };
 
 /// The shards of the group coordinator.
@@ -85,6 +86,13 @@ impl<E: Env> Groups<E> {
         let shared = self.0.shared();
         let Some(shards) = shared.group_shards() else { return false };
         at(shards, group).is_some_and(|shard| shard.is_loaded())
+    }
+
+    /// What a call for `group` may have to wait for that keeps its thread.
+    #[must_use]
+    pub fn delay(&self, group: &str) -> Delay {
+        let shard = self.0.shared().group_shards().and_then(|shards| at(shards, group));
+        shard.map_or(Delay::Opening, |shard| delay_of(&*shard, &*shard.log))
     }
 
     /// Makes the log if it is not there, and reads the shard of `group`.

@@ -154,6 +154,11 @@ pub trait StateLog: fmt::Debug + Send + Sync + 'static {
         ProducerId::new(0)
     }
 
+    /// Whether the last write was held up, so that who must not block makes the next on another thread. Who cannot tell says no.
+    fn is_slow(&self) -> bool {
+        false
+    }
+
     /// Whether everything that is written here must be durable before it is acted on.
     fn is_synced(&self) -> bool;
 

@@ -113,6 +113,10 @@ impl<E: Env> StateLog for PartitionStateLog<E> {
         self.0.0.ground.first_sure_id
     }
 
+    fn is_slow(&self) -> bool {
+        self.0.is_slow()
+    }
+
     fn is_synced(&self) -> bool {
         self.0.is_synced()
     }

@@ -55,6 +55,16 @@ pub enum TransactionError {
         /// The partition.
         partition: i32,
     },
+    /// What the producer had open there before a power cut is being ended, and nothing of it may become part of this transaction.
+    #[error(
+        "what a power cut left open of this producer on {topic}-{partition} is being ended: retry"
+    )]
+    Ending {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: i32,
+    },
     /// `__transaction_state` could not be made.
     #[error("the transaction log cannot be made: {0}")]
     NoLog(Arc<TopicError>),
@@ -87,6 +97,7 @@ impl TransactionError {
             Self::UnknownPartition { .. } => ErrorCode::UnknownTopicOrPartition,
             Self::NotEnrolled { .. } | Self::Torn { .. } => ErrorCode::TransactionAbortable,
             Self::NotLookedAt { .. } => ErrorCode::CoordinatorLoadInProgress,
+            Self::Ending { .. } => ErrorCode::ConcurrentTransactions,
             Self::NoLog(_) => ErrorCode::CoordinatorNotAvailable,
             Self::Log(error) => coordinator_code(error.code()),
             Self::Load { .. } => ErrorCode::NotCoordinator,

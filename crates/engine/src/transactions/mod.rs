@@ -9,6 +9,7 @@
 //! The answer to an end comes when its markers are written, so that the next transaction of the same id finds nothing under way. A
 //! partition that is offline keeps its marker owed: the answer does not wait for it, and upkeep tries again (T4).
 
+mod delays;
 mod ends;
 mod enrol;
 mod error;
@@ -26,6 +27,7 @@ use hanbeon_txn::{
     partition_for,
 };
 
+pub(crate) use delays::delay_of;
 use ends::{MarkerFate, Safety};
 pub use enrol::{Enrol, TransactionalProduce};
 pub use error::TransactionError;
@@ -390,14 +392,21 @@ impl<E: Env> Shared<E> {
             })?;
         }
         self.check_unopened(shard, request)?;
-        self.decide(shard, &request.id, |loaded, now| {
-            let decision = loaded.coordinator.add_partitions(now, request);
-            // Only who is let in: nothing else would take the id out again.
-            if strict && decision.reply.is_ok() {
+        let mut loaded = shard.loaded(|| self.txn_settings())?;
+        let now = self.ground.env.now();
+        let decision = loaded.coordinator.add_partitions(now, request);
+        // Only who is let in.
+        if decision.reply.is_ok() {
+            if let Some(TopicPartition { topic, partition }) = loaded.ending_of(request) {
+                let (topic, partition) = (topic.to_string(), *partition);
+                return Err(TransactionError::Ending { topic, partition });
+            }
+            // Of others nothing would take the id out again.
+            if strict {
                 loaded.be_strict(&request.id);
             }
-            decision
-        })
+        }
+        loaded.carry_out(&*shard.log, &request.id, now, decision)
     }
 
     /// The level of a feature was changed: it holds for what is decided from now on.

@@ -8,10 +8,12 @@ use std::{
 };
 
 use hanbeon_log::sync::{AtomicBool, Mutex, MutexGuard, Ordering};
-use hanbeon_records::{CoordinatorEpoch, Millis, Offset, ProducerEpoch, ProducerId};
+use hanbeon_records::{
+    CoordinatorEpoch, Millis, Offset, ProducerEpoch, ProducerId, TopicPartition,
+};
 use hanbeon_txn::{
-    Coordinator, Decision, FreshIds, ListFilter, MarkersOwed, Producer, Protocol, Record, Settings,
-    State, TransactionalId, TxnValue,
+    AddPartitions, Coordinator, Decision, FreshIds, ListFilter, MarkersOwed, Producer, Protocol,
+    Record, Settings, State, TransactionalId, TxnValue,
 };
 
 use super::TransactionError;
@@ -59,6 +61,8 @@ pub(crate) struct Loaded {
     pub(crate) commits: Arc<Commits>,
     /// Ids that have ended nothing since a log was read that may lack its end: the transaction they are in may be one of before.
     spanning: BTreeSet<TransactionalId>,
+    /// Where upkeep is ending what a producer has open: it is enrolled there once that is over.
+    pub(crate) ending: Arc<BTreeSet<(TopicPartition, ProducerId)>>,
 }
 
 /// The commits of protocol 2 in a log that may lack its end. Partitions may lack their markers, and whoever takes the id over leaves no trace of them in the
@@ -188,6 +192,13 @@ impl TxnShard {
         }
     }
 
+    /// What upkeep was ending is over, one way or the other.
+    pub(crate) fn forget_ending(&self) {
+        if let Loading::Done(loaded) = &mut *self.state.lock() {
+            loaded.ending = Arc::default();
+        }
+    }
+
     pub(crate) fn failed(&self) -> bool {
         self.failed.load(Ordering::Acquire)
     }
@@ -248,8 +259,8 @@ impl TxnShard {
                 .collect(),
             None => BTreeSet::new(),
         };
-        let commits = Arc::new(commits.unwrap_or_default());
-        Ok(Loaded { coordinator, epoch, end, strict, finishing, owed, commits, spanning })
+        let (commits, ending) = (Arc::new(commits.unwrap_or_default()), Arc::default());
+        Ok(Loaded { coordinator, epoch, end, strict, finishing, owed, commits, spanning, ending })
     }
 }
 
@@ -317,6 +328,14 @@ impl Loaded {
             self.strict.remove(id);
         }
         Ok(Decided { reply: reply.map_err(TransactionError::from), gate })
+    }
+
+    /// Where the producer of a request may not be enrolled yet.
+    pub(crate) fn ending_of<'r>(&self, request: &'r AddPartitions) -> Option<&'r TopicPartition> {
+        let is_ending = |at: &&TopicPartition| {
+            self.ending.contains(&(TopicPartition::clone(at), request.producer.id))
+        };
+        if self.ending.is_empty() { None } else { request.partitions.iter().find(is_ending) }
     }
 
     /// What must be durable before anybody acts on what is known of `id`.

@@ -9,7 +9,7 @@ use hanbeon_txn::{ListFilter, Producer, State, TransactionalId};
 
 use super::{
     MarkerFate, Safety, TransactionError, TxnShard,
-    shard::{Fresh, pass},
+    shard::{Fresh, LoadedGuard, pass},
 };
 use crate::{
     DurableFuture, Env, PartitionHandle, Pin, Settings, coordinators::Shard, engine::Shared,
@@ -41,6 +41,18 @@ pub(super) enum Orphans {
     Left,
     Gone,
 }
+
+/// What upkeep ends is noted in these shards for as long as it is there, and taken out however that ends.
+struct Ending<'a>(&'a [Arc<TxnShard>]);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|shard| shard.forget_ending());
+    }
+}
+
+/// A marker, and where it goes.
+type Marker<'a> = (&'a TopicPartition, MarkerClaim);
 
 /// A transaction that is open on a partition since before this opening.
 pub(super) struct Unfinished<E: Env> {
@@ -88,6 +100,39 @@ impl<E: Env> Unfinished<E> {
             ends: Ends::From(self.from),
         }
     }
+}
+
+/// How those are ended that no coordinator has in an open or decided transaction.
+fn markers_of<'a, E: Env>(
+    coordinators: &[LoadedGuard<'_>],
+    unfinished: &'a [Unfinished<E>],
+) -> Vec<Marker<'a>> {
+    let filter = ListFilter {
+        producer_ids: unfinished.iter().map(|one| one.producer.producer_id).collect(),
+        states: [State::Ongoing, State::PrepareCommit, State::PrepareAbort].into(),
+        ..ListFilter::default()
+    };
+    let owned: BTreeMap<_, _> = coordinators
+        .iter()
+        .flat_map(|loaded| loaded.coordinator.list(Millis::NONE, &filter))
+        .flat_map(|txn| {
+            let owner = (txn.state, txn.producer);
+            txn.partitions.iter().map(move |at| ((txn.producer.id, at), owner))
+        })
+        .collect();
+    let marker = |one: &'a Unfinished<E>| {
+        let partition = one.partition();
+        let owner = owned.get(&(one.producer.producer_id, partition));
+        let commit = coordinators.iter().find_map(|all| all.commits.marker_of(one.wrote()));
+        match (commit, owner) {
+            // Its decision is there, and whoever carries it out waits until it is durable.
+            (Some(pair), Some(owner)) if *owner == (State::PrepareCommit, pair) => None,
+            (Some(pair), Some(_) | None) => Some((partition, one.commit(pair))),
+            (None, Some(_)) => None,
+            (None, None) => Some((partition, one.abort())),
+        }
+    };
+    unfinished.iter().filter_map(marker).collect()
 }
 
 impl TxnUpkeep {
@@ -178,15 +223,21 @@ impl<E: Env> Shared<E> {
 
     /// Ends those of the transactions that no coordinator has in an open or decided one. Whoever is ended meanwhile is left alone: what is open
     /// then is another.
+    ///
+    /// No coordinator is held while markers are written: that may take long, and whoever is woken may ask one at once. What comes to a partition
+    /// between the decision and its marker is safe from the marker all the same. A transaction that begins there meanwhile, under whatever epoch,
+    /// begins behind the end of the other, so at another offset, and the marker ends only what began at its own ([`Ends::From`]). And what goes on with
+    /// the one that is open has its epoch. Under protocol 2 this is the very transaction that the power cut has taken a part of (T9). Under protocol 1
+    /// it may be the next one, but that is announced first, to a coordinator that refuses it for as long as [`Ending`] lives.
     fn end_unowned(&self, shards: &[Arc<TxnShard>], unfinished: &[Unfinished<E>]) -> Orphans {
         if unfinished.is_empty() {
             return Orphans::Gone;
         }
-        // Until no coordinator is held any more: who is woken may ask one at once.
-        let held: Vec<_> = unfinished.iter().map(|one| one.at.0.parking.hold()).collect();
-        let mut syncing = Vec::new();
-        let mut orphans = self.mark_unowned(shards, unfinished, &mut syncing);
-        drop(held);
+        let Ok((ending, markers)) = self.judge_unowned(shards, unfinished) else {
+            return Orphans::Left;
+        };
+        let (mut orphans, syncing) = self.mark_unowned(&markers);
+        drop(ending);
         for durable in syncing {
             match self.wait_for(durable) {
                 Some(Ok(())) => {}
@@ -200,47 +251,37 @@ impl<E: Env> Shared<E> {
         orphans
     }
 
-    /// Writes the markers for that: a commit where the log still tells of it, else an abort.
-    fn mark_unowned(
+    /// The markers that end them: a commit where the log still tells of it, else an abort. From now on nobody enrols what they end, until the first of the
+    /// two goes.
+    fn judge_unowned<'a>(
         &self,
-        shards: &[Arc<TxnShard>],
-        unfinished: &[Unfinished<E>],
-        syncing: &mut Vec<DurableFuture>,
-    ) -> Orphans {
-        // All of them until it is done, so that nobody enrols what is taken for nobody's.
+        shards: &'a [Arc<TxnShard>],
+        unfinished: &'a [Unfinished<E>],
+    ) -> Result<(Ending<'a>, Vec<Marker<'a>>), TransactionError> {
+        // Goes behind the coordinators, which it asks for.
+        let ending = Ending(shards);
+        // All of them until it is noted, so that nobody enrols what is taken for nobody's.
         let mut coordinators = Vec::with_capacity(shards.len());
         for shard in shards {
-            match shard.loaded(|| self.txn_settings()) {
-                Ok(loaded) => coordinators.push(loaded),
-                Err(_) => return Orphans::Left,
-            }
+            coordinators.push(shard.loaded(|| self.txn_settings())?);
         }
-        let filter = ListFilter {
-            producer_ids: unfinished.iter().map(|one| one.producer.producer_id).collect(),
-            states: [State::Ongoing, State::PrepareCommit, State::PrepareAbort].into(),
-            ..ListFilter::default()
+        let markers = markers_of(&coordinators, unfinished);
+        let named = |(partition, marker): &Marker<'_>| {
+            (TopicPartition::clone(partition), marker.producer_id)
         };
-        let owned: BTreeMap<_, _> = coordinators
-            .iter()
-            .flat_map(|loaded| loaded.coordinator.list(Millis::NONE, &filter))
-            .flat_map(|txn| {
-                let owner = (txn.state, txn.producer);
-                txn.partitions.iter().map(move |at| ((txn.producer.id, at), owner))
-            })
-            .collect();
+        let noted = Arc::new(markers.iter().map(named).collect());
+        for loaded in &mut coordinators {
+            loaded.ending = Arc::clone(&noted);
+        }
+        drop(coordinators);
+        Ok((ending, markers))
+    }
+
+    /// Writes them; what is to be waited for until they are durable.
+    fn mark_unowned(&self, markers: &[Marker<'_>]) -> (Orphans, Vec<DurableFuture>) {
         let image = Arc::clone(&self.image.read());
-        let mut orphans = Orphans::Gone;
-        for one in unfinished {
-            let partition = one.partition();
-            let owner = owned.get(&(one.producer.producer_id, partition));
-            let commit = coordinators.iter().find_map(|all| all.commits.marker_of(one.wrote()));
-            let marker = match (commit, owner) {
-                // Its decision is there, and whoever carries it out waits until it is durable.
-                (Some(pair), Some(owner)) if *owner == (State::PrepareCommit, pair) => continue,
-                (Some(pair), Some(_) | None) => one.commit(pair),
-                (None, Some(_)) => continue,
-                (None, None) => one.abort(),
-            };
+        let (mut orphans, mut syncing) = (Orphans::Gone, Vec::new());
+        for &(partition, marker) in markers {
             let MarkerClaim { producer_id, producer_epoch, outcome, .. } = marker;
             tracing::warn!(
                 %partition, %producer_id, %producer_epoch, ?outcome,
@@ -255,8 +296,7 @@ impl<E: Env> Shared<E> {
                 }
             }
         }
-        drop(coordinators);
-        orphans
+        (orphans, syncing)
     }
 
     /// Says which transactions hold readers back for long, and whose they are.
