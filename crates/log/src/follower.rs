@@ -7,13 +7,23 @@ use hanbeon_idempotence::IdempotenceError;
 use hanbeon_records::{BatchError, BatchRef, LeaderEpoch, Millis, Offset, read_control};
 
 use crate::{
-    AppendError, Corruption, Damage, Dir, LogError, active::Entry, head::Head,
-    partition_log::PartitionLog, segment::End, walk::length,
+    AppendError, Corruption, Damage, Dir, EpochEntry, EpochsChanged, LeaderEpochs, LogError,
+    active::Entry, head::Head, partition_log::PartitionLog, segment::End, segments::floor,
+    walk::length,
 };
+
+/// Where epochs begin once the batches that are looked at are written.
+struct Course {
+    epochs: LeaderEpochs,
+    /// Where one of these batches is of an epoch below that of the one before it.
+    back: Vec<Offset>,
+}
 
 impl<D: Dir> PartitionLog<D> {
     /// Appends whole batches up to the first of an epoch above `leader_epoch` (KAFKA-18723); a batch cut short at the end is left
     /// out. All are checked before the first is written.
+    ///
+    /// Epochs may step back where Kafka has followed us in the leader's directory: the entry of the lower epoch says so to the next recovery.
     pub(crate) fn append_as_follower(
         &mut self,
         records: &Bytes,
@@ -24,6 +34,7 @@ impl<D: Dir> PartitionLog<D> {
         let mut batches = Vec::new();
         let mut rest: &[u8] = records;
         let mut expected = self.active.end.offset;
+        let mut course = Course { epochs: self.epochs.clone(), back: Vec::new() };
         while !rest.is_empty() {
             let (batch, behind) = match BatchRef::parse(rest) {
                 Ok(parsed) => parsed,
@@ -38,7 +49,10 @@ impl<D: Dir> PartitionLog<D> {
             let damage = if head.base_offset < expected {
                 Some(Damage::OffsetBack { expected, found: head.base_offset })
             } else {
-                unreadable_marker(batch)
+                match unreadable_marker(batch) {
+                    None => self.follow_epoch(&mut course, &head)?,
+                    damage => damage,
+                }
             };
             if let Some(damage) = damage {
                 let at = length(records.len().saturating_sub(rest.len()));
@@ -53,6 +67,38 @@ impl<D: Dir> PartitionLog<D> {
             self.append_one(&batch, &head, now)?;
         }
         Ok(self.active.end.offset)
+    }
+
+    /// What is wrong with the epoch of a batch. A step back takes away the entries of the epochs above it, and where one of them told of a step back of its own
+    /// the next recovery would take that for damage.
+    fn follow_epoch(&self, course: &mut Course, head: &Head) -> Result<Option<Damage>, LogError> {
+        let found = head.leader_epoch;
+        let latest = course.epochs.latest().filter(|latest| found < latest.epoch);
+        if let (Some(latest), true) = (latest, found > LeaderEpoch::UNKNOWN) {
+            let entries = course.epochs.entries().iter().rev();
+            for gone in entries.take_while(|entry| entry.epoch >= found) {
+                if course.back.contains(&gone.start_offset) || self.steps_back(*gone)? {
+                    return Ok(Some(Damage::EpochBack { expected: latest.epoch, found }));
+                }
+            }
+            course.back.push(head.base_offset);
+        }
+        let (EpochsChanged::Yes | EpochsChanged::No) =
+            course.epochs.assign(found, head.base_offset);
+        Ok(None)
+    }
+
+    /// Whether the batch in front of an entry is of a later epoch.
+    fn steps_back(&self, entry: EpochEntry) -> Result<bool, LogError> {
+        let before = Offset::new(entry.start_offset.get().saturating_sub(1));
+        let segments = self.visible.segments.load();
+        let Some(segment) = floor(&segments, before).and_then(|place| segments.get(place)) else {
+            return Ok(false);
+        };
+        let found = segment.seek(before, segment.end().bytes)?;
+        Ok(found.is_some_and(|(_, head)| {
+            head.base_offset < entry.start_offset && head.leader_epoch > entry.epoch
+        }))
     }
 
     fn append_one(

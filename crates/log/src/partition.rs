@@ -359,8 +359,8 @@ impl<D: Dir> Partition<D> {
     /// Appends what a follower fetched from the leader of `leader_epoch`; any number of whole batches. Returns the new log end.
     ///
     /// # Errors
-    /// [`AppendError::Batch`] for damaged bytes, [`LogError::Corrupt`] inside [`AppendError::Log`] for a batch below the log's end:
-    /// nothing was changed then. Else what the storage reports.
+    /// [`AppendError::Batch`] for damaged bytes, [`LogError::Corrupt`] inside [`AppendError::Log`] for a batch below the log's end, and for leader epochs
+    /// that the next recovery would take for damage: nothing was changed then. Else what the storage reports.
     pub fn append_as_follower(
         &self,
         records: &Bytes,

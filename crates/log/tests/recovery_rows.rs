@@ -613,6 +613,44 @@ fn a_follower_stops_before_a_batch_of_a_later_leader() {
     assert_eq!((ends(1), ends(0), ends(5)), (2, 0, -1));
 }
 
+/// One step back is what Kafka leaves where it follows us in a directory, and each has an entry in the epoch file.
+#[test]
+fn l3_a_follower_takes_no_epochs_that_its_next_recovery_would_take_for_damage() {
+    let at = |offset: i64, epoch: i32| {
+        let mut batch = Batch::of(1).build().to_vec();
+        stamp(&mut batch, Offset::new(offset), LeaderEpoch::new(epoch));
+        batch
+    };
+    let leader = LeaderEpoch::new(9);
+    let refused = |log: &Partition<MemDir>, batches: &[Vec<u8>]| {
+        let error = log.append_as_follower(&batches.concat().into(), leader, NOW).unwrap_err();
+        assert!(error.to_string().contains("leader epoch"), "{error}");
+        assert_eq!(log.log_end_offset(), Offset::new(3));
+    };
+    let dir = MemDir::new();
+    let log = open(&dir, &small()).0;
+    for batch in [at(0, 0), at(1, 3), at(2, 2)] {
+        log.append_as_follower(&batch.into(), leader, NOW).unwrap();
+    }
+    refused(&log, &[at(3, 1)]);
+    refused(&log, &[at(3, 5), at(4, 4), at(5, 3)]);
+    let closed = log.close().unwrap();
+    let clean = OpenPartition {
+        shutdown: Shutdown::Clean,
+        recovery_point: closed.recovery_point,
+        ..options(&small())
+    };
+    let log = Partition::open(dir.clone(), clean).unwrap().0;
+    refused(&log, &[at(3, 1)]);
+    // Above the first step a second one takes nothing away that is needed.
+    let good = [at(3, 5), at(4, 4)].concat().into();
+    log.append_as_follower(&good, leader, NOW).unwrap();
+    log.sync_written().unwrap();
+    drop(log);
+    let (log, report) = Partition::open(dir.clone(), unclean(&dir, 0)).unwrap();
+    assert_eq!((log.log_end_offset().get(), report.truncated), (5, None));
+}
+
 #[test]
 fn a_follower_takes_no_control_batch_that_it_cannot_follow() {
     let log = open(&MemDir::new(), &small()).0;
