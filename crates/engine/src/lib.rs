@@ -79,6 +79,7 @@ mod group_configs;
 mod group_consumer;
 mod groups;
 mod image;
+mod kafka_metadata;
 mod lag;
 mod lane;
 mod maintenance;
