@@ -132,7 +132,7 @@ pub use hanbeon_records::{ErrorCode, Millis, Offset, TopicName, TopicPartition};
 pub use hanbeon_replica::Acks;
 pub use hanbeon_txn as txn;
 pub use image::{INTERNAL_TOPICS, Image, RESERVED_TOPICS, Topic};
-pub use lag::{GroupLag, Lag};
+pub use lag::{GroupLag, Lag, LargestLags, OffsetLag};
 pub use lane::Delivery;
 pub use metrics::{Counter, Metrics, TopicMetrics};
 pub use options::Options;

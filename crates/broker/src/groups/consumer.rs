@@ -37,7 +37,7 @@ pub(super) async fn heartbeat<E: Env>(
         let group = name(&asked.group_id).map_err(|error| (error.code(), words(&error)))?;
         let beat = asked_heartbeat(&asked, peer, request);
         let beaten = node.engine.groups().consumer_heartbeat(group, beat).await;
-        beaten.map_err(|error| (told(&error, request), words(&error)))
+        beaten.map_err(|error| (told(node, &error, request), words(&error)))
     };
     let response = match beaten.await {
         Ok(reply) => heartbeat::Response {
@@ -102,7 +102,7 @@ pub(super) async fn describe<E: Env>(node: &Arc<Node<E>>, request: &Request) -> 
             ready(node, group.as_str()).await.map_err(|code| (code, None))?;
             let group = name(group).map_err(|error| (error.code(), words(&error)))?;
             let described = node.engine.groups().describe_consumer(&group);
-            described.map_err(|error| (told(&error, request), words(&error)))
+            described.map_err(|error| (told(node, &error, request), words(&error)))
         };
         let mut answer = match described.await {
             Ok(description) => {

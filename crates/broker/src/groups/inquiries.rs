@@ -40,7 +40,7 @@ pub(super) async fn describe<E: Env>(node: &Arc<Node<E>>, request: &Request) -> 
             ready(node, group.as_str()).await.map_err(|code| (code, None))?;
             let group = name(group).map_err(|error| (error.code(), words(&error)))?;
             let described = node.engine.groups().describe(&group);
-            described.map_err(|error| (told(&error, request), words(&error)))
+            described.map_err(|error| (told(node, &error, request), words(&error)))
         };
         match described.await {
             Ok(described) => {
@@ -117,7 +117,7 @@ pub(super) async fn list<E: Env>(node: &Arc<Node<E>>, request: &Request) -> Answ
         Ok(Ok(found)) => {
             response.groups = found.iter().map(|found| listed_group(found, version)).collect();
         }
-        Ok(Err(error)) => response.error_code = number(told(&error, request)),
+        Ok(Err(error)) => response.error_code = number(told(node, &error, request)),
         Err(_) => response.error_code = number(ErrorCode::CoordinatorNotAvailable),
     }
     respond::<list::Request>(request, &response)
@@ -145,7 +145,7 @@ pub(super) async fn delete<E: Env>(node: &Arc<Node<E>>, request: &Request) -> An
         let deleted = async {
             ready(node, group.as_str()).await?;
             let group = name(group).map_err(|error| error.code())?;
-            node.engine.groups().delete(group).await.map_err(|error| told(&error, request))
+            node.engine.groups().delete(group).await.map_err(|error| told(node, &error, request))
         };
         let code = deleted.await.err().unwrap_or(ErrorCode::None);
         response.results.push(delete::DeletableGroupResult {

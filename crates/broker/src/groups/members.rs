@@ -81,7 +81,7 @@ pub(super) fn join<E: Env>(node: Arc<Node<E>>, peer: &Peer, request: &Request) -
         let asked = asked?;
         let joined = async {
             let join = asked.map_err(|error| error.code())?;
-            node.engine.groups().join(join).await.map_err(|error| told_to(&error, api))
+            node.engine.groups().join(join).await.map_err(|error| told_to(&node, &error, api))
         };
         let response = match joined.await {
             Ok(Ok(joined)) => welcome(&joined, version),
@@ -193,7 +193,7 @@ pub(super) fn sync<E: Env>(node: Arc<Node<E>>, request: &Request) -> Reply {
         let asked = asked?;
         let synced = async {
             let sync = asked.map_err(|error| error.code())?;
-            node.engine.groups().sync(sync).await.map_err(|error| told_to(&error, api))
+            node.engine.groups().sync(sync).await.map_err(|error| told_to(&node, &error, api))
         };
         let mut response = sync::Response::default();
         match synced.await {
@@ -244,7 +244,7 @@ pub(super) async fn heartbeat<E: Env>(node: &Arc<Node<E>>, request: &Request) ->
             asked.group_instance_id.as_ref(),
         );
         let speaker = speaker.map_err(|error| error.code())?;
-        node.engine.groups().heartbeat(speaker).await.map_err(|error| told(&error, request))
+        node.engine.groups().heartbeat(speaker).await.map_err(|error| told(node, &error, request))
     };
     let code = beaten.await.err().unwrap_or(ErrorCode::None);
     let response = heartbeat::Response { error_code: number(code), ..Default::default() };
@@ -257,7 +257,7 @@ pub(super) async fn leave<E: Env>(node: &Arc<Node<E>>, request: &Request) -> Ans
     let left = async {
         ready(node, asked.group_id.as_str()).await?;
         let leave = asked_leave(&asked, batched).map_err(|error| error.code())?;
-        node.engine.groups().leave(leave).await.map_err(|error| told(&error, request))
+        node.engine.groups().leave(leave).await.map_err(|error| told(node, &error, request))
     };
     let mut response = leave::Response::default();
     match left.await {

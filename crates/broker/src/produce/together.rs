@@ -8,7 +8,7 @@ use hanbeon_records::{ErrorCode, TopicId};
 use hanbeon_wire::{Acks as WireAcks, ProduceRequest, Request};
 
 use super::{Writes, begin, go_on, log_start, outcome, refused, unreadable, unready_for};
-use crate::connection::Reply;
+use crate::{connection::Reply, dispatch::Node};
 
 /// Batches for one partition, in the order of their requests.
 struct ForPartition<E: Env> {
@@ -32,14 +32,14 @@ pub(crate) fn joins<E: Env>(engine: &Engine<E>, request: &Request) -> bool {
 }
 
 /// Starts requests that [`joins`] has let pass.
-pub(crate) fn start_together<E: Env>(engine: &Engine<E>, requests: Vec<Request>) -> Vec<Reply> {
+pub(crate) fn start_together<E: Env>(node: &Node<E>, requests: Vec<Request>) -> Vec<Reply> {
     let mut partitions: Vec<ForPartition<E>> = Vec::new();
     let mut places: BTreeMap<(TopicId, i32), usize> = BTreeMap::new();
     let mut begun: Vec<_> = requests
         .iter()
         .enumerate()
         .map(|(at, request)| {
-            begin(engine, request, |place, handle, records, acks| {
+            begin(&node.engine, request, |place, handle, records, acks| {
                 let id = (handle.topic_id(), handle.number());
                 let known = *places.entry(id).or_insert(partitions.len());
                 match partitions.get_mut(known) {
@@ -65,7 +65,7 @@ pub(crate) fn start_together<E: Env>(engine: &Engine<E>, requests: Vec<Request>)
         }
     }
     let replies = requests.into_iter().zip(begun).map(|(request, begun)| match begun {
-        Ok(begun) => go_on(begun.acks, begun.outcomes, request),
+        Ok(begun) => go_on(begun.acks, begun.outcomes, request, node.metrics.clone()),
         Err(error) => unreadable(&error),
     });
     replies.collect()
