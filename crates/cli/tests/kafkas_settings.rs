@@ -3,6 +3,7 @@
 
 use std::{
     io::{BufRead, BufReader, Read},
+    net::TcpListener,
     path::Path,
     process::{Child, Command, Stdio},
 };
@@ -75,13 +76,16 @@ fn every_key_of_a_broker_of_kafka_may_stand_in_the_file() {
 #[test]
 fn what_cannot_be_ignored_stops_the_start() {
     let home = tempfile::tempdir().unwrap();
+    // Taken, so that one that was let in would not serve for ever.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = format!("hanbeon.metrics.listener={}", listener.local_addr().unwrap());
     for setting in [
         "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer",
         "remote.log.storage.system.enable=true",
         "create.topic.policy.class.name=com.example.Policy",
         "config.providers=file",
     ] {
-        let ended = serve(home.path(), &file("kafkas_server.properties"), &[setting])
+        let ended = serve(home.path(), &file("kafkas_server.properties"), &[setting, &taken])
             .wait_with_output()
             .unwrap();
         assert_eq!(ended.status.code(), Some(2), "{setting}");

@@ -4,7 +4,7 @@
 //! in the logs, and producer ids begin above every one that was ever used in them or given to a transactional id. Of the settings of topics those are taken
 //! over, out of Kafka's metadata log, that say what is kept (retention and compaction), so that nothing goes that Kafka would have kept; for all others
 //! the defaults count, with a warning. Where the log does not say, what Kafka's cleaner has been at is compacted here, and no more: taken for
-//! `compact,delete` its records would be deleted one day, while DeleteRecords that is refused can be had by altering the topic.
+//! `compact,delete` its records would be deleted one day, while `DeleteRecords` that is refused can be had by altering the topic.
 
 use std::collections::{BTreeMap, BTreeSet};
 

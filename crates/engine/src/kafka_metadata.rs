@@ -1,6 +1,6 @@
 //! What the metadata log in a directory of Kafka's says of the settings of its topics. It is only read.
 //!
-//! Each KRaft node keeps the whole log (`__cluster_metadata-0`, unless `metadata.log.dir` lies elsewhere): snapshots (`<offset>-<epoch>.checkpoint`) of
+//! Each `KRaft` node keeps the whole log (`__cluster_metadata-0`, unless `metadata.log.dir` lies elsewhere): snapshots (`<offset>-<epoch>.checkpoint`) of
 //! all that was said below an offset, and batches behind them. A record's value is a frame version, a kind and a version, all unsigned varints, and the
 //! fields in Kafka's flexible encoding (`TopicRecord`, `ConfigRecord` and `RemoveTopicRecord`, version 0, as Apache Kafka 4.3.1 writes them). Its last records may
 //! not have been committed in a cluster of several controllers; nobody can tell from one node's copy.

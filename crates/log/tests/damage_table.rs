@@ -127,6 +127,7 @@ fn reported(report: &OpenReport) -> Vec<String> {
 }
 
 /// Where a refusal says that the fault is.
+#[expect(clippy::wildcard_enum_match_arm, reason = "any other one fails the test")]
 fn refused_at(error: &LogError) -> String {
     match error {
         LogError::Corrupt(cause) | LogError::NotTorn { cause, .. } => {
