@@ -147,7 +147,7 @@ impl<E: Env> Service for Arc<Node<E>> {
         for request in &requests {
             self.metrics.count(request.reply_to.api);
         }
-        produce::start_together(&self.engine, requests)
+        produce::start_together(self, requests)
     }
 
     fn start_prepared(&self, peer: &Peer, request: Request) -> Reply {

@@ -54,7 +54,7 @@ impl ConnectionMetrics {
     }
 }
 
-/// Requests by API, and what the transaction coordinator refused by its code. Clones count together.
+/// Requests by API, and what was refused of them by its code. Clones count together.
 #[derive(Clone, Debug)]
 pub(crate) struct RequestMetrics(Arc<RequestCounts>);
 
@@ -111,6 +111,7 @@ impl<E: Env> Collector for Counted<E> {
         self.topics(&mut page)?;
         self.partitions(&mut page)?;
         self.pins(&mut page)?;
+        self.groups(&mut page)?;
         self.remembered(&mut page)?;
         self.requests(&mut page)?;
         ours(&mut page, self.engine.metrics())
@@ -124,6 +125,9 @@ type OfPartition<E> = (&'static str, &'static str, fn(&PartitionHandle<E>) -> Op
 
 /// A number of a transaction that holds readers back.
 type OfPin = (&'static str, &'static str, fn(&Pin, Millis) -> i64);
+
+/// Lags of groups on the page, each on one partition: a client makes groups at will, and who collects the page keeps each line for long.
+const GROUP_LAGS_MAX: usize = 1000;
 
 const PINS: &[OfPin] = &[
     ("hanbeon_lso_lag_offsets", "Offsets held back from readers of committed data", |pin, _| {
@@ -229,6 +233,26 @@ impl<E: Env> Counted<E> {
         .encode_gauge(&oldest)
     }
 
+    /// Which groups are behind, the furthest ones.
+    fn groups(&self, page: &mut Page<'_, '_>) -> fmt::Result {
+        let largest = self.engine.largest_lags(GROUP_LAGS_MAX);
+        let mut family = page.gauges(
+            "hanbeon_group_lag_offsets",
+            "Offsets of committed data before what a group has committed",
+        )?;
+        for lag in &largest.lags {
+            let number = lag.partition.partition.to_string();
+            let labels = [
+                ("group", lag.group.as_str()),
+                ("topic", lag.partition.topic.as_str()),
+                ("partition", &number),
+            ];
+            family.encode_family(&labels)?.encode_gauge(&lag.offsets)?;
+        }
+        page.gauges("hanbeon_group_lags_left_out", "Smaller lags that are not on this page")?
+            .encode_gauge(&largest.left_out)
+    }
+
     /// How much is remembered of producers, and what coordinators still have to do.
     fn remembered(&self, page: &mut Page<'_, '_>) -> fmt::Result {
         let (shards, now) = (self.engine.transactions().counts(), self.engine.now());
@@ -282,8 +306,8 @@ impl<E: Env> Counted<E> {
             }
         }
         let mut family = page.counters(
-            "hanbeon_transaction_errors",
-            "Requests that the transaction coordinator refused",
+            "kafka_network_requestmetrics_errors",
+            "Requests about transactions and groups, and batches, that were refused",
         )?;
         let refused = self.requests.0.refused.lock().clone();
         for ((api, code), requests) in refused {

@@ -17,6 +17,7 @@ use hanbeon_wire::{
 use crate::{
     connection::{Prepared, Reply},
     dispatch::Node,
+    metrics::RequestMetrics,
     named::{self, Places, add_unopened, any_slow},
 };
 
@@ -115,14 +116,15 @@ pub(crate) fn start<E: Env>(node: &Node<E>, request: Request) -> Reply {
         Ok(begun) => begun,
     };
     let Begun { acks, outcomes, coming } = begun;
+    let metrics = node.metrics.clone();
     match coming {
-        None => go_on(acks, outcomes, request),
+        None => go_on(acks, outcomes, request, metrics),
         // Batches wait for the transaction coordinator's word to be durable, and those behind them until they are in their logs: a
         // producer's second batch would be refused in front of its first.
         Some((places, coming)) => Reply::Prepare(Box::pin(async move {
             let mut outcomes = outcomes;
             settle_places(places, coming.begun().await, &mut outcomes);
-            Prepared::Begun(go_on(acks, outcomes, request))
+            Prepared::Begun(go_on(acks, outcomes, request, metrics))
         })),
     }
 }
@@ -133,18 +135,23 @@ fn unreadable(error: &WireError) -> Reply {
 }
 
 /// Answers, now or when the slowest partition is done.
-fn go_on<E: Env>(acks: WireAcks, outcomes: Vec<Outcome<E>>, request: Request) -> Reply {
+fn go_on<E: Env>(
+    acks: WireAcks,
+    outcomes: Vec<Outcome<E>>,
+    request: Request,
+    metrics: RequestMetrics,
+) -> Reply {
     if acks == WireAcks::None {
         return unanswered(outcomes);
     }
     match settled(outcomes) {
-        Ok(results) => answer(&request, &results),
+        Ok(results) => answer(&request, &results, &metrics),
         Err(outcomes) => Reply::Later(Box::pin(async move {
             let mut results = Vec::with_capacity(outcomes.len());
             for outcome in outcomes {
                 results.push(settle(outcome).await);
             }
-            answer(&request, &results)
+            answer(&request, &results, &metrics)
         })),
     }
 }
@@ -443,7 +450,15 @@ fn unanswered<E: Env>(outcomes: Vec<Outcome<E>>) -> Reply {
     }
 }
 
-fn answer(request: &Request, results: &[Result<Produced, Refusal>]) -> Reply {
+fn answer(
+    request: &Request,
+    results: &[Result<Produced, Refusal>],
+    metrics: &RequestMetrics,
+) -> Reply {
+    let version = request.reply_to.version;
+    for refusal in results.iter().filter_map(|result| result.as_ref().err()) {
+        metrics.refused(request.reply_to.api, refusal.code_in(version));
+    }
     match write(request, results) {
         Ok(answer) => Reply::Now(answer),
         Err(error) => {
@@ -516,6 +531,16 @@ fn write_refusal(
             result.bad_records = &bad_records;
             log_refusal(error);
             writer.partition(&result)
+        }
+    }
+}
+
+impl Refusal {
+    /// What the client is told.
+    fn code_in(&self, version: i16) -> ErrorCode {
+        match self {
+            Self::Here(code, _) => *code,
+            Self::ByEngine(error, _) => code_in(version, error),
         }
     }
 }

@@ -72,7 +72,70 @@ async fn the_page_counts_what_the_transaction_coordinator_refuses() {
     assert_eq!((answer.get_i32(), answer.get_i16()), (0, INVALID_TRANSACTION_TIMEOUT));
     let labels = "{request=\"InitProducerId\",error=\"INVALID_TRANSACTION_TIMEOUT\"}";
     let page = get(&broker, "GET /metrics").await;
-    assert!(page.contains(&format!("hanbeon_transaction_errors_total{labels} 1\n")), "{page}");
+    assert!(
+        page.contains(&format!("kafka_network_requestmetrics_errors_total{labels} 1\n")),
+        "{page}"
+    );
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn the_page_counts_batches_and_requests_about_groups_that_are_refused() {
+    const HEARTBEAT: i16 = 12;
+    const UNKNOWN_MEMBER_ID: i16 = 25;
+    let broker = Running::with(|options| options.metrics("127.0.0.1:0".parse().unwrap())).await;
+    let mut client = broker.client().await;
+    for correlation in 1..=2 {
+        client.send(PRODUCE, 3, correlation, &produce(-1, "absent", &batch(&["a"]))).await;
+        assert_eq!(produced(client.answer(correlation).await).0, 3);
+    }
+    let mut body = Vec::new();
+    text(&mut body, "g");
+    body.put_i32(1);
+    text(&mut body, "nobody");
+    client.send(HEARTBEAT, 0, 3, &body).await;
+    assert_eq!(client.answer(3).await.get_i16(), UNKNOWN_MEMBER_ID);
+    let page = get(&broker, "GET /metrics").await;
+    for labels in [
+        "{request=\"Produce\",error=\"UNKNOWN_TOPIC_OR_PARTITION\"} 2",
+        "{request=\"Heartbeat\",error=\"UNKNOWN_MEMBER_ID\"} 1",
+    ] {
+        let line = format!("kafka_network_requestmetrics_errors_total{labels}\n");
+        assert!(page.contains(&line), "{line} is not on\n{page}");
+    }
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn the_page_tells_which_groups_are_behind() {
+    const OFFSET_COMMIT: i16 = 8;
+    let broker = Running::with(|options| options.metrics("127.0.0.1:0".parse().unwrap())).await;
+    broker.topic_with("t", &[]);
+    let mut client = broker.client().await;
+    client.send(PRODUCE, 3, 1, &produce(-1, "t", &batch(&["a", "b", "c"]))).await;
+    assert_eq!(produced(client.answer(1).await), (0, 0));
+    let mut body = Vec::new();
+    text(&mut body, "g");
+    body.put_i32(-1);
+    text(&mut body, "");
+    body.put_i64(-1);
+    body.put_i32(1);
+    text(&mut body, "t");
+    body.put_i32(1);
+    body.put_i32(0);
+    body.put_i64(1);
+    text(&mut body, "");
+    client.send(OFFSET_COMMIT, 2, 2, &body).await;
+    client.answer(2).await;
+    let page = get(&broker, "GET /metrics").await;
+    for line in [
+        "hanbeon_group_lag_offsets{group=\"g\",topic=\"t\",partition=\"0\"} 2\n",
+        "hanbeon_group_lags_left_out 0\n",
+    ] {
+        assert!(page.contains(line), "{line} is not on\n{page}");
+    }
+    let largest = broker.engine.largest_lags(0);
+    assert_eq!((largest.lags.len(), largest.left_out), (0, 1));
     broker.stop().await;
 }
 

@@ -25,6 +25,8 @@ const DATA_DIR: &str = "./hanbeon-data";
 const LISTEN: &str = "127.0.0.1:9092";
 /// Where the page for Prometheus is, `HOST:PORT`, or `:PORT` on this machine only; none when it is not given. Kafka does not have this key, nor the next.
 const METRICS_LISTENER: &str = "hanbeon.metrics.listener";
+/// Kafka's key for the names of listeners that are its controllers'.
+const CONTROLLER_LISTENERS: &str = "controller.listener.names";
 /// Client ids, separated by commas, that get committed data only, with aborted data left out: for clients that cannot sort it out.
 const FILTER_ABORTED: &str = "hanbeon.filter.aborted.clients";
 
@@ -102,6 +104,8 @@ struct Plan {
     advertised: Option<Endpoint>,
     metrics: Option<SocketAddr>,
     filtered_clients: Vec<String>,
+    /// Names of listeners that are those of Kafka's controllers.
+    controllers: Vec<String>,
     options: Options,
 }
 
@@ -134,9 +138,16 @@ impl Serve {
             advertised: None,
             metrics: None,
             filtered_clients: Vec::new(),
+            controllers: Vec::new(),
             options: Options::broker().helpers(1),
         };
-        for (key, value) in self.settings()? {
+        let settings = self.settings()?;
+        for (key, value) in &settings {
+            if key == CONTROLLER_LISTENERS {
+                plan.controllers = entries(value).map(str::to_owned).collect();
+            }
+        }
+        for (key, value) in settings {
             plan = plan.with(&key, value)?;
         }
         let said = self.data_dir.as_ref().or(plan.log_dirs.as_ref()).or(plan.log_dir.as_ref());
@@ -175,18 +186,22 @@ impl Plan {
             return Ok(self);
         }
         if key == FILTER_ABORTED {
-            let clients = value.split(',').map(str::trim).filter(|client| !client.is_empty());
-            self.filtered_clients = clients.map(str::to_owned).collect();
+            self.filtered_clients = entries(&value).map(str::to_owned).collect();
             return Ok(self);
         }
         // Known keys only, whoever reads them.
-        registry::broker_key(key)?;
+        if registry::unused_key(key).is_none() {
+            registry::broker_key(key)?;
+        }
         match key {
             "log.dirs" => self.log_dirs = Some(one("log.dirs", value)?.into()),
             "log.dir" => self.log_dir = Some(one("log.dir", value)?.into()),
-            "listeners" => self.listen = listener("listeners", &one("listeners", value)?)?,
+            "listeners" => {
+                let text = one("listeners", self.without_controllers(&value))?;
+                self.listen = listener("listeners", &text)?;
+            }
             "advertised.listeners" => {
-                let text = one("advertised.listeners", value)?;
+                let text = one("advertised.listeners", self.without_controllers(&value))?;
                 self.advertised = Some(endpoint("advertised.listeners", &text)?);
             }
             "node.id" => self.options = self.options.node_id(node("node.id", &value)?),
@@ -196,6 +211,20 @@ impl Plan {
         }
         Ok(self)
     }
+
+    /// The listeners of a list that are the broker's.
+    fn without_controllers(&self, listeners: &str) -> String {
+        let is_controllers = |entry: &str| {
+            let name = entry.split_once("://").map_or("", |(name, _)| name);
+            self.controllers.iter().any(|controller| controller.eq_ignore_ascii_case(name))
+        };
+        let served: Vec<&str> = entries(listeners).filter(|entry| !is_controllers(entry)).collect();
+        served.join(",")
+    }
+}
+
+fn entries(list: &str) -> impl Iterator<Item = &str> {
+    list.split(',').map(str::trim).filter(|entry| !entry.is_empty())
 }
 
 fn one(key: &'static str, value: String) -> Result<String, ServeError> {

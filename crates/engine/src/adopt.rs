@@ -1,8 +1,10 @@
 //! Taking over a data directory that Kafka wrote: what it does not say in a file of ours comes from its directories.
 //!
 //! Names and partition counts are the directories', topic ids those of `partition.metadata`, leader epochs go on above the ones
-//! in the logs, and producer ids begin above every one that was ever used in them or given to a transactional id. Settings of topics lie in Kafka's metadata
-//! log, which is left alone: the defaults count, with a warning. But what Kafka's cleaner has been at is compacted here too.
+//! in the logs, and producer ids begin above every one that was ever used in them or given to a transactional id. Of the settings of topics those are taken
+//! over, out of Kafka's metadata log, that say what is kept (retention and compaction), so that nothing goes that Kafka would have kept; for all others
+//! the defaults count, with a warning. Where the log does not say, what Kafka's cleaner has been at is compacted here, and no more: taken for
+//! `compact,delete` its records would be deleted one day, while `DeleteRecords` that is refused can be had by altering the topic.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,9 +25,11 @@ use hanbeon_txn::{TxnKey, TxnValue, decode_key};
 
 use crate::{
     Env, OpenError,
+    config::registry,
     coordinators::{CONSUMER_OFFSETS, TRANSACTION_STATE},
     data_dir::{DataDir, open_for_reading},
     engine::{committed, metadata},
+    kafka_metadata::{TopicSettings, topic_settings},
     meta_properties::random_id,
     producer_ids::BLOCK_LEN,
     state_log::with_records,
@@ -36,6 +40,8 @@ const BLOCKS_AHEAD: i64 = 2;
 
 /// The topic whose values name producer ids.
 const TRANSACTIONS: &str = "__transaction_state";
+
+const CLEANUP_POLICY: &str = "cleanup.policy";
 
 /// What the records of a partition are.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -85,19 +91,23 @@ impl<E: Env> Takeover<'_, E> {
     }
 
     fn take_over(&self, topics: &BTreeMap<&TopicName, Partitions>) -> Result<(), OpenError> {
-        let compacted = self.compacted()?;
+        let (compacted, said) = (self.compacted()?, topic_settings(&self.data.dir)?);
         for (name, found) in topics {
             let known = self.rows.topic(name);
             if let Some(topic) = known.filter(|topic| !is_another(topic, found)) {
                 self.commit(&self.grown_topic(topic, found)?)?;
                 continue;
             }
-            tracing::warn!(topic = %name, "taken over from Kafka, with default settings");
+            let mut kept = said.as_ref().and_then(|said| said.get(*name)).map(what_is_kept);
+            let settings = kept.get_or_insert_default();
+            if compacted.contains(*name) && !settings.contains_key(CLEANUP_POLICY) {
+                settings.insert(CLEANUP_POLICY.to_owned(), "compact".to_owned());
+            }
+            tracing::warn!(topic = %name, ?settings, "taken over from Kafka, with default settings else");
             let mut new = self.new_topic(name, found)?;
-            if compacted.contains(*name) {
-                let policy = [("cleanup.policy".to_owned(), "compact".to_owned())];
+            if let Some(kept) = kept.filter(|kept| !kept.is_empty()) {
                 let row = RowKey::Configs(ConfigScope::Topic((*name).clone()));
-                new = new.put(row.key(), Configs(policy.into()).encode());
+                new = new.put(row.key(), Configs(kept).encode());
             }
             if let Some(deleted) = known {
                 self.commit(&changes::delete_topic(deleted))?;
@@ -229,6 +239,14 @@ impl<E: Env> Takeover<'_, E> {
     }
 }
 
+/// Those settings that say which records are kept, and for how long.
+fn what_is_kept(said: &TopicSettings) -> TopicSettings {
+    let kept = said.iter().filter(|(name, value)| {
+        registry::topic_key(name).is_ok_and(|key| key.is_idle() && key.check(value).is_ok())
+    });
+    kept.map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
 /// Whether the topic was deleted, and another one made by its name.
 fn is_another(topic: &Topic, found: &Partitions) -> bool {
     found.values().all(|found| found.topic_id.is_some_and(|id| id != topic.id))
@@ -288,6 +306,23 @@ fn walk<D: Dir>(
     records: Records,
     found: &mut Found,
 ) -> Result<(), LogError> {
+    each_batch(dir, name, |batch| {
+        if batch.producer_id().is_some() {
+            found.largest_id = found.largest_id.max(Some(batch.producer_id()));
+        }
+        if records == Records::Transactions {
+            found.largest_id = found.largest_id.max(in_values(batch));
+        }
+        found.latest_epoch = found.latest_epoch.max(Some(batch.leader_epoch()));
+    })
+}
+
+/// Calls `each` with the batches of a file, up to the first that is none.
+pub(crate) fn each_batch<D: Dir>(
+    dir: &D,
+    name: &FileName,
+    mut each: impl FnMut(BatchRef<'_>),
+) -> Result<(), LogError> {
     let failed =
         |error| LogError::io(Action::Read, format_args!("{}/{name}", dir.display()), error);
     let file = open_for_reading(dir, name)?;
@@ -307,13 +342,7 @@ fn walk<D: Dir>(
         let Ok((batch, _)) = BatchRef::parse(&bytes) else {
             return Ok(());
         };
-        if batch.producer_id().is_some() {
-            found.largest_id = found.largest_id.max(Some(batch.producer_id()));
-        }
-        if records == Records::Transactions {
-            found.largest_id = found.largest_id.max(in_values(batch));
-        }
-        found.latest_epoch = found.latest_epoch.max(Some(batch.leader_epoch()));
+        each(batch);
         at = end;
     }
     Ok(())

@@ -33,7 +33,10 @@ const CLEAN_MARKER: &str = ".kafka_cleanshutdown";
 const CLEAN_MARKER_TEXT: &[u8] = b"{\"version\":0,\"brokerEpoch\":-1}";
 
 /// Directories of Kafka's own that are no partitions, the controller's log, and what file systems put at their root.
-const LEFT_ALONE: [&str; 3] = ["remote-log-index-cache", "__cluster_metadata-0", "lost+found"];
+const LEFT_ALONE: [&str; 3] = ["remote-log-index-cache", METADATA_PARTITION, "lost+found"];
+
+/// Where Kafka's nodes keep the metadata of their cluster.
+pub(crate) const METADATA_PARTITION: &str = "__cluster_metadata-0";
 
 /// How the last holder of the directory left it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -72,6 +72,9 @@ pub struct ProducerIdentity {
     pub epoch: ProducerEpoch,
 }
 
+/// The permission bit by which everybody on the machine may make, rename and remove files in a directory.
+const WRITABLE_BY_ALL: u32 = 0o002;
+
 impl Engine<System> {
     /// Opens, or makes, a data directory with [`Options::embedded`]: nothing is acknowledged before it survives a power cut.
     ///
@@ -87,11 +90,18 @@ impl Engine<System> {
     /// As [`Engine::open`].
     pub fn open_with(path: impl AsRef<Path>, options: Options) -> Result<Self, OpenError> {
         let path = path.as_ref();
-        let dir = FsDir::create(path, ReadMode::Map).map_err(|source| OpenError::Io {
-            dir: path.display().to_string(),
-            action: "make the directory",
-            source: Arc::new(source),
-        })?;
+        let failed = |action| {
+            move |source| OpenError::Io {
+                dir: path.display().to_string(),
+                action,
+                source: Arc::new(source),
+            }
+        };
+        let dir = FsDir::create(path, ReadMode::Map).map_err(failed("make the directory"))?;
+        let mode = dir.permission_bits().map_err(failed("ask for its mode"))?;
+        if let Some(found) = mode.filter(|mode| mode & WRITABLE_BY_ALL != 0) {
+            return Err(OpenError::WritableByAll { dir: path.display().to_string(), found });
+        }
         Self::open_in(System::new(), dir, options)
     }
 }

@@ -30,6 +30,16 @@ pub enum OpenError {
         /// What the storage said.
         source: Arc<io::Error>,
     },
+    /// Anybody on the machine could put files of theirs in the place of ours.
+    #[error(
+        "{dir} has mode {found:04o}, so everybody may write to it: a data directory has mode 0700, or another without 0002 (chmod o-w)"
+    )]
+    WritableByAll {
+        /// The directory.
+        dir: String,
+        /// Its permission bits.
+        found: u32,
+    },
     /// `meta.properties` cannot be read.
     #[error("{dir}/meta.properties: {damage}")]
     MetaProperties {
@@ -164,6 +174,18 @@ pub enum TopicError {
         /// The id.
         id: TopicId,
     },
+    /// More partitions than one broker shall have.
+    #[error(
+        "this broker has {max} partitions at most (max.broker.partitions), it has {current} and {asked} more are asked for"
+    )]
+    BrokerFull {
+        /// `max.broker.partitions`.
+        max: i64,
+        /// Those of all topics.
+        current: i64,
+        /// Those that were to be made.
+        asked: i64,
+    },
     /// A number of partitions that cannot be.
     #[error("a topic has 1 to {max} partitions, found {found}")]
     InvalidPartitions {
@@ -248,7 +270,7 @@ impl TopicError {
             Self::InvalidRequest { .. } => ErrorCode::InvalidRequest,
             Self::DeletionDisabled => ErrorCode::TopicDeletionDisabled,
             Self::Config(error) => error.code(),
-            Self::TooLarge { .. } => ErrorCode::PolicyViolation,
+            Self::TooLarge { .. } | Self::BrokerFull { .. } => ErrorCode::PolicyViolation,
             Self::Storage { .. } => ErrorCode::KafkaStorageError,
             Self::Closed => ErrorCode::CoordinatorNotAvailable,
         }

@@ -3,11 +3,16 @@
 //! The usual lag, log end minus position, counts markers, aborted records and holes left by compaction: a consumer of a transactional topic
 //! that has read everything still seems to be behind. Here what it will never get is not counted.
 
-use hanbeon_group::{Fetch, FetchWhat, Name, Stability};
+use std::{cmp::Reverse, collections::BinaryHeap};
+
+use hanbeon_group::{Fetch, FetchWhat, ListFilter, Name, Stability};
 use hanbeon_log::{FirstBatch, Isolation};
 use hanbeon_records::{BatchRef, Offset, TopicPartition};
 
-use crate::{Engine, Env, GroupsError, PartitionError, PartitionHandle, aborted::Aborted};
+use crate::{
+    Engine, Env, GroupsError, PartitionError, PartitionHandle, aborted::Aborted,
+    coordinators::Shard,
+};
 
 /// Bytes looked at at once.
 const READ_BYTES: usize = 4 << 20;
@@ -32,6 +37,27 @@ pub struct GroupLag {
     pub committed: Offset,
     /// What lies before it.
     pub lag: Lag,
+}
+
+/// How far a group is behind on one partition, by offsets alone: markers, aborted records and holes count. Where that matters, [`Engine::group_lag`]
+/// counts records.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct OffsetLag {
+    /// Offsets from the one that the group has committed to the end that a reader of committed data may see.
+    pub offsets: u64,
+    /// The group.
+    pub group: Name,
+    /// Where.
+    pub partition: TopicPartition,
+}
+
+/// The groups that are furthest behind.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LargestLags {
+    /// Each on one partition, the largest lag first.
+    pub lags: Vec<OffsetLag>,
+    /// How many smaller ones are not told.
+    pub left_out: usize,
 }
 
 impl<E: Env> PartitionHandle<E> {
@@ -107,5 +133,51 @@ impl<E: Env> Engine<E> {
             Some(GroupLag { partition: handle.0.name.clone(), committed, lag })
         });
         Ok(lags.collect())
+    }
+
+    /// The `limit` largest lags of groups, for whoever watches over them. Coordinators that have not read their logs, and partitions that are not open,
+    /// are left alone; none is read for this.
+    #[must_use]
+    pub fn largest_lags(&self, limit: usize) -> LargestLags {
+        let (shared, image) = (self.shared(), self.image());
+        let (mut largest, mut left_out) = (BinaryHeap::new(), 0);
+        let mut add = |group: &Name, topic: &str, partition: i32, committed: Offset| {
+            let handle = image.topic(topic).and_then(|topic| topic.partition(partition));
+            let Some(opened) = handle.and_then(|handle| Some((handle, handle.if_open()?))) else {
+                return;
+            };
+            let (handle, opened) = opened;
+            let behind = opened.log.last_stable_offset().since(committed);
+            let offsets = u64::try_from(behind).unwrap_or(0);
+            let partition = handle.0.name.clone();
+            largest.push(Reverse(OffsetLag { offsets, group: group.clone(), partition }));
+            if largest.len() > limit {
+                largest.pop();
+                left_out += 1;
+            }
+        };
+        for shard in shared.group_shards().unwrap_or_default() {
+            if !shard.is_loaded() {
+                continue;
+            }
+            let Ok(groups) = shard.loaded(shared) else { continue };
+            for listed in groups.coordinator.list(&ListFilter::default()).unwrap_or_default() {
+                let fetch = Fetch {
+                    group: listed.group,
+                    member: None,
+                    stability: Stability::NotRequired,
+                    what: FetchWhat::All,
+                };
+                for fetched in groups.coordinator.fetch_offsets(&fetch).unwrap_or_default() {
+                    if let Some(committed) = fetched.committed {
+                        let topic = fetched.topic.as_str();
+                        add(&fetch.group, topic, fetched.partition, committed.offset);
+                    }
+                }
+            }
+            drop(groups);
+        }
+        let lags = largest.into_sorted_vec().into_iter().map(|Reverse(lag)| lag).collect();
+        LargestLags { lags, left_out }
     }
 }

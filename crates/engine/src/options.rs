@@ -72,13 +72,18 @@ impl Options {
     }
 
     /// Gives a broker setting its static value, as a line of `server.properties` does. Keys of retention, compaction and replication are
-    /// kept and shown, and nothing acts on them yet.
+    /// kept and shown, and nothing acts on them yet. What Kafka knows and nothing here reads ([`registry::unused_key`]) is ignored with a warning.
     ///
     /// # Errors
-    /// The key is unknown, belongs to a client or a topic, or cannot have the value.
+    /// The key is unknown, belongs to a client or a topic, cannot have the value, or cannot be ignored with it.
     pub fn set(mut self, key: &str, value: impl Into<String>) -> Result<Self, ConfigError> {
-        let key = registry::broker_key(key)?;
         let value = value.into();
+        if let Some(unused) = registry::unused_key(key) {
+            unused.check(&value)?;
+            tracing::warn!(key, "a setting that is known to Kafka and not used here");
+            return Ok(self);
+        }
+        let key = registry::broker_key(key)?;
         key.check(&value)?;
         self.settings.insert(key.name, value);
         Ok(self)

@@ -479,13 +479,13 @@ impl<E: Env> PartitionHandle<E> {
         if let Some(opened) = inner.opened.get() {
             return Ok(opened);
         }
-        if let Some(error) = inner.failed.lock().clone() {
+        let failed = inner.failed.lock().clone();
+        // What could not be opened, for want of descriptors perhaps, costs little to try again.
+        if let Some(error) = failed.filter(|error| !error.is_untried()) {
             return Err(PartitionError::Log(error));
         }
         let recovered = inner.recover().map(|opened| self.publish(opened));
-        if let Err(error) = &recovered {
-            *inner.failed.lock() = Some(error.clone());
-        }
+        *inner.failed.lock() = recovered.as_ref().err().cloned();
         drop(opening);
         // Whoever ended it meanwhile waits for that lock, and closes what was opened.
         self.check_life()?;

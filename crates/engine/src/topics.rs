@@ -141,6 +141,9 @@ impl<E: Env> Engine<E> {
         let overrides = config::replacement(Owner::Topic, pairs)?;
         admin.log_config(&overrides)?;
         let assignments = assignments(topic, admin)?;
+        if creator == Creator::Client {
+            check_room(admin, assignments.len())?;
+        }
         let id = random_id(|| admin.ground.env.random());
         let new = NewRows {
             id,
@@ -245,6 +248,7 @@ impl<E: Env> Engine<E> {
             None => vec![vec![node]; more],
         };
         assignments.iter().try_for_each(|replicas| check_replicas(replicas, node))?;
+        check_room(&admin, more)?;
         if mode == Mode::ValidateOnly {
             return Ok(());
         }
@@ -313,6 +317,18 @@ fn check_replicas(replicas: &[NodeId], node: NodeId) -> Result<(), TopicError> {
         [first, rest @ ..] if rest.contains(first) => refused("it names a broker twice"),
         [_, _, ..] => refused("it names more brokers than there are"),
     }
+}
+
+/// Whether a client may have so many partitions more. Each costs files, memory and a part of every sweep of upkeep; the server's own topics
+/// are always made, and counted.
+fn check_room<E: Env>(admin: &Admin<E>, more: usize) -> Result<(), TopicError> {
+    let max = admin.settings().long("max.broker.partitions").unwrap_or(i64::MAX);
+    let current = admin.rows.topics().map(|topic| i64::from(topic.partition_count)).sum::<i64>();
+    let asked = i64::try_from(more).unwrap_or(i64::MAX);
+    if current.saturating_add(asked) > max {
+        return Err(TopicError::BrokerFull { max, current, asked });
+    }
+    Ok(())
 }
 
 /// The replicas of each partition. On one node all are its own.

@@ -329,7 +329,7 @@ fn who_is_woken_by_the_end_of_what_is_nobodys_finds_no_coordinator_held() {
     let mut cx = Context::from_waker(&waker);
     assert!(Pin::new(&mut stable).poll(&mut cx).is_pending());
     settle(&engine);
-    assert_eq!(*inline.answered.lock().unwrap(), Some(Some(State::Empty)));
+    assert_eq!(*inline.answered.lock().unwrap(), Some(Some(State::CompleteAbort)));
     assert!(Pin::new(&mut stable).poll(&mut cx).is_ready());
 }
 
@@ -349,29 +349,9 @@ fn who_is_woken_by_the_writer_of_a_marker_of_nobodys_finds_no_coordinator_held()
         *coming.lock().unwrap() = Some(future);
     });
     settle(&engine);
-    assert_eq!(*inline.answered.lock().unwrap(), Some(Some(State::Empty)));
+    assert_eq!(*inline.answered.lock().unwrap(), Some(Some(State::CompleteAbort)));
     let produced = produced.lock().unwrap().take().unwrap().wait().unwrap();
     assert_eq!(produced.base_offset.get(), 2, "behind the marker");
-}
-
-/// Under protocol 1 the pair has its next transaction, whose records would go on with what the marker ends.
-#[test]
-fn t1_nobody_is_let_into_a_transaction_where_what_it_had_open_is_being_ended() {
-    let (dir, engine, producer) = records_of_nobody(&[0]);
-    let (at_it, told) = (engine.clone(), Arc::new(Mutex::new(Vec::new())));
-    let telling = Arc::clone(&told);
-    dir.hook.before_write("t-0", move || {
-        for partition in [0, 1] {
-            let said = answers(&at_it, move |engine| enrol(engine, producer, partition));
-            telling.lock().unwrap().push(said);
-        }
-    });
-    settle(&engine);
-    let concurrent = Err(ErrorCode::ConcurrentTransactions);
-    assert_eq!(*told.lock().unwrap(), [Some(concurrent), Some(Ok(()))]);
-    write(&engine, producer, (0, 1, "b"), Protocol::V1).unwrap();
-    end(&engine, producer, Outcome::Commit, Protocol::V1).unwrap();
-    assert_eq!(committed(&engine, 0), (values(&["b"]), 4));
 }
 
 /// The partition would refuse an epoch above, while the other is open, in a way that ends its client.
@@ -401,7 +381,8 @@ fn t12_a_marker_of_nobodys_that_panics_keeps_nobody_out() {
     let (dir, engine, producer) = records_of_nobody(&[0]);
     dir.hook.before_write("t-0", || panic!("planted"));
     assert!(catch_unwind(AssertUnwindSafe(|| settle(&engine))).is_err());
-    assert_eq!(enrol(&engine, producer, 0), Ok(()));
+    let pair = end(&engine, producer, Outcome::Abort, Protocol::V2).unwrap();
+    assert_eq!(enrol(&engine, pair, 0), Ok(()));
 }
 
 /// The coordinator has lost an enrolment, and the client that wrote is not answered and tries again.

@@ -131,6 +131,50 @@ fn l2_what_kafkas_cleaner_has_been_at_is_compacted_here_too() {
     assert_eq!(policies, ["compact", "compact", "delete"]);
 }
 
+/// L2: Kafka's metadata log says exactly, and of a topic of the same name that was deleted nothing counts.
+#[test]
+fn l2_what_is_kept_of_a_topic_goes_on_as_kafkas_metadata_says() {
+    let said = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kafka_metadata");
+    // What Apache Kafka 4.3.1 was told of each topic, by a log alone and by snapshots with a tail. The second half is of later topics.
+    let policies = |which| match which {
+        "log" => [
+            ("both", "compact,delete"),
+            ("only", "compact"),
+            ("plain", "delete"),
+            ("gone", "delete"),
+        ],
+        _ => [
+            ("both", "compact,delete"),
+            ("only", "delete,compact"),
+            ("plain", "delete"),
+            ("more1", "compact"),
+        ],
+    };
+    for which in ["log", "snapshot"] {
+        let policies = policies(which);
+        let home = tempfile::tempdir().unwrap();
+        let home = home.path();
+        copy(&said.join(which), &home.join("__cluster_metadata-0"));
+        for (nth, (topic, _)) in policies.iter().enumerate() {
+            partition_of(home, &format!("{topic}-0"), &format!("AAAAAAAAAAAAAAAAAAAA{nth}A"));
+        }
+        // The metadata log is stronger.
+        fs::write(home.join("cleaner-offset-checkpoint"), "0\n1\nboth 0 0\n").unwrap();
+        let engine = open_then(home);
+        let value = |topic, key: &str| {
+            let described = engine.describe_topic_config(topic, Some(&[key])).unwrap();
+            described[0].value.clone().unwrap()
+        };
+        for (topic, policy) in policies {
+            assert_eq!(value(topic, "cleanup.policy"), policy, "{which}: {topic}");
+            let deleted = engine.partition(topic, 0).unwrap().delete_records(None);
+            assert_eq!(deleted.is_ok(), policy.contains("delete"), "{which}: {topic}");
+        }
+        assert_eq!(value("both", "retention.ms"), "3600000", "{which}");
+        engine.shutdown().unwrap();
+    }
+}
+
 /// One batch as Kafka would have written it, at the start of a log.
 fn log_of(producer: Option<ProducerId>, codec: Codec, key: &[u8], value: &[u8]) -> Vec<u8> {
     log_in_epoch(0, producer, codec, (key, value))

@@ -13,7 +13,7 @@ use hanbeon::{
     ProducerIdentity,
 };
 use hanbeon_log::{CrashDir, Dir, Fault, FaultKind, FileName, Lasting, Open};
-use hanbeon_records::{Millis, Offset};
+use hanbeon_records::{ErrorCode, Millis, Offset};
 use support::{idempotent_at, values};
 
 const NOW: Millis = Millis::new(1_700_000_000_000);
@@ -338,6 +338,38 @@ fn l9_a_checkpoint_whose_directory_does_not_open_is_written_later() {
         engine.shutdown().unwrap();
     }
     assert!(missed > 0, "no directory was synced");
+}
+
+/// L9: nor does it keep a partition offline, or its write path shut.
+#[test]
+fn l9_want_of_descriptors_refuses_a_batch_and_passes() {
+    let mut missed = 0;
+    for after in 0.. {
+        let disk = CrashDir::new();
+        let (engine, _, producer) = with_a_record(&disk);
+        engine.shutdown().unwrap();
+        let engine = open(&disk, 1).unwrap();
+        let partition = engine.partition("t", 0).unwrap();
+        let send = || {
+            let batch = idempotent_at(NOW.get(), producer, 1, &["y"]);
+            partition.produce(batch, Acks::All).wait()
+        };
+        disk.inject(Fault { kind: FaultKind::NoDescriptor, after, lasting: Lasting::Sticky });
+        let sent = send();
+        disk.heal();
+        if disk.fired() == 0 {
+            sent.unwrap();
+            break;
+        }
+        missed += 1;
+        assert_eq!(sent.unwrap_err().code(), ErrorCode::KafkaStorageError, "opening {after}");
+        assert!(engine.storage_failure().is_none(), "opening {after}");
+        assert_eq!(send().unwrap().base_offset, Offset::new(1), "opening {after}");
+        let read = partition.fetch(&FetchSpec::from(Offset::ZERO)).unwrap();
+        assert_eq!(values(&read.records), ["x", "y"], "opening {after}");
+        engine.shutdown().unwrap();
+    }
+    assert!(missed > 4, "{missed} openings");
 }
 
 #[test]

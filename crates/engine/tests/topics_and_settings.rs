@@ -47,6 +47,59 @@ fn segments_that_an_internal_topic_cannot_have_are_refused_at_the_start() {
     }
 }
 
+/// Everybody on the machine could put a file of theirs in the place of a log.
+#[cfg(unix)]
+#[test]
+fn a_data_directory_that_everybody_may_write_to_is_refused() {
+    use std::{fs, os::unix::fs::PermissionsExt};
+    let home = tempfile::tempdir().unwrap();
+    for mode in [0o777, 0o1777, 0o702] {
+        fs::set_permissions(home.path(), fs::Permissions::from_mode(mode)).unwrap();
+        let error = Engine::open(home.path()).unwrap_err();
+        let (found, text) = (format!("{mode:04o}"), error.to_string());
+        assert!(matches!(error, OpenError::WritableByAll { .. }), "{text}");
+        assert!(text.contains(&found) && text.contains("0700"), "{text}");
+        assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0, "nothing was made there");
+    }
+    for mode in [0o700, 0o755, 0o775] {
+        fs::set_permissions(home.path(), fs::Permissions::from_mode(mode)).unwrap();
+        Engine::open(home.path()).unwrap().shutdown().unwrap();
+    }
+}
+
+#[test]
+fn a_broker_that_has_all_its_partitions_makes_no_more() {
+    let home = tempfile::tempdir().unwrap();
+    let options = Options::broker()
+        .set("max.broker.partitions", "6")
+        .unwrap()
+        .set("offsets.topic.num.partitions", "4")
+        .unwrap();
+    let engine = Engine::open_with(home.path(), options).unwrap();
+    engine.create_topic(&NewTopic::new("t", 3), Mode::Apply).unwrap();
+    for mode in [Mode::ValidateOnly, Mode::Apply] {
+        let refused = engine.create_topic(&NewTopic::new("u", 4), mode).unwrap_err();
+        assert_eq!(refused.code(), ErrorCode::PolicyViolation);
+        let text = refused.to_string();
+        assert!(
+            text.contains("has 6 partitions at most (max.broker.partitions), it has 3"),
+            "{text}"
+        );
+        let refused = engine.create_partitions("t", 7, None, mode);
+        assert_eq!(code(refused), ErrorCode::PolicyViolation);
+    }
+    assert!(engine.topic("u").is_none());
+    engine.create_partitions("t", 5, None, Mode::Apply).unwrap();
+    // The server's own are made all the same, and counted.
+    engine.groups().load("g").unwrap();
+    assert_eq!(code(engine.auto_create_topic("v").map(drop)), ErrorCode::PolicyViolation);
+    engine.delete_topic(TopicRef::Name("t")).unwrap();
+    engine.create_topic(&NewTopic::new("v", 2), Mode::Apply).unwrap();
+    let more = set("max.broker.partitions", "7");
+    engine.alter_broker_config(BrokerScope::All, &[more], Mode::Apply).unwrap();
+    engine.create_partitions("v", 3, None, Mode::Apply).unwrap();
+}
+
 #[test]
 fn creating_with_bad_input_is_refused_with_kafkas_codes() {
     let (_home, engine) = open();

@@ -84,18 +84,21 @@ fn speaker(member: &Joined) -> Result<Speaker, Box<dyn Error>> {
     })
 }
 
+const SETTINGS: Settings = Settings {
+    session_timeout_ms_min: 6_000,
+    session_timeout_ms_max: 1_800_000,
+    initial_rebalance_delay_ms: 3_000,
+    groups_max: 10_000,
+    group_size_max: 1_000,
+    member_bytes_max: 1 << 20,
+    new_member_join_timeout_ms: 300_000,
+    offset_metadata_len_max: 4_096,
+    offsets_retention_ms: 604_800_000,
+    offsets_retention_check_interval_ms: 600_000,
+};
+
 fn main() -> Result<(), Box<dyn Error>> {
-    let groups = Coordinator::new(Settings {
-        session_timeout_ms_min: 6_000,
-        session_timeout_ms_max: 1_800_000,
-        initial_rebalance_delay_ms: 3_000,
-        group_size_max: 1_000,
-        member_bytes_max: 1 << 20,
-        new_member_join_timeout_ms: 300_000,
-        offset_metadata_len_max: 4_096,
-        offsets_retention_ms: 604_800_000,
-        offsets_retention_check_interval_ms: 600_000,
-    });
+    let groups = Coordinator::new(SETTINGS);
     let mut shell = Shell { groups, log: Vec::new(), now: 1_700_000_000_000 };
     shell.call(|groups, now, out| groups.loaded(now, out)); // nothing was in the log
 

@@ -468,12 +468,35 @@ impl<T> Coordinator<T> {
             }
             return refuse(request, GroupError::Loading, out);
         }
+        if !self.has_room_for(&request) {
+            let max = self.settings.groups_max;
+            return refuse(request, GroupError::TooManyGroups { max }, out);
+        }
         if let Some(gate) = self.gates.get_mut(request.group())
             && (!gate.queue.is_empty() || !gate.admits(&request))
         {
             return gate.queue.push_back(request);
         }
         self.run(now, request, out);
+    }
+
+    /// Whether the request is about a group that is there, or may make one.
+    fn has_room_for(&self, request: &Request<T>) -> bool {
+        match request {
+            Request::Join(..)
+            | Request::Beat(..)
+            | Request::Commit(..)
+            | Request::CommitInTxn(..) => {
+                self.groups.len() < self.settings.groups_max
+                    || self.groups.contains_key(request.group())
+            }
+            Request::Sync(..)
+            | Request::Heartbeat(..)
+            | Request::Leave(..)
+            | Request::DeleteOffsets(..)
+            | Request::DeleteGroup(..)
+            | Request::Forget(..) => true,
+        }
     }
 
     /// What can be said without looking at the group.

@@ -17,6 +17,12 @@ pub enum GroupError {
     /// A group id was expected.
     #[error("the group id is empty: name a group")]
     InvalidGroupId,
+    /// The coordinator has all the groups it may have, and this is none of them.
+    #[error("the coordinator has {max} groups already: delete some, or use one that is there")]
+    TooManyGroups {
+        /// The most.
+        max: usize,
+    },
     /// A session timeout outside of what the operator allows.
     #[error("a session timeout of {found} ms is outside of {min} to {max} ms")]
     InvalidSessionTimeout {
@@ -199,6 +205,8 @@ impl GroupError {
             Self::RebalanceInProgress { .. } => ErrorCode::RebalanceInProgress,
             Self::InconsistentProtocol { .. } => ErrorCode::InconsistentGroupProtocol,
             Self::MemberTooLarge { .. } => ErrorCode::InvalidRequest,
+            // Kafka has no such limit. Its clients take this code for final in every answer about groups, and tell it to their callers.
+            Self::TooManyGroups { .. } => ErrorCode::PolicyViolation,
             Self::GroupFull { .. } => ErrorCode::GroupMaxSizeReached,
             Self::MemberIdRequired { .. } => ErrorCode::MemberIdRequired,
             Self::GroupNotFound { .. } => ErrorCode::GroupIdNotFound,

@@ -9,6 +9,8 @@ pub struct Settings {
     pub session_timeout_ms_max: i32,
     /// `group.initial.rebalance.delay.ms` (Kafka: 3000).
     pub initial_rebalance_delay_ms: i32,
+    /// How many groups one partition of `__consumer_offsets` holds (Kafka: as many as come). Who would make one more is refused; all that are there go on.
+    pub groups_max: usize,
     /// `group.max.size` (Kafka: 2147483647).
     pub group_size_max: usize,
     /// How many bytes a member of a classic group may say of itself, see [`crate::Join::kept_bytes`] (Kafka: as many as a request has). What

@@ -47,6 +47,7 @@ fn coordinator() -> Coordinator<usize> {
         session_timeout_ms_min: 6_000,
         session_timeout_ms_max: 1_800_000,
         initial_rebalance_delay_ms: 3_000,
+        groups_max: 10_000,
         group_size_max: usize::MAX,
         member_bytes_max: 1 << 20,
         new_member_join_timeout_ms: 300_000,

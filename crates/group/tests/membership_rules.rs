@@ -9,8 +9,8 @@
 mod fixture;
 
 use fixture::{
-    AT_ONCE, LogMood, SETTINGS, World, commit, join, name, speaker, stable_alone, stable_pair,
-    subscription, sync,
+    AT_ONCE, LogMood, SETTINGS, World, commit, commit_in_txn, join, name, speaker, stable_alone,
+    stable_pair, subscription, sync,
 };
 use hanbeon_group::{
     Join, JoinRefused, Joined, LeadersTask, Leave, Leaver, Name, NewMembers, Protocol, Reply,
@@ -642,6 +642,35 @@ fn the_protocol_of_most_votes_is_chosen() {
     for token in tokens {
         assert_eq!(joined(&mut world, token).protocol_name, Some(name("range")));
     }
+}
+
+#[test]
+fn a_coordinator_with_all_its_groups_makes_no_other_and_serves_those() {
+    let mut world = World::new(Settings { groups_max: 2, ..AT_ONCE });
+    let member = stable_alone(&mut world, "g");
+    let token = world.commit(commit("h", 3));
+    assert_eq!(world.committed(token), Some(ErrorCode::None));
+
+    let full = ErrorCode::PolicyViolation;
+    assert_eq!(refused(&mut world, join("i", "c", &Name::empty())).0, full);
+    let token = world.commit(commit("i", 3));
+    assert_eq!(world.committed(token), Some(full));
+    let token = world.commit_in_txn(commit_in_txn("i", 7, 3));
+    assert_eq!(world.committed(token), Some(full));
+    assert_eq!(world.state("i"), "Dead");
+
+    assert_eq!(world.heartbeat(speaker("g", &member, 1)), Ok(()));
+    let token = world.commit(commit("h", 4));
+    assert_eq!(world.committed(token), Some(ErrorCode::None));
+    world.settings = Settings { groups_max: 1, ..AT_ONCE };
+    world.reload();
+    let token = world.commit(commit("h", 5));
+    assert_eq!(world.committed(token), Some(ErrorCode::None), "it was there before the limit");
+    world.settings = Settings { groups_max: 2, ..AT_ONCE };
+    assert_eq!(world.delete_group("h"), ErrorCode::None);
+    world.reload();
+    let token = world.commit(commit("i", 3));
+    assert_eq!(world.committed(token), Some(ErrorCode::None));
 }
 
 #[test]

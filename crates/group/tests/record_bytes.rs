@@ -195,6 +195,7 @@ const SETTINGS: Settings = Settings {
     session_timeout_ms_min: 6_000,
     session_timeout_ms_max: 1_800_000,
     initial_rebalance_delay_ms: 3_000,
+    groups_max: 10_000,
     group_size_max: 1_000,
     member_bytes_max: 1 << 20,
     new_member_join_timeout_ms: 300_000,

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use hanbeon_records::{ErrorCode, Millis, ProducerEpoch, ProducerId, crc32c};
+use hanbeon_records::{CoordinatorEpoch, ErrorCode, Millis, ProducerEpoch, ProducerId, crc32c};
 
 use crate::{
     ProducerStates, WINDOW_DEPTH,
@@ -13,8 +13,17 @@ use crate::{
 /// The first bytes of a sidecar.
 const MAGIC: [u8; 4] = *b"HBPW";
 
-/// The only version that is read. The first did not say where a marker ended the window.
+/// The version that is written.
 const VERSION: u16 = 2;
+
+/// What the count in an entry counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Counted {
+    /// The batches before the last (version 1). Where a marker ended the window is not said.
+    Older,
+    /// Those of which a retry is known, the last among them.
+    Known,
+}
 
 /// Bytes before what the checksum covers: magic, version, checksum.
 const CRC_END: usize = 10;
@@ -30,9 +39,9 @@ pub enum WindowError {
     #[error("the file does not begin like a sidecar")]
     Magic,
     /// A version we do not know.
-    #[error("the version of a sidecar is {expected}, found {found}")]
+    #[error("the version of a sidecar is 1 to {expected}, found {found}")]
     Version {
-        /// The one that is read.
+        /// The newest that is read.
         expected: u16,
         /// Value in the file.
         found: u16,
@@ -120,15 +129,15 @@ impl ProducerStates {
     /// # Errors
     /// The bytes are not its sidecar; the table is unchanged then.
     pub fn restore_window(&mut self, snapshot_crc: u32, bytes: &[u8]) -> Result<(), WindowError> {
-        let entries = open_envelope(snapshot_crc, bytes)?;
+        let (counted, entries) = open_envelope(snapshot_crc, bytes)?;
         // Two passes, so that what is found wrong at the end leaves nothing half done.
         let mut at = Cursor::new(entries);
         while !at.is_empty() {
-            let entry = Entry::read(&mut at).ok_or(WindowError::Entry)?;
+            let entry = Entry::read(&mut at, counted).ok_or(WindowError::Entry)?;
             entry.fits(self)?;
         }
         let mut at = Cursor::new(entries);
-        while let Some(entry) = Entry::read(&mut at) {
+        while let Some(entry) = Entry::read(&mut at, counted) {
             if let Some(producer) = self.find_mut(entry.producer_id) {
                 entry.apply(producer);
             }
@@ -153,7 +162,7 @@ fn write_entry(producer: &Producer, into: &mut Vec<u8>) {
 }
 
 /// Checks everything but the entries, and returns their bytes.
-fn open_envelope(snapshot_crc: u32, bytes: &[u8]) -> Result<&[u8], WindowError> {
+fn open_envelope(snapshot_crc: u32, bytes: &[u8]) -> Result<(Counted, &[u8]), WindowError> {
     let Some((head, entries)) = bytes.split_first_chunk::<HEADER_LEN>() else {
         let (needed, found) = (as_u64(HEADER_LEN), as_u64(bytes.len()));
         return Err(WindowError::Length { needed, found });
@@ -163,9 +172,11 @@ fn open_envelope(snapshot_crc: u32, bytes: &[u8]) -> Result<&[u8], WindowError> 
         return Err(WindowError::Magic);
     }
     let version = u16::from_be_bytes(at.take());
-    if version != VERSION {
-        return Err(WindowError::Version { expected: VERSION, found: version });
-    }
+    let counted = match version {
+        1 => Counted::Older,
+        VERSION => Counted::Known,
+        found => return Err(WindowError::Version { expected: VERSION, found }),
+    };
     let stored = u32::from_be_bytes(at.take());
     let found = u32::from_be_bytes(at.take());
     let len = u64::from_be_bytes(at.take());
@@ -180,7 +191,7 @@ fn open_envelope(snapshot_crc: u32, bytes: &[u8]) -> Result<&[u8], WindowError> 
     if found != snapshot_crc {
         return Err(WindowError::Foreign { expected: snapshot_crc, found });
     }
-    Ok(entries)
+    Ok((counted, entries))
 }
 
 fn as_u64(len: usize) -> u64 {
@@ -193,27 +204,27 @@ struct Entry {
     epoch: ProducerEpoch,
     appended_at: i64,
     newest_timestamp: i64,
-    /// Of how many batches a retry is known, the newest among them.
-    known: usize,
+    counted: Counted,
+    count: usize,
     older: [CachedBatch; WINDOW_DEPTH - 1],
 }
 
 impl Entry {
-    fn read(at: &mut Cursor<'_>) -> Option<Self> {
+    fn read(at: &mut Cursor<'_>, counted: Counted) -> Option<Self> {
         let producer_id = ProducerId::new(i64::from_be_bytes(at.try_take()?));
         let epoch = ProducerEpoch::new(i16::from_be_bytes(at.try_take()?));
         let appended_at = i64::from_be_bytes(at.try_take()?);
         let newest_timestamp = i64::from_be_bytes(at.try_take()?);
-        let [known] = at.try_take()?;
-        let known = usize::from(known);
+        let [count] = at.try_take()?;
+        let count = usize::from(count);
         let mut older = [CachedBatch::EMPTY; WINDOW_DEPTH - 1];
-        for batch in older.get_mut(..known.saturating_sub(1))? {
+        for batch in older.get_mut(..counted.older(count))? {
             batch.last_sequence = i32::from_be_bytes(at.try_take()?);
             batch.last_offset = i64::from_be_bytes(at.try_take()?);
             batch.offset_delta = i32::from_be_bytes(at.try_take()?);
             batch.timestamp = i64::from_be_bytes(at.try_take()?);
         }
-        Some(Self { producer_id, epoch, appended_at, newest_timestamp, known, older })
+        Some(Self { producer_id, epoch, appended_at, newest_timestamp, counted, count, older })
     }
 
     /// Whether the snapshot holds what this entry adds to.
@@ -221,19 +232,48 @@ impl Entry {
         let producer_id = self.producer_id;
         let known = states.find(producer_id);
         let fits = known.is_some_and(|producer| {
-            producer.epoch() == self.epoch && (self.known == 0 || producer.last().is_some())
+            producer.epoch() == self.epoch && (self.count == 0 || producer.last().is_some())
         });
         if fits { Ok(()) } else { Err(WindowError::Disagrees { producer_id }) }
     }
 
     fn apply(&self, producer: &mut Producer) {
         if let Some(newest) = producer.last().copied() {
-            producer.set_window(&self.older[..self.known.saturating_sub(1)]);
+            let ended = match self.counted {
+                Counted::Known => self.count == 0,
+                // The snapshot tells as much: see `read_entry`.
+                Counted::Older => producer.len() == 0,
+            };
+            producer.set_window(self.behind_markers(producer));
             producer.push(CachedBatch { timestamp: self.newest_timestamp, ..newest });
-            if self.known == 0 {
+            if ended {
                 producer.end_window();
             }
         }
         producer.touch(producer.last_timestamp(), Millis::new(self.appended_at));
+    }
+
+    /// The batches before the last, from the last marker of their epoch on.
+    fn behind_markers(&self, producer: &Producer) -> &[CachedBatch] {
+        let older = &self.older[..self.counted.older(self.count)];
+        let seen_marker = producer.coordinator_epoch() != CoordinatorEpoch::NONE;
+        match (self.counted, producer.txn_first_offset()) {
+            // A marker may lie between any two of them, but not inside the transaction that is open.
+            (Counted::Older, Some(first)) if seen_marker => {
+                let before = older.iter().take_while(|batch| batch.first_offset() < first).count();
+                &older[before..]
+            }
+            (Counted::Older | Counted::Known, _) => older,
+        }
+    }
+}
+
+impl Counted {
+    /// How many batches before the last an entry holds that says `count`.
+    const fn older(self, count: usize) -> usize {
+        match self {
+            Self::Older => count,
+            Self::Known => count.saturating_sub(1),
+        }
     }
 }

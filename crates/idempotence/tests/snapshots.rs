@@ -212,13 +212,86 @@ fn p5_without_a_sidecar_a_decided_producer_has_no_retries() {
     }
 }
 
+/// The sidecar of producer 1 as the first version had it: it counted the batches before the last (last sequence, last offset, offset delta), also
+/// those from before a marker.
+fn first_version(snapshot_crc: u32, older: &[(i32, i64, i32)]) -> Vec<u8> {
+    let mut body = Vec::new();
+    body.extend(1_i64.to_be_bytes());
+    body.extend(0_i16.to_be_bytes());
+    body.extend(NOW.get().to_be_bytes());
+    body.extend(NOW.get().to_be_bytes());
+    body.push(u8::try_from(older.len()).unwrap());
+    for (last_sequence, last_offset, offset_delta) in older {
+        body.extend(last_sequence.to_be_bytes());
+        body.extend(last_offset.to_be_bytes());
+        body.extend(offset_delta.to_be_bytes());
+        body.extend(NOW.get().to_be_bytes());
+    }
+    let mut covered = snapshot_crc.to_be_bytes().to_vec();
+    covered.extend(u64::try_from(body.len()).unwrap().to_be_bytes());
+    covered.extend(body);
+    [b"HBPW\0\x01".as_slice(), &crc32c(&covered).to_be_bytes(), &covered].concat()
+}
+
+fn with_first_version(log: &Log, older: &[(i32, i64, i32)]) -> Log {
+    let (crc, snapshot) = snapshot_of(&log.states);
+    let window = first_version(crc, older);
+    let loaded = load(&snapshot, Some(&window), settings(), NOW).unwrap();
+    assert_eq!(loaded.window, Ok(()));
+    let mut states = loaded.states;
+    states.advance_end(Offset::new(log.end));
+    Log { states, ..*log }
+}
+
 #[test]
-fn a_sidecar_of_the_first_version_is_left_out() {
+fn p2_a_sidecar_of_the_first_version_brings_back_the_window_of_a_producer_without_markers() {
+    let mut log = Log::new();
+    for sequence in 0..4 {
+        log.put(&claim(1, 0, sequence * 2, 2));
+    }
+    let written = log.states.clone();
+    let mut back = with_first_version(&log, &[(1, 1, 1), (3, 3, 1), (5, 5, 1)]);
+    assert_eq!(files_of(&back.states), files_of(&written), "as the second version has it");
+    for sequence in 0..4 {
+        let base = i64::from(sequence) * 2;
+        let again = back.write(&claim(1, 0, sequence * 2, 2)).unwrap();
+        assert_eq!(again, Placed::Again { base, last: base + 1 });
+    }
+}
+
+#[test]
+fn p2_a_sidecar_of_the_first_version_is_trusted_as_far_as_no_marker_can_have_come_between() {
+    let mut log = Log::new();
+    for sequence in 0..2 {
+        log.put(&in_txn(claim(1, 0, sequence, 1)));
+    }
+    log.end_txn(&marker(1, 0, 0)).unwrap();
+    let ended = Log { states: log.states.clone(), ..log };
+    for sequence in 2..4 {
+        log.put(&in_txn(claim(1, 0, sequence, 1)));
+    }
+    let older = [(0, 0, 0), (1, 1, 0), (2, 3, 0)];
+
+    let mut open = with_first_version(&log, &older);
+    let of_the_open = open.write(&in_txn(claim(1, 0, 2, 1))).unwrap();
+    assert_eq!(of_the_open, Placed::Again { base: 3, last: 3 });
+    assert_eq!(open.refused(&in_txn(claim(1, 0, 1, 1))), 45, "a retry of what was aborted");
+
+    let mut ended = with_first_version(&ended, &older[..1]);
+    assert_eq!(ended.refused(&in_txn(claim(1, 0, 1, 1))), 45);
+    assert_eq!(ended.refused(&in_txn(claim(1, 0, 0, 1))), 45);
+    assert_eq!(ended.put(&in_txn(claim(1, 0, 2, 1))), 3);
+}
+
+#[test]
+fn a_sidecar_of_a_version_to_come_is_left_out() {
     let (log, ..) = around_markers().swap_remove(1);
     let (snapshot, mut window) = files_of(&log.states);
-    window[5] = 1;
-    let found = load(&snapshot, Some(&window), settings(), NOW).unwrap().window;
-    assert_eq!(found, Err(WindowError::Version { expected: 2, found: 1 }));
+    for found in [0, 3] {
+        window[5] = u8::try_from(found).unwrap();
+        let window = load(&snapshot, Some(&window), settings(), NOW).unwrap().window;
+        assert_eq!(window, Err(WindowError::Version { expected: 2, found }));
+    }
 }
 
 #[test]

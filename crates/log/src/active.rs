@@ -28,6 +28,15 @@ pub(crate) struct Active<D: Dir> {
     /// Bytes that the file has room for already.
     reserved: u64,
     step: u64,
+    pub(crate) successor: Successor,
+}
+
+/// Whether files of the segment behind this one may be there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Successor {
+    None,
+    /// A roll was begun: nothing is written behind the base of those files before it is done.
+    Begun,
 }
 
 /// The files behind the indexes. They lag behind the indexes in memory.
@@ -67,10 +76,11 @@ impl<D: Dir> Active<D> {
         writing: Writing,
     ) -> Self {
         let end = segment.end();
-        Self { segment, end, files, writing, reserved: end.bytes, step: RESERVE_MIN }
+        let successor = Successor::None;
+        Self { segment, end, files, writing, reserved: end.bytes, step: RESERVE_MIN, successor }
     }
 
-    /// Makes a segment from `base` on. Left-over files of its name go first.
+    /// Makes a segment from `base` on. Left-over files of its name go first, and again when one cannot be opened.
     pub(crate) fn create(
         dir: &D,
         base: Offset,
@@ -78,16 +88,20 @@ impl<D: Dir> Active<D> {
         created: Millis,
         jitter_ms: i64,
     ) -> Result<Self, LogError> {
-        for kind in SegmentFile::ALL {
-            if kind != SegmentFile::Snapshot && kind != SegmentFile::Producers {
-                remove_if_there(dir, base, kind)?;
+        remove_all(dir, base)?;
+        let made = |kind| open(dir, base, kind, Open::CreateNew);
+        let files = (|| {
+            let file = made(SegmentFile::Log)?;
+            let offset = made(SegmentFile::OffsetIndex)?;
+            let time = made(SegmentFile::TimeIndex)?;
+            Ok((file, IndexFiles { offset, time, txn: None }))
+        })();
+        let (file, files) = match files {
+            Ok(files) => files,
+            Err(error) => {
+                remove_all(dir, base)?;
+                return Err(error);
             }
-        }
-        let file = open(dir, base, SegmentFile::Log, Open::CreateNew)?;
-        let files = IndexFiles {
-            offset: open(dir, base, SegmentFile::OffsetIndex, Open::CreateNew)?,
-            time: open(dir, base, SegmentFile::TimeIndex, Open::CreateNew)?,
-            txn: None,
         };
         let end = End { offset: base, bytes: 0 };
         let indexes = Indexes::active(base, config.segment_index_bytes());
@@ -109,6 +123,9 @@ impl<D: Dir> Active<D> {
         config: &LogConfig,
         now: Millis,
     ) -> bool {
+        if self.successor == Successor::Begun {
+            return true;
+        }
         let span = batch.last_offset.since(self.base());
         if span > i64::from(i32::MAX) {
             return true;
@@ -204,24 +221,22 @@ impl<D: Dir> Active<D> {
         Ok(())
     }
 
-    /// Turns the segment into one that is only read, and hands out its index files to be synced.
-    pub(crate) fn seal(mut self, dir: &D) -> Result<IndexFiles<D::File>, LogError> {
+    /// The indexes as they are when the segment is only read. Nothing is to be written to it any more.
+    pub(crate) fn sealed(&mut self, dir: &D) -> Result<Indexes, LogError> {
         self.finish(dir)?;
         let base = self.base();
         let view = |file: &D::File, kind| {
             let failed = |error| LogError::io(Action::Read, path(dir, base, kind), error);
             file.len().and_then(|len| file.view(0..len)).map_err(failed)
         };
-        let sealed = Indexes::Sealed {
+        Ok(Indexes::Sealed {
             offset: view(&self.files.offset, SegmentFile::OffsetIndex)?,
             time: view(&self.files.time, SegmentFile::TimeIndex)?,
             txn: match &self.files.txn {
                 Some(file) => view(file, SegmentFile::TxnIndex)?,
                 None => bytes::Bytes::new(),
             },
-        };
-        *self.segment.indexes_mut() = sealed;
-        Ok(self.files)
+        })
     }
 }
 
@@ -306,6 +321,13 @@ pub(crate) fn open<D: Dir>(
 ) -> Result<D::File, LogError> {
     let name = SegmentFileName::live(base, kind).file_name();
     dir.open(&name, how).map_err(|error| LogError::io(Action::Open, path(dir, base, kind), error))
+}
+
+/// Removes what there is of a segment that was not taken up.
+fn remove_all<D: Dir>(dir: &D, base: Offset) -> Result<(), LogError> {
+    let of_the_state = [SegmentFile::Snapshot, SegmentFile::Producers];
+    let kinds = SegmentFile::ALL.into_iter().filter(|kind| !of_the_state.contains(kind));
+    kinds.into_iter().try_for_each(|kind| remove_if_there(dir, base, kind))
 }
 
 pub(crate) fn remove_if_there<D: Dir>(

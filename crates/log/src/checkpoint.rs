@@ -163,7 +163,7 @@ pub fn read_small<D: Dir>(dir: &D, name: &FileName) -> Result<Option<Vec<u8>>, L
     let file = match dir.open(name, Open::Read) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed(error)),
+        Err(error) => return Err(LogError::io(Action::Open, path(dir, name), error)),
     };
     match read_whole(&file, SMALL_FILE_BYTES_MAX).map_err(failed)? {
         Some(bytes) => Ok(Some(bytes)),

@@ -163,6 +163,7 @@ impl Dir for CrashDir {
     type Lock = CrashLock;
 
     fn open(&self, name: &FileName, how: Open) -> io::Result<CrashFile> {
+        self.meet(Operation::Open).map(drop)?;
         match self.child(name)? {
             Some(_) if how == Open::CreateNew => Err(io::ErrorKind::AlreadyExists.into()),
             Some(Child::File(id)) => Ok(self.file(id)),

@@ -3,7 +3,7 @@
 use hanbeon_records::Offset;
 
 use crate::{
-    Action, Completion, Dir, Lead, LogError, LogFile, Open, SegmentFile, SegmentFileName,
+    Action, Completion, Dir, Lead, LogError, LogFile, Open, SegmentFile, SegmentFileName, Unsynced,
     active::{open, path},
     partition::{Closed, Inner},
     partition_log::{Behind, Life},
@@ -24,13 +24,19 @@ impl<D: Dir> Inner<D> {
 
     pub(crate) fn sync_to(&self, end: Offset) -> Result<(), LogError> {
         let offsets = &self.visible.offsets;
-        self.sync.sync(offsets.count_of(end), || offsets.written(), || self.sync_files())
+        self.sync.sync(offsets.count_of(end), || offsets.written(), || self.try_sync_files())
     }
 
     pub(crate) fn lead_sync(&self) -> Result<(), LogError> {
-        match self.sync.lead(|| self.visible.offsets.written(), || self.sync_files())? {
+        match self.sync.lead(|| self.visible.offsets.written(), || self.try_sync_files())? {
             Lead::Synced(_) | Lead::Busy => Ok(()),
         }
+    }
+
+    fn try_sync_files(&self) -> Result<(), Unsynced<LogError>> {
+        self.sync_files().map_err(|error| {
+            if error.is_untried() { Unsynced::Untried(error) } else { Unsynced::Failed(error) }
+        })
     }
 
     /// Syncs every `.log` file that holds something not durable, oldest first, and the names of new ones (KAFKA-3968).
@@ -47,7 +53,7 @@ impl<D: Dir> Inner<D> {
             }
             visible.sync_names()
         };
-        sync().map_err(|error| visible.poison.set(error))
+        visible.poison.unless_untried(sync())
     }
 
     /// See [`crate::Partition::sync_written`].
@@ -69,7 +75,7 @@ impl<D: Dir> Inner<D> {
         }
         let unsynced = visible.unsynced_bytes();
         let written = log.active.write_indexes(&visible.dir);
-        log.poisoned(written)?;
+        log.tried(written)?;
         let base = log.active.base();
         let behind = std::mem::replace(&mut log.behind, Behind::nothing());
         // Entered at once: a roll to this offset, while the lock is free, leaves the snapshot to us instead of writing the same files.
@@ -79,8 +85,8 @@ impl<D: Dir> Inner<D> {
         });
         drop(log);
         // Slow from here on, and without the lock (KAFKA-15046).
-        self.sync_to(end)?;
         let done = (|| {
+            self.sync_to(end)?;
             self.sync_indexes(base, &behind.indexes)?;
             for offset in &behind.snapshots {
                 snapshot_file::make_durable(&visible.dir, *offset)?;
@@ -90,7 +96,16 @@ impl<D: Dir> Inner<D> {
                 None => Ok(()),
             }
         })();
-        done.map_err(|error| visible.poison.set(error))?;
+        if let Err(error) = visible.poison.unless_untried(done) {
+            let mut log = self.log.lock();
+            if states.is_some() {
+                log.snapshots.remove(&end);
+            }
+            log.behind.indexes.splice(0..0, behind.indexes);
+            log.behind.snapshots.splice(0..0, behind.snapshots);
+            drop(log);
+            return Err(error);
+        }
         visible.offsets.raise_recovery_point(end);
         visible.synced(unsynced);
         self.forget_snapshots(end)?;
@@ -152,12 +167,13 @@ impl<D: Dir> Inner<D> {
         let mut log = self.log.lock();
         log.check()?;
         let finished = log.active.finish(&self.visible.dir);
-        log.poisoned(finished)?;
+        log.tried(finished)?;
         let base = log.active.base();
         drop(log);
         self.move_recovery_point()?;
         // Where nothing was appended since the recovery point moved, the last time entry is new nevertheless.
-        self.sync_indexes(base, &[]).map_err(|error| self.visible.poison.set(error))?;
+        self.visible.poison.unless_untried(self.sync_indexes(base, &[]))?;
+        self.sync_names_of_snapshots()?;
         let mut log = self.log.lock();
         // Appends in between are synced by whoever waits for them; what is here now is what the next opening finds.
         let settled = log.active.end.offset == self.visible.offsets.recovery_point();
@@ -169,7 +185,6 @@ impl<D: Dir> Inner<D> {
             drop(upkeep);
             return self.try_close();
         }
-        self.sync_names_of_snapshots()?;
         drop(upkeep);
         let bounds = self.visible.offsets.bounds();
         Ok(Closed {
@@ -183,7 +198,7 @@ impl<D: Dir> Inner<D> {
     /// The directory once more: an empty log was never synced, and removals of snapshots were not either (KAFKA-13603).
     fn sync_names_of_snapshots(&self) -> Result<(), LogError> {
         self.visible.made_names();
-        self.visible.sync_names().map_err(|error| self.visible.poison.set(error))
+        self.visible.sync_names()
     }
 
     pub(crate) fn segments_now(&self) -> Arc<Vec<Arc<crate::segment::Segment<D::File>>>> {

@@ -115,8 +115,12 @@ impl<D: Dir> PartitionLog<D> {
             && head.last_offset.since(self.active.base()) > i64::from(i32::MAX)
         {
             // Further away than an index of this segment can say: the empty segment begins where the batch does.
-            self.active.end = End { offset: head.base_offset, ..self.active.end };
-            self.roll(now)?;
+            let before = self.active.end;
+            self.active.end = End { offset: head.base_offset, ..before };
+            if let Err(error) = self.roll(now) {
+                self.active.end = before;
+                return Err(error);
+            }
         }
         self.enter_epoch(head.leader_epoch, head.base_offset)?;
         self.active.reserve(head.len, &self.config)?;

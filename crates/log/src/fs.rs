@@ -91,6 +91,20 @@ impl FsDir {
         Ok(Self { path: path.into(), mode })
     }
 
+    /// Its permission bits, where the system has such (`st_mode & 0o7777`).
+    ///
+    /// # Errors
+    /// What the system reports.
+    pub fn permission_bits(&self) -> io::Result<Option<u32>> {
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            Ok(Some(fs::metadata(&self.path)?.permissions().mode() & 0o7777))
+        }
+        #[cfg(not(unix))]
+        Ok(None)
+    }
+
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {

@@ -16,12 +16,21 @@ pub enum Lead {
     Busy,
 }
 
+/// Why a sync did not come about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unsynced<E> {
+    /// It was not begun: who waits is told, and who leads next tries again.
+    Untried(E),
+    /// It failed, or may have.
+    Failed(E),
+}
+
 /// Who waits for which end to become durable, and who leads the sync.
 ///
 /// Whoever leads asks for the written end first and syncs then, so it covers all that was written before it began. Those
 /// who come meanwhile are covered by the next lead, which passes to one of the blocked threads among them without a gap, or stays
 /// where it is when only futures wait. After the first failed sync everybody gets its error, now and later: a sync is never
-/// tried again (its pages may be gone, and the second call would say it is fine).
+/// tried again (its pages may be gone, and the second call would say it is fine). One that was not begun fails only those who wait for it.
 pub struct SyncGroup<E> {
     state: Mutex<State<E>>,
     /// Copy of `State::synced` for readers without the lock.
@@ -106,11 +115,11 @@ impl<E: Clone + From<Abandoned>> SyncGroup<E> {
     /// `written_end` must do no more than load a number: it is also asked under this group's lock.
     ///
     /// # Errors
-    /// The error of the first failed sync.
+    /// The error of the first failed sync, or why this one was not tried.
     pub fn lead(
         &self,
         written_end: impl Fn() -> u64,
-        mut sync: impl FnMut() -> Result<(), E>,
+        mut sync: impl FnMut() -> Result<(), Unsynced<E>>,
     ) -> Result<Lead, E> {
         let mut state = self.state.lock();
         if let Some(error) = &state.failed {
@@ -127,12 +136,12 @@ impl<E: Clone + From<Abandoned>> SyncGroup<E> {
     /// Blocks until everything below `end`, which must be written, is durable: leads a sync, or waits for who does.
     ///
     /// # Errors
-    /// The error of the first failed sync.
+    /// The error of the first failed sync, or why this one was not tried.
     pub fn sync(
         &self,
         end: u64,
         written_end: impl Fn() -> u64,
-        mut sync: impl FnMut() -> Result<(), E>,
+        mut sync: impl FnMut() -> Result<(), Unsynced<E>>,
     ) -> Result<(), E> {
         debug_assert!(end <= written_end(), "asked to sync what is not written");
         let mut state = self.state.lock();
@@ -180,7 +189,7 @@ impl<E: Clone + From<Abandoned>> SyncGroup<E> {
     fn lead_rounds(
         &self,
         written_end: &impl Fn() -> u64,
-        sync: &mut impl FnMut() -> Result<(), E>,
+        sync: &mut impl FnMut() -> Result<(), Unsynced<E>>,
         leader: Leader,
     ) -> Result<u64, E> {
         let abandon = AbandonOnUnwind(self);
@@ -208,14 +217,17 @@ impl<E: Clone + From<Abandoned>> SyncGroup<E> {
     fn finish(
         &self,
         end: u64,
-        result: Result<(), E>,
+        result: Result<(), Unsynced<E>>,
         written_end: &impl Fn() -> u64,
         leader: Leader,
     ) -> Next<E> {
         let mut state = self.state.lock();
-        if let Err(error) = result {
+        if let Err(unsynced) = result {
             // Somebody else may have failed the group during the sync; the first error stays.
-            let error = state.failed.get_or_insert(error).clone();
+            let error = match unsynced {
+                Unsynced::Untried(error) => state.failed.clone().unwrap_or(error),
+                Unsynced::Failed(error) => state.failed.get_or_insert(error).clone(),
+            };
             #[cfg(hanbeon_weak = "sync_failed")]
             {
                 state.failed = None;
@@ -421,17 +433,33 @@ mod tests {
             || 5,
             || {
                 during = Some(group.wait(9));
-                Err(Failure::Disk)
+                Err(Unsynced::Failed(Failure::Disk))
             },
         );
         assert_eq!(failed, Err(Failure::Disk));
         assert_eq!(waiting.wait(), Ok(Err(Failure::Disk)));
         assert_eq!(during.unwrap().wait(), Ok(Err(Failure::Disk)));
-        let never = || -> Result<(), Failure> { unreachable!("a failed sync is tried again") };
+        let never =
+            || -> Result<(), Unsynced<Failure>> { unreachable!("a failed sync is tried again") };
         assert_eq!(group.lead(|| 9, never), Err(Failure::Disk));
         assert_eq!(group.sync(9, || 9, never), Err(Failure::Disk));
         assert_eq!(group.wait(1).wait(), Ok(Err(Failure::Disk)));
         assert_eq!((group.synced(), group.failed()), (0, Some(Failure::Disk)));
+    }
+
+    #[test]
+    fn a_sync_that_was_not_begun_fails_who_waits_for_it_and_the_next_is_tried() {
+        let group = group();
+        let waiting = group.wait(5);
+        let untried = || Err(Unsynced::Untried(Failure::Disk));
+        assert_eq!(group.lead(|| 5, untried), Err(Failure::Disk));
+        assert_eq!(waiting.wait(), Ok(Err(Failure::Disk)));
+        assert_eq!((group.synced(), group.failed()), (0, None));
+        let waiting = group.wait(5);
+        assert_eq!(group.sync(5, || 5, || Ok(())), Ok(()));
+        assert_eq!(waiting.wait(), Ok(Ok(())));
+        group.fail(Failure::Gone);
+        assert_eq!(group.lead(|| 9, untried), Err(Failure::Gone));
     }
 
     #[test]

@@ -174,7 +174,7 @@ pub use faulty::{
 #[cfg(not(hanbeon_loom))]
 pub use fs::{FsDir, FsFile, FsLock, ReadMode};
 pub use group::{GROUP_BYTES_MAX, GROUP_ITEMS_MAX, Group, Joined, Slot};
-pub use group_sync::{Lead, SyncGroup};
+pub use group_sync::{Lead, SyncGroup, Unsynced};
 pub use index::{
     AbortedTxn, ActiveOffsetIndex, ActiveTimeIndex, ActiveTxnIndex, Collected, IndexDoubt,
     IndexRefusal, OffsetIndexView, OffsetPosition, SegmentSpan, TimeIndexView, TimeOffset,

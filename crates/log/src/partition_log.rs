@@ -7,7 +7,7 @@ use hanbeon_records::{LeaderEpoch, Millis, Offset};
 
 use crate::{
     Action, Dir, EpochsChanged, LeaderEpochs, Led, LogConfig, LogError, LogFile,
-    active::{Active, IndexFiles},
+    active::{Active, IndexFiles, Successor},
     offsets::Stability,
     segments::Based,
     snapshot_file::{self, Persist},
@@ -70,6 +70,11 @@ impl<D: Dir> PartitionLog<D> {
         result.map_err(|error| self.visible.poison.set(error))
     }
 
+    /// As [`Self::poisoned`], for steps that are done again from their beginning: a file that could not be opened leaves nothing in doubt.
+    pub(crate) fn tried<T>(&self, result: Result<T, LogError>) -> Result<T, LogError> {
+        self.visible.poison.unless_untried(result)
+    }
+
     /// Seals the active segment and makes a new one at the log's end.
     ///
     /// The new file's name is not synced here (KAFKA-15046), unless the one before is not durable either: so a crash can
@@ -79,8 +84,9 @@ impl<D: Dir> PartitionLog<D> {
         if base == self.active.base() {
             return Ok(());
         }
+        self.active.successor = Successor::Begun;
         let result = self.roll_to(base, now);
-        self.poisoned(result)
+        self.tried(result)
     }
 
     fn roll_to(&mut self, base: Offset, now: Millis) -> Result<(), LogError> {
@@ -91,20 +97,24 @@ impl<D: Dir> PartitionLog<D> {
             let failed = |error| LogError::io(Action::Sync, self.active.segment.name(), error);
             self.active.segment.file().sync().map_err(failed)?;
         }
+        // All that opens files comes before the segments change: who finds none left begins again from here.
+        let sealed = self.active.sealed(&dir)?;
+        self.states.advance_end(base);
+        let vouched_for = base <= self.visible.offsets.recovery_point();
+        if vouched_for {
+            let failed = |error| LogError::io(Action::Sync, self.active.segment.name(), error);
+            self.active.files.sync().map_err(failed)?;
+            self.write_snapshot(Persist::Now)?;
+        } else {
+            self.write_snapshot(Persist::Later)?;
+        }
         let jitter = jitter(&self.config, self.jitter_seed, base);
         let active = Active::create(&dir, base, &self.config, now, jitter)?;
         self.visible.made_names();
         let old = std::mem::replace(&mut self.active, active);
-        let name = old.segment.name().to_owned();
-        let files = old.seal(&dir)?;
-        self.states.advance_end(base);
-        if base <= self.visible.offsets.recovery_point() {
-            // It vouches for all of this already.
-            files.sync().map_err(|error| LogError::io(Action::Sync, name, error))?;
-            self.write_snapshot(Persist::Now)?;
-        } else {
-            self.behind.indexes.push(files);
-            self.write_snapshot(Persist::Later)?;
+        *old.segment.indexes_mut() = sealed;
+        if !vouched_for {
+            self.behind.indexes.push(old.files);
         }
         // Before any end inside it is published: see `Segments`.
         self.visible.segments.push(Arc::clone(&self.active.segment));
@@ -136,7 +146,7 @@ impl<D: Dir> PartitionLog<D> {
         let mut epochs = self.epochs.clone();
         let (EpochsChanged::Yes | EpochsChanged::No) = epochs.assign(epoch, offset);
         let written = epochs.write(&self.visible.dir);
-        self.poisoned(written)?;
+        self.tried(written)?;
         self.epochs = epochs;
         Ok(())
     }

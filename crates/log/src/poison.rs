@@ -54,6 +54,17 @@ impl Poison {
         }
     }
 
+    /// Sets it where `result` failed, unless nothing was tried ([`LogError::is_untried`]): for steps that are done again from their beginning.
+    ///
+    /// # Errors
+    /// Those of `result`.
+    pub fn unless_untried<T>(&self, result: Result<T, LogError>) -> Result<T, LogError> {
+        match result {
+            Err(error) if !error.is_untried() => Err(self.set(error)),
+            result => result,
+        }
+    }
+
     /// Whether something failed.
     #[must_use]
     pub fn is_set(&self) -> bool {

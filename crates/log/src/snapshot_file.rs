@@ -216,7 +216,7 @@ fn read_bytes<D: Dir>(
     let file = match dir.open(&name, Open::Read) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Ok(None)),
-        Err(error) => return Err(failed(error)),
+        Err(error) => return Err(LogError::io(Action::Open, path(dir, &name), error)),
     };
     match read_whole(&file, SNAPSHOT_BYTES_MAX).map_err(failed)? {
         Some(bytes) => Ok(Ok(Some(bytes))),

@@ -51,7 +51,7 @@ impl<D: Dir> Inner<D> {
                     epochs.assign(log.leader_epoch, log_end);
             }
             let written = epochs.write(&self.visible.dir);
-            log.poisoned(written)?;
+            log.tried(written)?;
             log.epochs = epochs;
         }
         log.states.log_start_advanced(before);

@@ -67,7 +67,7 @@ impl<D: Dir> Visible<D> {
             // Nobody may find it unsynced and try again what has failed.
             self.poison.check(&self.name)?;
             let failed = |error| LogError::sync_dir(&self.name, error);
-            self.dir.sync().map_err(|error| self.poison.set(failed(error)))
+            self.poison.unless_untried(self.dir.sync().map_err(failed))
         })
     }
 }

@@ -12,8 +12,11 @@ use fixture::{
     golden::{Unit, consume, read_unverified, units},
     options,
 };
-use hanbeon_log::{EpochFile, FsDir, Isolation, OpenPartition, OpenReport, Partition, Shutdown};
-use hanbeon_records::{BatchRef, Millis, Offset};
+use hanbeon_log::{
+    EpochFile, FirstBatch, FsDir, Isolation, LogError, OpenPartition, OpenReport, Partition,
+    Shutdown,
+};
+use hanbeon_records::{BatchRef, ErrorCode, Millis, Offset};
 use serde_json::Value;
 
 const MODES: [&str; 3] = ["clean", "unclean", "scratch"];
@@ -25,26 +28,54 @@ enum Got {
     All,
     /// So many of them: of all, and of those committed.
     Some(u64, u64),
-    /// Nothing, and it says so.
-    Refused,
+    /// Nothing.
+    Nothing,
 }
 
 struct Outcome {
     got: Got,
-    /// Whether anybody was told.
+    /// What is said, each with where it was found.
     told: Vec<String>,
+    /// What a client is answered that asks for each offset that the undamaged log had, and for its end.
+    answers: String,
 }
 
 impl Outcome {
-    fn text(&self) -> String {
-        let got = match &self.got {
+    fn reads(&self) -> String {
+        match &self.got {
             Got::All => "all".to_owned(),
             Got::Some(uncommitted, committed) => format!("{uncommitted} / {committed}"),
-            Got::Refused => "nothing".to_owned(),
-        };
-        let told = if self.told.is_empty() { "silent".to_owned() } else { self.told.join(", ") };
-        if self.got == Got::All && self.told.is_empty() { got } else { format!("{got}; {told}") }
+            Got::Nothing => "nothing".to_owned(),
+        }
     }
+
+    fn reports(&self) -> String {
+        match (&self.got, self.told.is_empty()) {
+            (Got::All, true) => "-".to_owned(),
+            (Got::Some(..) | Got::Nothing, true) => "**silent**".to_owned(),
+            (_, false) => self.told.join("; "),
+        }
+    }
+}
+
+/// Kafka's name of the code.
+fn name(code: ErrorCode) -> String {
+    format!("{code}")
+}
+
+/// What is answered where the log ends at `end` now and ended at `was` before.
+fn answers_below(end: i64, was: i64) -> String {
+    if end < was {
+        format!("{}, above {end} {}", name(ErrorCode::None), name(ErrorCode::OffsetOutOfRange))
+    } else {
+        name(ErrorCode::None)
+    }
+}
+
+/// File and byte, without the directory, which is another one each time.
+fn place(file: &str, at: u64) -> String {
+    let file = file.rsplit('/').next().unwrap_or(file);
+    format!("`{file}` at {at}")
 }
 
 fn expected(unit: &Unit, key: &str) -> (u64, String) {
@@ -52,11 +83,7 @@ fn expected(unit: &Unit, key: &str) -> (u64, String) {
     (read["count"].as_u64().unwrap(), read["sha256"].as_str().unwrap().to_owned())
 }
 
-fn open(
-    unit: &Unit,
-    dir: &FsDir,
-    mode: &str,
-) -> Result<(Partition<FsDir>, OpenReport), hanbeon_log::LogError> {
+fn open(unit: &Unit, dir: &FsDir, mode: &str) -> Result<(Partition<FsDir>, OpenReport), LogError> {
     let end = unit.expect["original"]["log_end_offset"].as_i64().unwrap();
     // Two units are about whose directory it is: there the topic has an id that the directory does not tell.
     let topic_id = match unit.name.as_str() {
@@ -73,47 +100,106 @@ fn open(
     Partition::open(dir.clone(), options)
 }
 
+/// What the report of an opening says, in words.
+fn reported(report: &OpenReport) -> Vec<String> {
+    let mut told = Vec::new();
+    if let Some(cut) = &report.truncated {
+        told.push(format!(
+            "cut at {}, {} bytes, log ends at {}",
+            place(&cut.cause.file, cut.cause.at),
+            cut.bytes,
+            cut.end_offset
+        ));
+    }
+    let mut list = |what: &str, files: &[String]| {
+        let files: Vec<_> = files.iter().map(|file| format!("`{file}`")).collect();
+        told.extend((!files.is_empty()).then(|| format!("{what} {}", files.join(", "))));
+    };
+    list("rebuilt", &report.indexes_rebuilt);
+    list("finished", &report.leftovers);
+    for bad in &report.snapshots_ignored {
+        told.push(format!("left out {}", place(&bad.file, bad.at)));
+    }
+    if report.epochs_rebuilt == EpochFile::Rebuilt {
+        told.push("rebuilt `leader-epoch-checkpoint`".to_owned());
+    }
+    told
+}
+
+/// Where a refusal says that the fault is.
+#[expect(clippy::wildcard_enum_match_arm, reason = "any other one fails the test")]
+fn refused_at(error: &LogError) -> String {
+    match error {
+        LogError::Corrupt(cause) | LogError::NotTorn { cause, .. } => {
+            format!("refused: {}", place(&cause.file, cause.at))
+        }
+        LogError::MissingTopicId { .. } => "refused: no `partition.metadata`".to_owned(),
+        LogError::ForeignTopic { found, .. } => {
+            format!("refused: `partition.metadata` names topic id {found}")
+        }
+        other => panic!("a refusal that tells no place: {other}"),
+    }
+}
+
 fn ours(unit: &Unit, mode: &str) -> Outcome {
     let (_guard, dir) = unit.copy();
-    let Ok((log, report)) = open(unit, &dir, mode) else {
-        return Outcome { got: Got::Refused, told: vec!["refused".to_owned()] };
+    let was = unit.expect["original"]["log_end_offset"].as_i64().unwrap();
+    let (log, report) = match open(unit, &dir, mode) {
+        Ok(opened) => opened,
+        Err(error) => {
+            let (told, answers) = (vec![refused_at(&error)], name(error.code()));
+            return Outcome { got: Got::Nothing, told, answers };
+        }
     };
-    let mut told = Vec::new();
-    let mut tell = |is: bool, what: &str| told.extend(is.then(|| what.to_owned()));
-    tell(report.truncated.is_some(), "cut reported");
-    tell(!report.indexes_rebuilt.is_empty(), "indexes rebuilt");
-    tell(!report.snapshots_ignored.is_empty(), "snapshots refused");
-    tell(!report.leftovers.is_empty(), "left-overs finished");
-    tell(report.epochs_rebuilt == EpochFile::Rebuilt, "epochs rebuilt");
+    let mut told = reported(&report);
     log.advance_high_watermark(log.log_end_offset());
     let start = log.log_start_offset();
+    let mut broken = None;
     let mut read = |isolation| {
         let (batches, aborted) = read_unverified(&log, start, isolation);
-        let sound = batches
-            .iter()
-            .take_while(|bytes| {
-                BatchRef::parse(bytes).is_ok_and(|(batch, _)| batch.verify().is_ok())
-            })
-            .count();
-        if sound < batches.len() && told.last().is_none_or(|last| last != "reader finds it") {
-            told.push("reader finds it".to_owned());
+        let unsound = batches.iter().position(|bytes| {
+            !BatchRef::parse(bytes).is_ok_and(|(batch, _)| batch.verify().is_ok())
+        });
+        if let Some(at) = unsound {
+            broken = Some(BatchRef::parse(&batches[at]).unwrap().0.base_offset());
         }
-        let consumed = consume(&batches[..sound], start.get(), &aborted);
+        let consumed = consume(&batches[..unsound.unwrap_or(batches.len())], start.get(), &aborted);
         (consumed.count, consumed.sha256)
     };
     let uncommitted = read(Isolation::Uncommitted);
     let committed = read(Isolation::Committed);
-    let whole = told.last().is_none_or(|last| last != "reader finds it")
+    let whole = broken.is_none()
         && uncommitted == expected(unit, "read_uncommitted")
         && committed == expected(unit, "read_committed");
+    told.extend(broken.map(|offset| format!("checksum at its reader, batch {offset}")));
     let got = if whole { Got::All } else { Got::Some(uncommitted.0, committed.0) };
-    Outcome { got, told }
+    Outcome { got, told, answers: fetched(&log, was) }
+}
+
+/// What a Fetch from each offset is answered, up to the end that the undamaged log had.
+fn fetched(log: &Partition<FsDir>, was: i64) -> String {
+    let end = log.log_end_offset().get();
+    for offset in log.log_start_offset().get()..=was {
+        let read = log.read(Offset::new(offset), Isolation::Uncommitted, 1, FirstBatch::Whole);
+        let code = read.map_or_else(|error| error.code(), |_| ErrorCode::None);
+        let expected = if offset > end { ErrorCode::OffsetOutOfRange } else { ErrorCode::None };
+        assert_eq!(code, expected, "offset {offset} of a log that ends at {end}");
+    }
+    answers_below(end, was)
 }
 
 fn kafka(unit: &Unit, mode: &str) -> Outcome {
+    let nothing = |told: &str, answers: &str| Outcome {
+        got: Got::Nothing,
+        told: vec![told.to_owned()],
+        answers: answers.to_owned(),
+    };
     let seen = &unit.expect[format!("kafka_{mode}")];
+    if seen.is_null() {
+        return nothing("not tried", "-");
+    }
     if seen["broker_started"] != true {
-        return Outcome { got: Got::Refused, told: vec!["the whole broker stays down".to_owned()] };
+        return nothing("the whole broker stays down", "no connection");
     }
     let mut told = Vec::new();
     if seen["directories_renamed"].as_array().is_some_and(|renamed| !renamed.is_empty()) {
@@ -127,13 +213,15 @@ fn kafka(unit: &Unit, mode: &str) -> Outcome {
     let (uncommitted, committed) = (read("read_uncommitted"), read("read_committed"));
     let stopped = uncommitted.2 != Value::Null || committed.2 != Value::Null;
     if stopped {
-        told.push("reader finds it".to_owned());
+        told.push("checksum at its reader".to_owned());
     }
     let whole = !stopped
         && (uncommitted.0, uncommitted.1) == expected(unit, "read_uncommitted")
         && (committed.0, committed.1) == expected(unit, "read_committed");
     let got = if whole { Got::All } else { Got::Some(uncommitted.0, committed.0) };
-    Outcome { got, told }
+    let end = seen["consumer_read_uncommitted"]["end_offset"].as_i64().unwrap();
+    let was = unit.expect["original"]["log_end_offset"].as_i64().unwrap();
+    Outcome { got, told, answers: answers_below(end, was) }
 }
 
 fn render() -> String {
@@ -144,14 +232,11 @@ fn render() -> String {
             let (ours, kafka) = (ours(unit, mode), kafka(unit, mode));
             let what = format!("{} {mode}", unit.name);
             // Never worse: what Kafka reads is read here, and what is missing here is never missing without a word.
-            assert!(
-                kafka.got != Got::All || ours.got == Got::All,
-                "{what}: {ours} of all",
-                ours = ours.text()
-            );
-            let silent = ours.got != Got::All && ours.told.is_empty();
-            assert!(!silent, "{what}: {}", ours.text());
-            writeln!(page, "| {name} | {mode} | {} | {} |", ours.text(), kafka.text()).unwrap();
+            assert!(kafka.got != Got::All || ours.got == Got::All, "{what}: {}", ours.reads());
+            assert!(ours.got == Got::All || !ours.told.is_empty(), "{what}: {}", ours.reads());
+            let row = [&ours, &kafka]
+                .map(|side| format!("{} | {} | {}", side.reads(), side.reports(), side.answers));
+            writeln!(page, "| {name} | {mode} | {} |", row.join(" | ")).unwrap();
         }
     }
     page
@@ -164,16 +249,19 @@ What becomes of the directories `tests/golden/damage-*`, each with one stated ch
 `crates/log/tests/damage_table.rs` makes this table from what happens and fails where it differs (`UPDATE_DAMAGE=1` writes it).
 
 - *clean*: the marker of a clean stop is there; *unclean*: it is not, and the recovery point is the log's end; *scratch*: nobody knows a recovery point.
-- *all*: every record of the undamaged log, in both isolation levels. *n / m*: only so many in read_uncommitted / read_committed. *nothing*: the
-  partition (in Kafka: the broker) does not open. *silent*: less than all, and nobody is told.
-- Kafka's log lines are not counted as telling: nobody reads them before the offsets are given out again.
+- *reads*: *all* is every record of the undamaged log, in both isolation levels; *n / m* only so many in read_uncommitted / read_committed; *nothing*: the
+  partition (in Kafka: the broker) does not open.
+- *reports*: file and byte where the fault was found, or the file that was made anew; *silent*: less than all, and nobody is told.
+  Kafka's log lines are not counted as telling: nobody reads them before the offsets are given out again.
+- *answers*: the code of a Fetch from each offset of the undamaged log, its end included. A partition that does not open gives the code to every request.
+  Kafka's is that of the end offset which its consumers were told.
 
 Kafka's faults that are not copied: a torn tail under a clean marker, a garbage index that lets aborted records through, an emptied log, a missing identity
 that ends in an empty partition, an epoch file or a padded tail that keeps the whole broker down. Where no recovery point is
 known, a cut at the very end cannot be told from a power cut: it is made and reported.
 
-| damage | stop | here | Kafka |
-|---|---|---|---|
+| damage | stop | reads | reports | answers | Kafka reads | Kafka reports | Kafka answers |
+|---|---|---|---|---|---|---|---|
 ";
 
 #[test]

@@ -38,7 +38,7 @@ pub(super) async fn heartbeat<E: Env>(
         let beat = asked_heartbeat(&asked, peer, request);
         let beat = move |groups: Groups<E>| groups.consumer_heartbeat(group, beat);
         let beaten = consult(node, asked.group_id.as_str(), beat).await.map_err(refused)?;
-        beaten.map_err(|error| (told(&error, request), words(&error)))
+        beaten.map_err(|error| (told(node, &error, request), words(&error)))
     };
     let response = match beaten.await {
         Ok(reply) => heartbeat::Response {
@@ -105,7 +105,7 @@ pub(super) async fn describe<E: Env>(node: &Arc<Node<E>>, request: &Request) -> 
             let group = name(group).map_err(|error| (error.code(), words(&error)))?;
             let describe = move |groups: Groups<E>| future::ready(groups.describe_consumer(&group));
             let described = consult(node, id, describe).await.map_err(refused)?;
-            described.map_err(|error| (told(&error, request), words(&error)))
+            described.map_err(|error| (told(node, &error, request), words(&error)))
         };
         let mut answer = match described.await {
             Ok(description) => {

@@ -42,7 +42,7 @@ pub(super) async fn describe<E: Env>(node: &Arc<Node<E>>, request: &Request) -> 
             let group = name(group).map_err(|error| (error.code(), words(&error)))?;
             let describe = move |groups: Groups<E>| future::ready(groups.describe(&group));
             let described = consult(node, id, describe).await.map_err(refused)?;
-            described.map_err(|error| (told(&error, request), words(&error)))
+            described.map_err(|error| (told(node, &error, request), words(&error)))
         };
         match described.await {
             Ok(described) => {
@@ -119,7 +119,7 @@ pub(super) async fn list<E: Env>(node: &Arc<Node<E>>, request: &Request) -> Answ
         Ok(Ok(found)) => {
             response.groups = found.iter().map(|found| listed_group(found, version)).collect();
         }
-        Ok(Err(error)) => response.error_code = number(told(&error, request)),
+        Ok(Err(error)) => response.error_code = number(told(node, &error, request)),
         Err(_) => response.error_code = number(ErrorCode::CoordinatorNotAvailable),
     }
     respond::<list::Request>(request, &response)
@@ -149,7 +149,7 @@ pub(super) async fn delete<E: Env>(node: &Arc<Node<E>>, request: &Request) -> An
             ready(node, id).await?;
             let group = name(group).map_err(|error| error.code())?;
             let deleted = consult(node, id, move |groups| groups.delete(group)).await?;
-            deleted.map_err(|error| told(&error, request))
+            deleted.map_err(|error| told(node, &error, request))
         };
         let code = deleted.await.err().unwrap_or(ErrorCode::None);
         response.results.push(delete::DeletableGroupResult {

@@ -83,7 +83,7 @@ pub(super) fn join<E: Env>(node: Arc<Node<E>>, peer: &Peer, request: &Request) -
             let join = asked.map_err(|error| error.code())?;
             let group = join.group.clone();
             let joined = consult(&node, group.as_str(), move |groups| groups.join(join));
-            joined.await?.map_err(|error| told_to(&error, api))
+            joined.await?.map_err(|error| told_to(&node, &error, api))
         };
         let response = match joined.await {
             Ok(Ok(joined)) => welcome(&joined, version),
@@ -197,7 +197,7 @@ pub(super) fn sync<E: Env>(node: Arc<Node<E>>, request: &Request) -> Reply {
             let sync = asked.map_err(|error| error.code())?;
             let group = sync.speaker.group.clone();
             let synced = consult(&node, group.as_str(), move |groups| groups.sync(sync));
-            synced.await?.map_err(|error| told_to(&error, api))
+            synced.await?.map_err(|error| told_to(&node, &error, api))
         };
         let mut response = sync::Response::default();
         match synced.await {
@@ -250,7 +250,7 @@ pub(super) async fn heartbeat<E: Env>(node: &Arc<Node<E>>, request: &Request) ->
         let speaker = speaker.map_err(|error| error.code())?;
         let beat = move |groups: Groups<E>| groups.heartbeat(speaker);
         let beaten = consult(node, asked.group_id.as_str(), beat).await?;
-        beaten.map_err(|error| told(&error, request))
+        beaten.map_err(|error| told(node, &error, request))
     };
     let code = beaten.await.err().unwrap_or(ErrorCode::None);
     let response = heartbeat::Response { error_code: number(code), ..Default::default() };
@@ -265,7 +265,7 @@ pub(super) async fn leave<E: Env>(node: &Arc<Node<E>>, request: &Request) -> Ans
         let leave = asked_leave(&asked, batched).map_err(|error| error.code())?;
         let leave = move |groups: Groups<E>| groups.leave(leave);
         let left = consult(node, asked.group_id.as_str(), leave).await?;
-        left.map_err(|error| told(&error, request))
+        left.map_err(|error| told(node, &error, request))
     };
     let mut response = leave::Response::default();
     match left.await {

@@ -64,15 +64,17 @@ fn client_id(request: &Request) -> String {
     request.client_id.as_ref().map(ToString::to_string).unwrap_or_default()
 }
 
-/// The code of an error, with a word in the log.
-fn told(error: &GroupsError, request: &Request) -> ErrorCode {
-    told_to(error, request.reply_to.api)
+/// The code of an error, counted and with a word in the log.
+fn told<E: Env>(node: &Node<E>, error: &GroupsError, request: &Request) -> ErrorCode {
+    told_to(node, error, request.reply_to.api)
 }
 
 /// As [`told`], where the request is held no more.
-fn told_to(error: &GroupsError, api: ApiKey) -> ErrorCode {
+fn told_to<E: Env>(node: &Node<E>, error: &GroupsError, api: ApiKey) -> ErrorCode {
     tracing::debug!(%error, %api, "a request about a group was refused");
-    error.code()
+    let code = error.code();
+    node.metrics.refused(api, code);
+    code
 }
 
 fn answer(api: ApiKey, answered: impl Future<Output = Answered> + Send + 'static) -> Reply {

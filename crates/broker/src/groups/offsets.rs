@@ -82,10 +82,11 @@ impl Sorted {
         });
     }
 
-    /// A code for each offset of the request.
+    /// A code for each offset of the request. Those of single offsets are `counted`; what was said of the whole request was before.
     fn codes(
         self,
         results: Result<hanbeon::CommitResults, ErrorCode>,
+        counted: impl Fn(ErrorCode),
     ) -> impl Iterator<Item = ErrorCode> {
         let (mut results, whole) = match results {
             Ok(results) => (results.into_iter(), ErrorCode::None),
@@ -93,10 +94,18 @@ impl Sorted {
         };
         self.refused.into_iter().map(move |refused| match refused {
             // Whatever the coordinator says of the others (seen on 4.3.1).
-            Some(code) => code,
-            None => results
-                .next()
-                .map_or(whole, |result| result.err().map_or(ErrorCode::None, |error| error.code())),
+            Some(code) => {
+                counted(code);
+                code
+            }
+            None => match results.next() {
+                Some(Ok(_)) => ErrorCode::None,
+                Some(Err(error)) => {
+                    counted(error.code());
+                    error.code()
+                }
+                None => whole,
+            },
         })
     }
 }
@@ -160,9 +169,10 @@ pub(super) async fn commit<E: Env>(node: &Arc<Node<E>>, request: &Request) -> An
         };
         let commit = move |groups: Groups<E>| groups.commit_offsets(commit);
         let committed = consult(node, asked.group_id.as_str(), commit).await?;
-        committed.map_err(|error| told(&error, request))
+        committed.map_err(|error| told(node, &error, request))
     };
-    let mut codes = sorted.codes(results.await);
+    let api = request.reply_to.api;
+    let mut codes = sorted.codes(results.await, |code| node.metrics.refused(api, code));
     let topics = asked.topics.iter().map(|topic| commit::OffsetCommitResponseTopic {
         name: topic.name.clone(),
         topic_id: topic.topic_id,
@@ -205,7 +215,8 @@ pub(super) async fn commit_in_transaction<E: Env>(
     drop(image);
     let offsets = std::mem::take(&mut sorted.offsets);
     let results = pend(node, request, &asked, offsets).await;
-    let mut codes = sorted.codes(results);
+    let api = request.reply_to.api;
+    let mut codes = sorted.codes(results, |code| node.metrics.refused(api, code));
     let topics = asked.topics.iter().map(|topic| in_txn::TxnOffsetCommitResponseTopic {
         name: topic.name.clone(),
         partitions: topic
@@ -476,7 +487,7 @@ async fn one_group<E: Env>(
     let groups = node.engine.groups();
     let delay = groups.delay(group.as_str());
     let fetching = groups.fetch_offsets(Fetch { group, member, stability, what });
-    carried_out(node, delay, fetching).await?.map_err(|error| told(&error, request))
+    carried_out(node, delay, fetching).await?.map_err(|error| told(node, &error, request))
 }
 
 /// Topics of an answer for one group.
@@ -569,7 +580,7 @@ pub(super) async fn delete<E: Env>(node: &Arc<Node<E>>, request: &Request) -> An
         let delete = DeleteOffsets { group, partitions: known };
         let delete = move |groups: Groups<E>| groups.delete_offsets(delete);
         let deleted = consult(node, asked.group_id.as_str(), delete).await?;
-        deleted.map_err(|error| told(&error, request))
+        deleted.map_err(|error| told(node, &error, request))
     };
     let mut response = delete::Response::default();
     match results.await {

@@ -10,7 +10,7 @@ use hanbeon_wire::{Acks as WireAcks, ProduceRequest, ProduceTopic, Request};
 use super::{
     Word, Writes, begin, enrol_in, go_on, log_start, outcome, refused, unreadable, unready_for,
 };
-use crate::{connection::Reply, named};
+use crate::{connection::Reply, dispatch::Node, named};
 
 /// Batches for one partition, in the order of their requests.
 struct ForPartition<E: Env> {
@@ -49,14 +49,14 @@ fn need_no_word<E: Env>(engine: &Engine<E>, asked: &ProduceRequest<'_>, version:
 }
 
 /// Starts requests that [`joins`] has let pass.
-pub(crate) fn start_together<E: Env>(engine: &Engine<E>, requests: Vec<Request>) -> Vec<Reply> {
+pub(crate) fn start_together<E: Env>(node: &Node<E>, requests: Vec<Request>) -> Vec<Reply> {
     let mut partitions: Vec<ForPartition<E>> = Vec::new();
     let mut places: BTreeMap<(TopicId, i32), usize> = BTreeMap::new();
     let mut begun: Vec<_> = requests
         .iter()
         .enumerate()
         .map(|(at, request)| {
-            begin(engine, request, Word::IsNotNeeded, |place, handle, records, acks| {
+            begin(&node.engine, request, Word::IsNotNeeded, |place, handle, records, acks| {
                 let id = (handle.topic_id(), handle.number());
                 let known = *places.entry(id).or_insert(partitions.len());
                 match partitions.get_mut(known) {
@@ -82,7 +82,7 @@ pub(crate) fn start_together<E: Env>(engine: &Engine<E>, requests: Vec<Request>)
         }
     }
     let replies = requests.into_iter().zip(begun).map(|(request, begun)| match begun {
-        Ok(begun) => go_on(begun.acks, begun.outcomes, request),
+        Ok(begun) => go_on(begun.acks, begun.outcomes, request, node.metrics.clone()),
         Err(error) => unreadable(&error),
     });
     replies.collect()

@@ -22,6 +22,7 @@ mod layers;
 pub mod registry;
 mod topic_keys;
 mod topic_settings;
+mod unused_keys;
 mod value;
 
 use std::fmt;
@@ -63,6 +64,16 @@ pub enum ConfigError {
         key: &'static str,
         /// What took its place.
         instead: &'static str,
+    },
+    /// A setting of Kafka's that is not served here, with a value that says something.
+    #[error("{key} is not served here, and without it {without}: leave it out, found {found:?}")]
+    NotServed {
+        /// The key.
+        key: &'static str,
+        /// The refused value.
+        found: String,
+        /// What would be otherwise than the value says.
+        without: &'static str,
     },
     /// A value that the key cannot have.
     #[error("{key} is {expected}, found {found:?}")]
@@ -130,6 +141,7 @@ impl ConfigError {
             Self::UnknownKey { .. }
             | Self::WrongOwner { .. }
             | Self::Gone { .. }
+            | Self::NotServed { .. }
             | Self::BadValue { .. }
             | Self::TooLong { .. }
             | Self::Conflict { .. }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{ConfigError, broker_keys, client_keys, group_keys, topic_keys, value};
+use super::{ConfigError, broker_keys, client_keys, group_keys, topic_keys, unused_keys, value};
 
 /// Who reads a setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -196,6 +196,69 @@ impl ConfigKey {
     }
 }
 
+/// A setting of Kafka's brokers that nothing here reads.
+#[derive(Clone, Copy, Debug)]
+pub struct UnusedKey {
+    pub(crate) name: &'static str,
+    pub(crate) when: When,
+}
+
+/// When a setting may be ignored.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum When {
+    /// Whatever it is.
+    Always,
+    /// Where it has no value or this one.
+    Only {
+        /// Kafka's default.
+        value: &'static str,
+        /// What would be otherwise if it were ignored.
+        without: &'static str,
+    },
+}
+
+impl UnusedKey {
+    /// Its name.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Checks that it may be ignored with this value.
+    ///
+    /// # Errors
+    /// [`ConfigError::NotServed`]: somebody would be let in, or something lost or answered otherwise, that the value forbids.
+    pub fn check(&self, text: &str) -> Result<(), ConfigError> {
+        let Self { name: key, when: When::Only { value, without } } = *self else {
+            return Ok(());
+        };
+        let text = text.trim();
+        if text.is_empty() || text.eq_ignore_ascii_case(value) {
+            return Ok(());
+        }
+        Err(ConfigError::NotServed { key, found: text.to_owned(), without })
+    }
+}
+
+/// All settings of Kafka's brokers that nothing here reads, by name.
+#[must_use]
+pub const fn unused_keys() -> &'static [UnusedKey] {
+    unused_keys::KEYS
+}
+
+/// The one of them called `name`; also one of TLS or SASL for a listener, `listener.name.NAME.KEY`.
+#[must_use]
+pub fn unused_key(name: &str) -> Option<&'static UnusedKey> {
+    let find = |name: &str| {
+        let at = unused_keys::KEYS.binary_search_by(|key| key.name.cmp(name)).ok()?;
+        unused_keys::KEYS.get(at)
+    };
+    let Some(of_listener) = name.strip_prefix("listener.name.") else { return find(name) };
+    let places = of_listener.match_indices('.');
+    let keys = places.filter_map(|(dot, _)| of_listener.get(dot + 1..));
+    keys.filter(|key| key.starts_with("ssl.") || key.starts_with("sasl.")).find_map(find)
+}
+
 /// All settings of topics, by name; also those that nothing acts on yet ([`ConfigKey::is_idle`]).
 #[must_use]
 pub const fn topic_keys() -> &'static [ConfigKey] {
@@ -319,6 +382,12 @@ mod tests {
                 assert!(pair[0].name < pair[1].name, "{} before {}", pair[0].name, pair[1].name);
             }
         }
+        for pair in unused_keys().windows(2) {
+            assert!(pair[0].name < pair[1].name, "{} before {}", pair[0].name, pair[1].name);
+        }
+        for unused in unused_keys() {
+            assert!(broker_key(unused.name).is_err(), "{} is used", unused.name);
+        }
         let clients: BTreeSet<_> = client_keys::KEYS.iter().collect();
         assert_eq!(clients.len(), client_keys::KEYS.len());
     }
@@ -386,5 +455,25 @@ mod tests {
     fn a_key_of_an_earlier_release_says_what_took_its_place() {
         let refused = broker_key("zookeeper.session.timeout.ms").unwrap_err();
         assert!(refused.to_string().contains("broker.session.timeout.ms"), "{refused}");
+    }
+
+    #[test]
+    fn what_nothing_reads_may_be_given_unless_ignoring_it_would_change_something() {
+        let check = |name: &str, text| unused_key(name).unwrap().check(text);
+        assert_eq!(check("telemetry.max.bytes", "7"), Ok(()));
+        assert_eq!(check("listener.name.internal.ssl.keystore.location", "/a"), Ok(()));
+        assert_eq!(check("listener.name.x.scram-sha-256.sasl.jaas.config", "a"), Ok(()));
+        for (name, taken, refused) in [
+            ("authorizer.class.name", "", "org.apache.kafka.StandardAuthorizer"),
+            ("remote.log.storage.system.enable", " FALSE", "true"),
+            ("max.connections.per.ip.overrides", "", "127.0.0.1:2"),
+        ] {
+            assert_eq!(check(name, taken), Ok(()));
+            let error = check(name, refused).unwrap_err();
+            assert!(error.to_string().starts_with(name), "{error}");
+            assert!(error.to_string().contains(refused), "{error}");
+        }
+        assert!(unused_key("listener.name.internal.max.connections").is_none());
+        assert!(unused_key("num.partitions").is_none() && unused_key("no.such").is_none());
     }
 }

@@ -498,6 +498,8 @@ pub(crate) fn settings(broker: &Settings) -> hanbeon_group::Settings {
         session_timeout_ms_min: int("group.min.session.timeout.ms", 6000),
         session_timeout_ms_max: int("group.max.session.timeout.ms", 1_800_000),
         initial_rebalance_delay_ms: int("group.initial.rebalance.delay.ms", 3000),
+        groups_max: usize::try_from(int("hanbeon.groups.per.partition.max", 10_000))
+            .unwrap_or(10_000),
         group_size_max: usize::try_from(int("group.max.size", i32::MAX)).unwrap_or(usize::MAX),
         member_bytes_max: 1 << 20,
         new_member_join_timeout_ms: 300_000,

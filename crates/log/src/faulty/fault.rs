@@ -7,6 +7,8 @@ use crate::NotTried;
 /// What a storage is asked to do, as far as it can be made to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
+    /// `open`, whether it makes the file or not, or `lock`.
+    Open,
     /// `open` that makes a file, or `lock`.
     Create,
     /// `create_dir`.
@@ -32,7 +34,7 @@ pub enum Operation {
 /// How an operation fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FaultKind {
-    /// Any operation but a read reports an error and does nothing. A failed sync follows the rule below.
+    /// Any operation that changes something reports an error and does nothing. A failed sync follows the rule below.
     Error,
     /// What needs room reports `StorageFull`; of a write, half may be there.
     NoSpace,
@@ -51,20 +53,23 @@ pub enum FaultKind {
     Read,
     /// A directory's sync reports that it was [`NotTried`], and does nothing.
     DirClosed,
+    /// No descriptor is left (`EMFILE`): opening a file reports an error and does nothing, and a directory's sync that it was [`NotTried`].
+    NoDescriptor,
 }
 
 impl FaultKind {
     /// Whether such a fault can hit `operation`.
     #[must_use]
     pub const fn hits(self, operation: Operation) -> bool {
-        use Operation::{Create, CreateDir, Read, Reserve, SetLen, Sync, SyncDir, Write};
+        use Operation::{Create, CreateDir, Open, Read, Reserve, SetLen, Sync, SyncDir, Write};
         match self {
-            Self::Error | Self::Kill { .. } => !matches!(operation, Read),
+            Self::Error | Self::Kill { .. } => !matches!(operation, Read | Open),
             Self::NoSpace => matches!(operation, Create | CreateDir | Write | Reserve | SetLen),
             Self::ShortWrite => matches!(operation, Write),
             Self::Sync => matches!(operation, Sync | SyncDir),
             Self::Read => matches!(operation, Read),
             Self::DirClosed => matches!(operation, SyncDir),
+            Self::NoDescriptor => matches!(operation, Open | SyncDir),
         }
     }
 
@@ -76,10 +81,12 @@ impl FaultKind {
             | Self::Kill { .. }
             | Self::Sync
             | Self::Read
-            | Self::DirClosed => io::ErrorKind::Other,
+            | Self::DirClosed
+            | Self::NoDescriptor => io::ErrorKind::Other,
         };
         let error = io::Error::new(kind, format!("injected fault: {self:?}"));
-        if self == Self::DirClosed { NotTried(error).into() } else { error }
+        let not_tried = matches!(self, Self::DirClosed | Self::NoDescriptor);
+        if not_tried { NotTried(error).into() } else { error }
     }
 }
 
@@ -128,7 +135,7 @@ pub(crate) struct Faults {
 impl Faults {
     /// Counts the operation; the fault that hits it.
     pub(crate) fn meet(&mut self, operation: Operation) -> Option<FaultKind> {
-        if operation != Operation::Read {
+        if !matches!(operation, Operation::Read | Operation::Open) {
             self.operations = self.operations.saturating_add(1);
         }
         if matches!(operation, Operation::Sync | Operation::SyncDir) {

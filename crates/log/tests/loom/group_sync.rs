@@ -1,7 +1,7 @@
 //! Group commit: acknowledged only after a sync that began after the write, never after a failed one, and nobody sleeps for ever.
 
 use hanbeon_log::{
-    Abandoned, SyncGroup,
+    Abandoned, SyncGroup, Unsynced,
     sync::{Arc, AtomicBool, AtomicU64, Ordering, thread},
 };
 
@@ -51,10 +51,10 @@ impl Log {
         self.written.load(Ordering::Acquire)
     }
 
-    fn sync_disk(&self) -> Result<(), Failure> {
+    fn sync_disk(&self) -> Result<(), Unsynced<Failure>> {
         let covered = self.written();
         if self.fails.swap(false, Ordering::AcqRel) {
-            return Err(Failure::Disk);
+            return Err(Unsynced::Failed(Failure::Disk));
         }
         // Loads and stores of its own would be wrong if two synced at once.
         assert!(self.durable.load(Ordering::Relaxed) <= covered, "two leaders synced at once");
