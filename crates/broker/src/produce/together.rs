@@ -3,13 +3,11 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use hanbeon::{Acks, Engine, Env, PartitionHandle, txn::TransactionalId};
+use hanbeon::{Acks, Engine, Env, PartitionHandle, Topic, txn::TransactionalId};
 use hanbeon_records::{ErrorCode, TopicId};
-use hanbeon_wire::{Acks as WireAcks, ProduceRequest, ProduceTopic, Request};
+use hanbeon_wire::{Acks as WireAcks, ProducePartition, ProduceRequest, ProduceTopic, Request};
 
-use super::{
-    Word, Writes, begin, enrol_in, go_on, log_start, outcome, refused, unreadable, unready_for,
-};
+use super::{Word, begin, enrol_in, go_on, log_start, outcome, refused, unreadable};
 use crate::{connection::Reply, dispatch::Node, named};
 
 /// Batches for one partition, in the order of their requests.
@@ -24,28 +22,26 @@ struct ForPartition<E: Env> {
 /// nor can one of a transaction that is not open yet where it goes, whose batches may wait for the coordinator.
 pub(crate) fn joins<E: Env>(engine: &Engine<E>, request: &Request) -> bool {
     let Ok(asked) = ProduceRequest::read(request) else { return false };
-    let at_once = || {
-        let unready = unready_for(engine, &asked);
-        unready.partitions.is_empty() && unready.writes == Writes::Fast
+    let enrol = match asked.transactional_id {
+        Some(id) if id.is_empty() || id.len() > TransactionalId::LEN_MAX => return false,
+        Some(_) => Some(enrol_in(request.reply_to.version)),
+        None => None,
     };
-    matches!(asked.acks, WireAcks::Leader | WireAcks::All)
-        && at_once()
-        && need_no_word(engine, &asked, request.reply_to.version)
-}
-
-fn need_no_word<E: Env>(engine: &Engine<E>, asked: &ProduceRequest<'_>, version: i16) -> bool {
-    let Some(id) = asked.transactional_id else { return true };
     let image = engine.image();
+    let may = |found: &Topic<E>, partition: ProducePartition| {
+        let Some(handle) = found.partition(partition.index) else { return true };
+        handle.is_open()
+            && !handle.is_slow()
+            && enrol.zip(partition.records).is_none_or(|(enrol, records)| {
+                // Who needs no word needs no coordinator either.
+                handle.needs_no_word(&records, enrol)
+            })
+    };
     let of_topic = |topic: ProduceTopic<'_>| {
         let found = named::topic(&image, topic.topic).ok();
-        topic.partitions().all(|partition| {
-            let handle = found.and_then(|topic| topic.partition(partition.index));
-            handle
-                .zip(partition.records)
-                .is_none_or(|(handle, records)| handle.needs_no_word(&records, enrol_in(version)))
-        })
+        found.is_none_or(|found| topic.partitions().all(|partition| may(found, partition)))
     };
-    !id.is_empty() && id.len() <= TransactionalId::LEN_MAX && asked.topics().all(of_topic)
+    matches!(asked.acks, WireAcks::Leader | WireAcks::All) && asked.topics().all(of_topic)
 }
 
 /// Starts requests that [`joins`] has let pass.
