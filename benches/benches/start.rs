@@ -5,7 +5,8 @@
 //! gibibyte must be checked. Nothing is asserted; goals: 20 ms, 50 ms, 10 MiB.
 //!
 //! `cargo build --release -p hanbeon-cli && cargo bench -p hanbeon-benches --bench start`; `HANBEON=FILE` takes another binary,
-//! `KAFKA=tests/peers/kafka.sh` starts Apache Kafka, too, `MIB` and `ROUNDS` change the size.
+//! `KAFKA=tests/peers/kafka.sh` starts Apache Kafka, too, `MIB` and `ROUNDS` change the size, `RECORDS` and
+//! `RECORD_BYTES` the batches (16 of 1 KiB).
 #![expect(clippy::expect_used, reason = "a bench that cannot go on has nothing to say")]
 
 use std::{
@@ -119,7 +120,8 @@ fn produce(client: &mut Client, batches: &mut Batches) {
 /// Times of the start, the first Produce and the first Fetch of a broker that was killed.
 fn killed(known: Known, mib: usize) -> [Duration; 3] {
     let home = fresh_dir(ROOT);
-    let mut batches = Batches::new(PRODUCERS, 0, 16, 16 << 10);
+    let records = u32::try_from(setting("RECORDS", 16)).expect("so many fit a batch");
+    let mut batches = Batches::new(PRODUCERS, 0, records, setting("RECORD_BYTES", 1 << 10));
     fill(home.path(), &mut batches, mib);
     if known == Known::Nothing {
         // Absent when nothing was synced yet.
