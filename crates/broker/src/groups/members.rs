@@ -74,7 +74,12 @@ pub(super) fn join<E: Env>(node: Arc<Node<E>>, peer: &Peer, request: &Request) -
                 Ok(Ok(joined)) => welcome(&joined, version),
                 Ok(Err(JoinRefused { error, member_id })) => {
                     tracing::debug!(%error, "a member was not let in");
-                    refusal(error.code(), &member_id, version)
+                    let code = error.code();
+                    // A new member that was given its id (KIP-394).
+                    if code != ErrorCode::MemberIdRequired {
+                        node.metrics.refused(api, code);
+                    }
+                    refusal(code, &member_id, version)
                 }
                 Err(error) => refusal(told_to(&node, &error, api), &Name::empty(), version),
             };
@@ -254,7 +259,11 @@ pub(super) async fn leave<E: Env>(node: &Arc<Node<E>>, request: &Request) -> Ans
         left.map_err(|error| told(node, &error, request))
     };
     let mut response = leave::Response::default();
-    match left.await {
+    let left = left.await;
+    for error in left.iter().flatten().filter_map(|left| left.result.as_ref().err()) {
+        node.metrics.refused(request.reply_to.api, error.code());
+    }
+    match left {
         Ok(left) if batched => {
             response.members = left
                 .iter()
