@@ -16,6 +16,9 @@ use tokio::{
 const OPENINGS_MAX: usize = 64;
 /// Requests that may wait for writes which are held up. Each keeps its connection waiting, so that there is one for each at most.
 const APPENDS_MAX: usize = 64;
+/// Calls of coordinators that may wait for writes which are held up: by logs of their own, so that producers do not have to wait behind them, nor they
+/// behind producers.
+const COORDINATORS_MAX: usize = 64;
 /// What else may block at once.
 const OTHERS_MAX: usize = 128;
 
@@ -26,8 +29,10 @@ pub(crate) enum Kind {
     Change,
     /// Logs that are opened, and coordinators whose logs are read.
     Opening,
-    /// A log whose writes are held up.
+    /// A log whose writes are held up, of what producers write.
     Append,
+    /// A log whose writes are held up, of what a coordinator writes.
+    Coordinator,
     /// Anything else: a look into files, a block of producer ids.
     Other,
 }
@@ -37,6 +42,7 @@ pub(crate) struct Blocking {
     changes: Arc<Semaphore>,
     openings: Arc<Semaphore>,
     appends: Arc<Semaphore>,
+    coordinators: Arc<Semaphore>,
     others: Arc<Semaphore>,
 }
 
@@ -47,11 +53,12 @@ impl Blocking {
             changes: turns(1),
             openings: turns(OPENINGS_MAX),
             appends: turns(APPENDS_MAX),
+            coordinators: turns(COORDINATORS_MAX),
             others: turns(OTHERS_MAX),
         }
     }
 
-    /// Brings a call to its end: here, or on a thread that may block where it may keep its thread waiting.
+    /// Brings a coordinator's call to its end: here, or on a thread that may block where it may keep its thread waiting.
     pub(crate) async fn carry_out<T: Send + 'static>(
         &self,
         delay: Delay,
@@ -59,7 +66,7 @@ impl Blocking {
     ) -> Result<T, JoinError> {
         let kind = match delay {
             Delay::None => return Ok(call.await),
-            Delay::Writes => Kind::Append,
+            Delay::Writes => Kind::Coordinator,
             Delay::Opening => Kind::Opening,
         };
         let runtime = Handle::current();
@@ -76,6 +83,7 @@ impl Blocking {
             Kind::Change => &self.changes,
             Kind::Opening => &self.openings,
             Kind::Append => &self.appends,
+            Kind::Coordinator => &self.coordinators,
             Kind::Other => &self.others,
         };
         // They are never closed.
@@ -86,5 +94,32 @@ impl Blocking {
             done
         });
         done.await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// Far beyond what either takes.
+    const TIMEOUT: Duration = Duration::from_secs(10);
+
+    #[tokio::test]
+    async fn producers_and_coordinators_do_not_wait_for_each_others_slow_logs() {
+        let blocking = Blocking::new();
+        let appends = Arc::clone(&blocking.appends).try_acquire_many_owned(64).unwrap();
+        let called = blocking.carry_out(Delay::Writes, async { 1 });
+        assert_eq!(timeout(TIMEOUT, called).await.unwrap().unwrap(), 1);
+        drop(appends);
+        let calls = Arc::clone(&blocking.coordinators).try_acquire_many_owned(64).unwrap();
+        let written = blocking.run(Kind::Append, || 2);
+        assert_eq!(timeout(TIMEOUT, written).await.unwrap().unwrap(), 2);
+        drop(calls);
     }
 }

@@ -128,6 +128,8 @@ type OfPin = (&'static str, &'static str, fn(&Pin, Millis) -> i64);
 
 /// Lags of groups on the page, each on one partition: a client makes groups at will, and who collects the page keeps each line for long.
 const GROUP_LAGS_MAX: usize = 1000;
+/// The longest id of a group on the page, in bytes. Clients choose it, and may choose 32 KiB.
+const GROUP_ID_BYTES_MAX: usize = 255;
 
 const PINS: &[OfPin] = &[
     ("hanbeon_lso_lag_offsets", "Offsets held back from readers of committed data", |pin, _| {
@@ -235,7 +237,10 @@ impl<E: Env> Counted<E> {
 
     /// Which groups are behind, the furthest ones.
     fn groups(&self, page: &mut Page<'_, '_>) -> fmt::Result {
-        let largest = self.engine.largest_lags(GROUP_LAGS_MAX);
+        let mut largest = self.engine.largest_lags(GROUP_LAGS_MAX);
+        let found = largest.lags.len();
+        largest.lags.retain(|lag| lag.group.as_str().len() <= GROUP_ID_BYTES_MAX);
+        largest.left_out += found - largest.lags.len();
         let mut family = page.gauges(
             "hanbeon_group_lag_offsets",
             "Offsets of committed data before what a group has committed",
@@ -249,7 +254,7 @@ impl<E: Env> Counted<E> {
             ];
             family.encode_family(&labels)?.encode_gauge(&lag.offsets)?;
         }
-        page.gauges("hanbeon_group_lags_left_out", "Smaller lags that are not on this page")?
+        page.gauges("hanbeon_group_lags_left_out", "Lags that are not on this page: smaller ones, and those of groups with ids over 255 bytes")?
             .encode_gauge(&largest.left_out)
     }
 

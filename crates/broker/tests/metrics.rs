@@ -107,35 +107,96 @@ async fn the_page_counts_batches_and_requests_about_groups_that_are_refused() {
 }
 
 #[tokio::test]
+async fn the_page_counts_what_group_coordinators_refuse_of_single_members_and_whole_commits() {
+    const JOIN_GROUP: i16 = 11;
+    const LEAVE_GROUP: i16 = 13;
+    const TXN_OFFSET_COMMIT: i16 = 28;
+    const INVALID_SESSION_TIMEOUT: i16 = 26;
+    const MEMBER_ID_REQUIRED: i16 = 79;
+    let broker = Running::with(|options| options.metrics("127.0.0.1:0".parse().unwrap())).await;
+    let mut client = broker.client().await;
+    for (session_timeout_ms, code) in [(1, INVALID_SESSION_TIMEOUT), (10_000, MEMBER_ID_REQUIRED)] {
+        let mut body = Vec::new();
+        text(&mut body, "g");
+        body.put_i32(session_timeout_ms);
+        body.put_i32(10_000);
+        text(&mut body, "");
+        text(&mut body, "consumer");
+        body.put_i32(1);
+        text(&mut body, "range");
+        body.put_i32(0);
+        client.send(JOIN_GROUP, 4, 1, &body).await;
+        let mut answer = client.answer(1).await;
+        assert_eq!((answer.get_i32(), answer.get_i16()), (0, code));
+    }
+    let mut body = Vec::new();
+    text(&mut body, "g");
+    body.put_i32(2);
+    for member_id in ["nobody", "nobody else"] {
+        text(&mut body, member_id);
+        body.put_i16(-1);
+    }
+    client.send(LEAVE_GROUP, 3, 2, &body).await;
+    client.answer(2).await;
+    let mut body = Vec::new();
+    text(&mut body, "payments");
+    text(&mut body, "");
+    body.put_i64(1);
+    body.put_i16(0);
+    body.put_i32(0);
+    client.send(TXN_OFFSET_COMMIT, 0, 3, &body).await;
+    client.answer(3).await;
+    let page = get(&broker, "GET /metrics").await;
+    for labels in [
+        "{request=\"JoinGroup\",error=\"INVALID_SESSION_TIMEOUT\"} 1",
+        "{request=\"LeaveGroup\",error=\"UNKNOWN_MEMBER_ID\"} 2",
+        "{request=\"TxnOffsetCommit\",error=\"INVALID_GROUP_ID\"} 1",
+    ] {
+        let line = format!("kafka_network_requestmetrics_errors_total{labels}\n");
+        assert!(page.contains(&line), "{line} is not on\n{page}");
+    }
+    assert!(!page.contains("MEMBER_ID_REQUIRED"), "it is no error\n{page}");
+    broker.stop().await;
+}
+
+#[tokio::test]
 async fn the_page_tells_which_groups_are_behind() {
     const OFFSET_COMMIT: i16 = 8;
+    let long = "x".repeat(256);
     let broker = Running::with(|options| options.metrics("127.0.0.1:0".parse().unwrap())).await;
     broker.topic_with("t", &[]);
     let mut client = broker.client().await;
     client.send(PRODUCE, 3, 1, &produce(-1, "t", &batch(&["a", "b", "c"]))).await;
     assert_eq!(produced(client.answer(1).await), (0, 0));
-    let mut body = Vec::new();
-    text(&mut body, "g");
-    body.put_i32(-1);
-    text(&mut body, "");
-    body.put_i64(-1);
-    body.put_i32(1);
-    text(&mut body, "t");
-    body.put_i32(1);
-    body.put_i32(0);
-    body.put_i64(1);
-    text(&mut body, "");
-    client.send(OFFSET_COMMIT, 2, 2, &body).await;
-    client.answer(2).await;
+    for (group, committed) in [("g", 1), ("h", 2), (&*long, 0)] {
+        let mut body = Vec::new();
+        text(&mut body, group);
+        body.put_i32(-1);
+        text(&mut body, "");
+        body.put_i64(-1);
+        body.put_i32(1);
+        text(&mut body, "t");
+        body.put_i32(1);
+        body.put_i32(0);
+        body.put_i64(committed);
+        text(&mut body, "");
+        client.send(OFFSET_COMMIT, 2, 2, &body).await;
+        client.answer(2).await;
+    }
     let page = get(&broker, "GET /metrics").await;
     for line in [
         "hanbeon_group_lag_offsets{group=\"g\",topic=\"t\",partition=\"0\"} 2\n",
-        "hanbeon_group_lags_left_out 0\n",
+        "hanbeon_group_lag_offsets{group=\"h\",topic=\"t\",partition=\"0\"} 1\n",
+        "hanbeon_group_lags_left_out 1\n",
     ] {
         assert!(page.contains(line), "{line} is not on\n{page}");
     }
-    let largest = broker.engine.largest_lags(0);
-    assert_eq!((largest.lags.len(), largest.left_out), (0, 1));
+    assert!(!page.contains(&long), "an id as long as a client likes\n{page}");
+    for (limit, lags) in [&[][..], &[3], &[3, 2], &[3, 2, 1]].into_iter().enumerate() {
+        let largest = broker.engine.largest_lags(limit);
+        assert_eq!(largest.lags.iter().map(|lag| lag.offsets).collect::<Vec<_>>(), lags);
+        assert_eq!(largest.left_out, 3 - limit);
+    }
     broker.stop().await;
 }
 

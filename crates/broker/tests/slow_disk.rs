@@ -27,7 +27,7 @@ use hanbeon_wire::messages::{
     delete_groups, describe_groups, end_txn, heartbeat, init_producer_id, join_group, leave_group,
     offset_commit, offset_fetch, sync_group, text, txn_offset_commit, write_txn_markers,
 };
-use tokio::{net::TcpStream, sync::oneshot, task::JoinHandle};
+use tokio::{io::AsyncWriteExt, net::TcpStream, sync::oneshot, task::JoinHandle};
 
 mod support;
 
@@ -521,12 +521,8 @@ fn call<R: Call>(version: i16, request: &R) -> (i16, i16, Vec<u8>) {
     (R::API.number(), version, body(version, request))
 }
 
-/// Others ask the coordinator, which is held while it writes.
-#[tokio::test]
-async fn groups_whose_log_is_held_up_hold_up_no_other_connection() {
-    let world = World::new().await;
-    world.engine.groups().load("g").unwrap();
-    let commit = || offset_commit::Request {
+fn commit_to_group() -> offset_commit::Request {
+    offset_commit::Request {
         group_id: text("g"),
         generation_id_or_member_epoch: -1,
         topics: vec![offset_commit::OffsetCommitRequestTopic {
@@ -535,7 +531,47 @@ async fn groups_whose_log_is_held_up_hold_up_no_other_connection() {
             ..Default::default()
         }],
         ..Default::default()
+    }
+}
+
+/// Only the wait for other members is given up where a client has closed its writing side.
+#[tokio::test]
+async fn a_client_that_has_left_is_told_what_a_coordinator_says_whose_log_is_held_up() {
+    const UNKNOWN_MEMBER_ID: i16 = 25;
+    let world = World::new().await;
+    world.engine.groups().load("g").unwrap();
+    let log = "__consumer_offsets-0";
+    let mut one = world.client().await;
+    let (group_id, member_id) = (text("g"), text("nobody"));
+    let join = join_group::Request {
+        group_id: group_id.clone(),
+        session_timeout_ms: 10_000,
+        member_id: member_id.clone(),
+        protocol_type: text("consumer"),
+        protocols: vec![join_group::JoinGroupRequestProtocol::default()],
+        ..Default::default()
     };
+    let sync = sync_group::Request { group_id, member_id, ..Default::default() };
+    for (api, version, body) in [call(0, &join), call(0, &sync)] {
+        let mut other = world.client().await;
+        world.is_to_be_slow(log);
+        ask(&mut one, 2, commit_to_group()).await;
+        let behind = async {
+            other.send(api, version, 1, &body).await;
+            other.stream.shutdown().await.unwrap();
+        };
+        world.serves_others_while(log, send(&mut one, 2, &commit_to_group()), behind).await;
+        heard::<offset_commit::Request>(&mut one, 2).await;
+        assert_eq!(other.answer(1).await.get_i16(), UNKNOWN_MEMBER_ID, "api {api}");
+    }
+    world.stop().await;
+}
+
+/// Others ask the coordinator, which is held while it writes.
+#[tokio::test]
+async fn groups_whose_log_is_held_up_hold_up_no_other_connection() {
+    let world = World::new().await;
+    world.engine.groups().load("g").unwrap();
     let code = |answer: offset_commit::Response| answer.topics[0].partitions[0].error_code;
     let log = "__consumer_offsets-0";
     let mut one = world.client().await;
@@ -570,9 +606,9 @@ async fn groups_whose_log_is_held_up_hold_up_no_other_connection() {
     for (api, version, body) in calls {
         let mut other = world.client().await;
         world.is_to_be_slow(log);
-        assert_eq!(code(ask(&mut one, 2, commit()).await), 0);
+        assert_eq!(code(ask(&mut one, 2, commit_to_group()).await), 0);
         let behind = other.send(api, version, 1, &body);
-        world.serves_others_while(log, send(&mut one, 2, &commit()), behind).await;
+        world.serves_others_while(log, send(&mut one, 2, &commit_to_group()), behind).await;
         assert_eq!(code(heard::<offset_commit::Request>(&mut one, 2).await), 0);
         other.answer(1).await;
     }

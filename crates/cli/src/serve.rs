@@ -27,6 +27,10 @@ const LISTEN: &str = "127.0.0.1:9092";
 const METRICS_LISTENER: &str = "hanbeon.metrics.listener";
 /// Kafka's key for the names of listeners that are its controllers'.
 const CONTROLLER_LISTENERS: &str = "controller.listener.names";
+/// Kafka's key for the protocol that the name of a listener stands for: `NAME:PROTOCOL,...`.
+const PROTOCOL_MAP: &str = "listener.security.protocol.map";
+/// The protocol that is served, and the name of its listener.
+const PLAINTEXT: &str = "PLAINTEXT";
 /// Client ids, separated by commas, that get committed data only, with aborted data left out: for clients that cannot sort it out.
 const FILTER_ABORTED: &str = "hanbeon.filter.aborted.clients";
 
@@ -59,6 +63,11 @@ enum ServeError {
     Address { key: &'static str, found: String },
     #[error("{key}: only PLAINTEXT is served, found {found:?}")]
     Protocol { key: &'static str, found: String },
+    #[error(
+        "{PROTOCOL_MAP}: the listener PLAINTEXT is served without TLS and SASL, so it has to be mapped to PLAINTEXT, found {found:?}; \
+         put PLAINTEXT:PLAINTEXT there, or leave the key out"
+    )]
+    Mapped { found: String },
     #[error("{key}: one value is supported, found {found:?}")]
     One { key: &'static str, found: String },
     #[error("{key}: {found:?} is no number of a node; it is 0 or more")]
@@ -84,6 +93,7 @@ impl ServeError {
             | Self::Set { .. }
             | Self::Address { .. }
             | Self::Protocol { .. }
+            | Self::Mapped { .. }
             | Self::One { .. }
             | Self::Node { .. }
             | Self::Config(_)
@@ -196,6 +206,10 @@ impl Plan {
         match key {
             "log.dirs" => self.log_dirs = Some(one("log.dirs", value)?.into()),
             "log.dir" => self.log_dir = Some(one("log.dir", value)?.into()),
+            PROTOCOL_MAP => {
+                plain_by(&value)?;
+                self.options = self.options.set(key, value)?;
+            }
             "listeners" => {
                 let text = one("listeners", self.without_controllers(&value))?;
                 self.listen = listener("listeners", &text)?;
@@ -244,10 +258,22 @@ fn node(key: &'static str, text: &str) -> Result<NodeId, ServeError> {
 /// `PLAINTEXT://HOST:PORT` without its protocol.
 fn plaintext<'a>(key: &'static str, text: &'a str) -> Result<&'a str, ServeError> {
     match text.split_once("://") {
-        Some(("PLAINTEXT", rest)) => Ok(rest),
+        Some((PLAINTEXT, rest)) => Ok(rest),
         Some(_) => Err(ServeError::Protocol { key, found: text.to_owned() }),
         None => Ok(text),
     }
+}
+
+/// Refuses a map by which the one listener would have to be served in another way: who asked for TLS must not get plain text.
+fn plain_by(map: &str) -> Result<(), ServeError> {
+    let pairs = entries(map).map(|entry| entry.split_once(':').unwrap_or((entry, "")));
+    let mut protocols = pairs
+        .filter(|(name, _)| name.trim().eq_ignore_ascii_case(PLAINTEXT))
+        .map(|(_, protocol)| protocol.trim())
+        .peekable();
+    let is_plain = protocols.peek().is_some()
+        && protocols.all(|protocol| protocol.eq_ignore_ascii_case(PLAINTEXT));
+    if is_plain { Ok(()) } else { Err(ServeError::Mapped { found: map.to_owned() }) }
 }
 
 fn listener(key: &'static str, text: &str) -> Result<SocketAddr, ServeError> {
@@ -380,6 +406,30 @@ mod tests {
         for set in [["log.dir=/a", "log.dirs=/b"], ["log.dirs=/b", "log.dir=/a"]] {
             assert_eq!(dir(None, &set), "/b", "in either order");
             assert_eq!(dir(Some("/c"), &set), "/c");
+        }
+    }
+
+    #[test]
+    fn a_listener_that_is_mapped_to_another_protocol_is_not_served_in_plain_text() {
+        let plan = |map: &str| {
+            let set = vec![
+                "listeners=PLAINTEXT://127.0.0.1:9092".to_owned(),
+                format!("listener.security.protocol.map={map}"),
+            ];
+            Serve { data_dir: None, listen: None, config: None, set }.plan().err()
+        };
+        for map in ["PLAINTEXT:PLAINTEXT", "SSL:SSL, plaintext : plaintext"] {
+            assert!(plan(map).is_none(), "{map}");
+        }
+        let twice = "PLAINTEXT:PLAINTEXT,PLAINTEXT:SSL";
+        for map in
+            ["PLAINTEXT:SASL_SSL", "SSL:SSL,PLAINTEXT:SSL", twice, "PLAINTEXT", "SSL:SSL", ""]
+        {
+            let error = plan(map).unwrap_or_else(|| panic!("{map:?} is taken"));
+            assert_eq!(error.status(), 2);
+            let told = error.to_string();
+            assert!(told.contains(&format!("found {map:?}")), "{told}");
+            assert!(told.contains("put PLAINTEXT:PLAINTEXT there"), "{told}");
         }
     }
 

@@ -42,6 +42,8 @@ const BLOCKS_AHEAD: i64 = 2;
 const TRANSACTIONS: &str = "__transaction_state";
 
 const CLEANUP_POLICY: &str = "cleanup.policy";
+const RETENTION_MS: &str = "retention.ms";
+const RETENTION_BYTES: &str = "retention.bytes";
 
 /// What the records of a partition are.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -98,7 +100,8 @@ impl<E: Env> Takeover<'_, E> {
                 self.commit(&self.grown_topic(topic, found)?)?;
                 continue;
             }
-            let mut kept = said.as_ref().and_then(|said| said.get(*name)).map(what_is_kept);
+            let kept = said.as_ref().and_then(|said| said.get(*name));
+            let mut kept = kept.map(|said| what_is_kept(name, said));
             let settings = kept.get_or_insert_default();
             if compacted.contains(*name) && !settings.contains_key(CLEANUP_POLICY) {
                 settings.insert(CLEANUP_POLICY.to_owned(), "compact".to_owned());
@@ -239,12 +242,30 @@ impl<E: Env> Takeover<'_, E> {
     }
 }
 
-/// Those settings that say which records are kept, and for how long.
-fn what_is_kept(said: &TopicSettings) -> TopicSettings {
-    let kept = said.iter().filter(|(name, value)| {
-        registry::topic_key(name).is_ok_and(|key| key.is_idle() && key.check(value).is_ok())
-    });
-    kept.map(|(name, value)| (name.clone(), value.clone())).collect()
+/// Those settings that say which records are kept, and for how long. What else was said, or what cannot be meant here, is told.
+fn what_is_kept(topic: &TopicName, said: &TopicSettings) -> TopicSettings {
+    let mut kept = TopicSettings::new();
+    for (name, value) in said {
+        if registry::topic_key(name).is_ok_and(|key| key.is_idle() && key.check(value).is_ok()) {
+            kept.insert(name.clone(), value.clone());
+        } else if !(name == CLEANUP_POLICY && is_for_ever(value)) {
+            tracing::warn!(%topic, %name, %value, "a setting of Kafka's is not taken over");
+        }
+    }
+    if said.get(CLEANUP_POLICY).is_some_and(|policy| is_for_ever(policy)) {
+        // The same in words that every broker knows.
+        for (name, value) in
+            [(CLEANUP_POLICY, "delete"), (RETENTION_MS, "-1"), (RETENTION_BYTES, "-1")]
+        {
+            kept.insert(name.to_owned(), value.to_owned());
+        }
+    }
+    kept
+}
+
+/// Whether a `cleanup.policy` names nothing: records are kept for ever, whatever else is said (Kafka 4.1 and later).
+fn is_for_ever(policy: &str) -> bool {
+    policy.split(',').all(|entry| entry.trim().is_empty())
 }
 
 /// Whether the topic was deleted, and another one made by its name.
@@ -386,6 +407,24 @@ fn snapshot<D: Dir>(dir: &D, offset: Offset, found: &mut Found) -> Result<(), Lo
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_topic_without_a_cleanup_policy_is_kept_for_ever() {
+        let map = |pairs: &[(&str, &str)]| -> TopicSettings {
+            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        };
+        let topic = TopicName::new("t").expect("a name");
+        let kept = |said: &[(&str, &str)]| what_is_kept(&topic, &map(said));
+        let for_ever =
+            [("cleanup.policy", "delete"), ("retention.bytes", "-1"), ("retention.ms", "-1")];
+        for policy in ["", " , "] {
+            let said = [("cleanup.policy", policy), ("retention.ms", "1000")];
+            assert_eq!(kept(&said), map(&for_ever), "{policy:?}");
+        }
+        let said = [("cleanup.policy", "compact"), ("retention.ms", "1000")];
+        assert_eq!(kept(&said), map(&said));
+        assert_eq!(kept(&[("cleanup.policy", "shred"), ("max.message.bytes", "7")]), map(&[]));
+    }
 
     #[test]
     fn ids_begin_above_the_blocks_a_broker_may_hold() {

@@ -32,7 +32,7 @@ pub enum OpenError {
     },
     /// Anybody on the machine could put files of theirs in the place of ours.
     #[error(
-        "{dir} has mode {found:04o}, so everybody may write to it: a data directory has mode 0700, or another without 0002 (chmod o-w)"
+        "{dir} has mode {found:04o}, so everybody may write to it: a data directory has mode 0700, or another without 0002 (chmod o-w); or use a directory inside it"
     )]
     WritableByAll {
         /// The directory.

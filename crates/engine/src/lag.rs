@@ -3,14 +3,14 @@
 //! The usual lag, log end minus position, counts markers, aborted records and holes left by compaction: a consumer of a transactional topic
 //! that has read everything still seems to be behind. Here what it will never get is not counted.
 
-use std::{cmp::Reverse, collections::BinaryHeap};
+use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc};
 
 use hanbeon_group::{Fetch, FetchWhat, ListFilter, Name, Stability};
 use hanbeon_log::{FirstBatch, Isolation};
 use hanbeon_records::{BatchRef, Offset, TopicPartition};
 
 use crate::{
-    Engine, Env, GroupsError, PartitionError, PartitionHandle, aborted::Aborted,
+    Engine, Env, GroupsError, Image, PartitionError, PartitionHandle, aborted::Aborted,
     coordinators::Shard,
 };
 
@@ -139,45 +139,67 @@ impl<E: Env> Engine<E> {
     /// are left alone; none is read for this.
     #[must_use]
     pub fn largest_lags(&self, limit: usize) -> LargestLags {
-        let (shared, image) = (self.shared(), self.image());
-        let (mut largest, mut left_out) = (BinaryHeap::new(), 0);
-        let mut add = |group: &Name, topic: &str, partition: i32, committed: Offset| {
-            let handle = image.topic(topic).and_then(|topic| topic.partition(partition));
-            let Some(opened) = handle.and_then(|handle| Some((handle, handle.if_open()?))) else {
-                return;
-            };
-            let (handle, opened) = opened;
-            let behind = opened.log.last_stable_offset().since(committed);
-            let offsets = u64::try_from(behind).unwrap_or(0);
-            let partition = handle.0.name.clone();
-            largest.push(Reverse(OffsetLag { offsets, group: group.clone(), partition }));
-            if largest.len() > limit {
-                largest.pop();
-                left_out += 1;
-            }
-        };
+        let shared = self.shared();
+        let mut largest =
+            Largest { limit, image: self.image(), heap: BinaryHeap::new(), left_out: 0 };
         for shard in shared.group_shards().unwrap_or_default() {
-            if !shard.is_loaded() {
-                continue;
-            }
-            let Ok(groups) = shard.loaded(shared) else { continue };
-            for listed in groups.coordinator.list(&ListFilter::default()).unwrap_or_default() {
+            // Held for one group at a time, and while nothing is looked up: members are waiting for it.
+            let loaded = || shard.is_loaded().then(|| shard.loaded(shared).ok()).flatten();
+            let listed =
+                loaded().and_then(|groups| groups.coordinator.list(&ListFilter::default()).ok());
+            for listed in listed.unwrap_or_default() {
                 let fetch = Fetch {
                     group: listed.group,
                     member: None,
                     stability: Stability::NotRequired,
                     what: FetchWhat::All,
                 };
-                for fetched in groups.coordinator.fetch_offsets(&fetch).unwrap_or_default() {
+                let fetched =
+                    loaded().and_then(|groups| groups.coordinator.fetch_offsets(&fetch).ok());
+                for fetched in fetched.unwrap_or_default() {
                     if let Some(committed) = fetched.committed {
                         let topic = fetched.topic.as_str();
-                        add(&fetch.group, topic, fetched.partition, committed.offset);
+                        largest.add(&fetch.group, topic, fetched.partition, committed.offset);
                     }
                 }
             }
-            drop(groups);
         }
-        let lags = largest.into_sorted_vec().into_iter().map(|Reverse(lag)| lag).collect();
+        let Largest { heap, left_out, .. } = largest;
+        let lags = heap.into_sorted_vec().into_iter().map(|Reverse(lag)| lag).collect();
         LargestLags { lags, left_out }
+    }
+}
+
+/// The largest lags so far.
+struct Largest<E: Env> {
+    limit: usize,
+    image: Arc<Image<E>>,
+    heap: BinaryHeap<Reverse<OffsetLag>>,
+    left_out: usize,
+}
+
+impl<E: Env> Largest<E> {
+    fn add(&mut self, group: &Name, topic: &str, partition: i32, committed: Offset) {
+        let handle = self.image.topic(topic).and_then(|topic| topic.partition(partition));
+        let Some((handle, opened)) = handle.and_then(|handle| Some((handle, handle.if_open()?)))
+        else {
+            return;
+        };
+        let behind = opened.log.last_stable_offset().since(committed);
+        let offsets = u64::try_from(behind).unwrap_or(0);
+        if self.heap.len() >= self.limit {
+            self.left_out += 1;
+            let is_larger = |Reverse(least): &Reverse<OffsetLag>| {
+                let least = (least.offsets, &least.group, &least.partition);
+                (offsets, group, &handle.0.name) > least
+            };
+            // The heap has the least of them at its top.
+            if !self.heap.peek().is_some_and(is_larger) {
+                return;
+            }
+            self.heap.pop();
+        }
+        let partition = handle.0.name.clone();
+        self.heap.push(Reverse(OffsetLag { offsets, group: group.clone(), partition }));
     }
 }

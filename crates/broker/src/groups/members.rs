@@ -1,6 +1,6 @@
 //! `JoinGroup`, `SyncGroup`, `Heartbeat` and `LeaveGroup`: the classic protocol.
 
-use std::{future::Future, sync::Arc};
+use std::sync::Arc;
 
 use hanbeon::{
     Env, Groups,
@@ -17,11 +17,11 @@ use hanbeon_wire::{
     },
 };
 
-use super::{client_id, consult, ready, told, told_to, wait};
+use super::{ask, client_id, consult, ready, told, told_to, wait};
 use crate::{
     admin::{Answered, number, respond, respond_to},
     connection::{Peer, Reply},
-    dispatch::Node,
+    dispatch::{Node, finished},
 };
 
 /// The first version in which a new member gets an id before it joins (KIP-394).
@@ -55,49 +55,40 @@ fn bytes(opaque: &Opaque) -> bytes::Bytes {
     bytes::Bytes::copy_from_slice(opaque)
 }
 
-/// The shard of a group, where one is named that there can be.
-fn ready_if_any<E: Env>(
-    node: &Arc<Node<E>>,
-    group: Option<&Name>,
-) -> impl Future<Output = Result<(), ErrorCode>> + Send + use<E> {
-    let (node, group) = (Arc::clone(node), group.cloned());
-    async move {
-        match group {
-            Some(group) => ready(&node, group.as_str()).await,
-            None => Ok(()),
-        }
-    }
-}
-
 /// What is asked is copied first: the bytes of a request count for all connections, and the others of the group decide how long it waits.
 pub(super) fn join<E: Env>(node: Arc<Node<E>>, peer: &Peer, request: &Request) -> Reply {
     let reply_to = request.reply_to;
     let ReplyTo { api, version, .. } = reply_to;
-    let asked = request.decode().map(|asked| asked_join(&asked, peer, request));
-    let copied = asked.as_ref().ok().and_then(|asked| asked.as_ref().ok());
-    let held_bytes = copied.map_or(0, Join::kept_bytes);
-    let ready = ready_if_any(&node, copied.map(|join| &join.group));
-    let answered = async move {
-        let asked = asked?;
-        let joined = async {
-            let join = asked.map_err(|error| error.code())?;
-            let group = join.group.clone();
-            let joined = consult(&node, group.as_str(), move |groups| groups.join(join));
-            joined.await?.map_err(|error| told_to(&node, &error, api))
-        };
-        let response = match joined.await {
-            Ok(Ok(joined)) => welcome(&joined, version),
-            Ok(Err(JoinRefused { error, member_id })) => {
-                tracing::debug!(%error, "a member was not let in");
-                refusal(error.code(), &member_id, version)
-            }
-            Err(code) => refusal(code, &Name::empty(), version),
-        };
-        respond_to::<join::Request>(reply_to, &response)
+    let asked = match request.decode() {
+        Ok(asked) => asked_join(&asked, peer, request),
+        Err(error) => return finished(api, Err(error)),
+    };
+    let held_bytes = asked.as_ref().map_or(0, Join::kept_bytes);
+    let asking = async move {
+        let join = asked.map_err(|error| error.code())?;
+        let group = join.group.clone();
+        ready(&node, group.as_str()).await?;
+        let joined = ask(&node, group.as_str(), move |groups| groups.join(join)).await?;
+        Ok(async move {
+            let response = match joined.await {
+                Ok(Ok(joined)) => welcome(&joined, version),
+                Ok(Err(JoinRefused { error, member_id })) => {
+                    tracing::debug!(%error, "a member was not let in");
+                    let code = error.code();
+                    // A new member that was given its id (KIP-394).
+                    if code != ErrorCode::MemberIdRequired {
+                        node.metrics.refused(api, code);
+                    }
+                    refusal(code, &member_id, version)
+                }
+                Err(error) => refusal(told_to(&node, &error, api), &Name::empty(), version),
+            };
+            respond_to::<join::Request>(reply_to, &response)
+        })
     };
     let early =
         move |code| respond_to::<join::Request>(reply_to, &refusal(code, &Name::empty(), version));
-    wait(api, ready, answered, early, held_bytes)
+    wait(api, asking, early, held_bytes)
 }
 
 fn asked_join(asked: &join::Request, peer: &Peer, request: &Request) -> Result<Join, NameTooLong> {
@@ -182,41 +173,41 @@ fn speaker(
 pub(super) fn sync<E: Env>(node: Arc<Node<E>>, request: &Request) -> Reply {
     let reply_to = request.reply_to;
     let ReplyTo { api, version, .. } = reply_to;
-    let asked = request.decode().map(|asked| asked_sync(&asked));
-    let copied = asked.as_ref().ok().and_then(|asked| asked.as_ref().ok());
-    let held_bytes = copied.map_or(0, |sync| {
+    let asked = match request.decode() {
+        Ok(asked) => asked_sync(&asked),
+        Err(error) => return finished(api, Err(error)),
+    };
+    let held_bytes = asked.as_ref().map_or(0, |sync| {
         let one = |(id, assigned): &(Name, Opaque)| {
             size_of::<(Name, Opaque)>() + id.as_str().len() + assigned.len()
         };
         sync.assignments.iter().map(one).sum()
     });
-    let ready = ready_if_any(&node, copied.map(|sync| &sync.speaker.group));
-    let answered = async move {
-        let asked = asked?;
-        let synced = async {
-            let sync = asked.map_err(|error| error.code())?;
-            let group = sync.speaker.group.clone();
-            let synced = consult(&node, group.as_str(), move |groups| groups.sync(sync));
-            synced.await?.map_err(|error| told_to(&node, &error, api))
-        };
-        let mut response = sync::Response::default();
-        match synced.await {
-            Ok(Synced { protocol_type, protocol_name, assignment }) => {
-                if version >= TYPED_SYNC_VERSION_MIN {
-                    response.protocol_type = protocol_type.as_ref().map(shown);
-                    response.protocol_name = protocol_name.as_ref().map(shown);
+    let asking = async move {
+        let sync = asked.map_err(|error| error.code())?;
+        let group = sync.speaker.group.clone();
+        ready(&node, group.as_str()).await?;
+        let synced = ask(&node, group.as_str(), move |groups| groups.sync(sync)).await?;
+        Ok(async move {
+            let mut response = sync::Response::default();
+            match synced.await {
+                Ok(Synced { protocol_type, protocol_name, assignment }) => {
+                    if version >= TYPED_SYNC_VERSION_MIN {
+                        response.protocol_type = protocol_type.as_ref().map(shown);
+                        response.protocol_name = protocol_name.as_ref().map(shown);
+                    }
+                    response.assignment = bytes(&assignment);
                 }
-                response.assignment = bytes(&assignment);
+                Err(error) => response.error_code = number(told_to(&node, &error, api)),
             }
-            Err(code) => response.error_code = number(code),
-        }
-        respond_to::<sync::Request>(reply_to, &response)
+            respond_to::<sync::Request>(reply_to, &response)
+        })
     };
     let early = move |code| {
         let refused = sync::Response { error_code: number(code), ..Default::default() };
         respond_to::<sync::Request>(reply_to, &refused)
     };
-    wait(api, ready, answered, early, held_bytes)
+    wait(api, asking, early, held_bytes)
 }
 
 fn asked_sync(asked: &sync::Request) -> Result<Sync, NameTooLong> {
@@ -268,7 +259,11 @@ pub(super) async fn leave<E: Env>(node: &Arc<Node<E>>, request: &Request) -> Ans
         left.map_err(|error| told(node, &error, request))
     };
     let mut response = leave::Response::default();
-    match left.await {
+    let left = left.await;
+    for error in left.iter().flatten().filter_map(|left| left.result.as_ref().err()) {
+        node.metrics.refused(request.reply_to.api, error.code());
+    }
+    match left {
         Ok(left) if batched => {
             response.members = left
                 .iter()

@@ -82,19 +82,18 @@ fn answer(api: ApiKey, answered: impl Future<Output = Answered> + Send + 'static
 }
 
 /// An answer that waits for the other members, with `held_bytes` copied from the request; the request itself may not be in it. That the
-/// coordinator is `ready` is waited for in any case: it is the broker's own work and comes to an end.
+/// coordinator is ready and has been `asked` is waited for in any case: it is the broker's own work and comes to an end.
 ///
 /// Who is waited with no longer looks for the coordinator again, as with Kafka where one resigns.
-fn wait(
+fn wait<F: Future<Output = Answered> + Send + 'static>(
     api: ApiKey,
-    ready: impl Future<Output = Result<(), ErrorCode>> + Send + 'static,
-    answered: impl Future<Output = Answered> + Send + 'static,
+    asked: impl Future<Output = Result<F, ErrorCode>> + Send + 'static,
     early: impl FnOnce(ErrorCode) -> Answered + Send + 'static,
     held_bytes: usize,
 ) -> Reply {
     promptly(async move {
-        match ready.await {
-            Ok(()) => {
+        match asked.await {
+            Ok(answered) => {
                 let early = move || finished(api, early(ErrorCode::NotCoordinator));
                 parked(async move { finished(api, answered.await) }, early, held_bytes)
             }
@@ -124,23 +123,31 @@ pub(crate) async fn ready<E: Env>(node: &Arc<Node<E>>, group: &str) -> Result<()
 }
 
 /// Asks the coordinator of a group, which writes down at once what it decides: on a thread that may block where it may keep its thread waiting. What is
-/// waited for after that, others of the group among it, keeps no thread.
+/// waited for after that, others of the group among it, is the answer that is returned, and keeps no thread.
 #[expect(clippy::async_yields_async, reason = "only the asking writes")]
+async fn ask<E: Env, F: Future + Send + 'static>(
+    node: &Node<E>,
+    group: &str,
+    question: impl FnOnce(Groups<E>) -> F + Send + 'static,
+) -> Result<F, ErrorCode> {
+    let groups = node.engine.groups();
+    let delay = groups.delay(group);
+    carried_out(node, delay, async move { question(groups) }).await
+}
+
+/// Asks the coordinator of a group as [`ask()`] does, and waits for its answer.
 async fn consult<E: Env, F: Future + Send + 'static>(
     node: &Node<E>,
     group: &str,
-    ask: impl FnOnce(Groups<E>) -> F + Send + 'static,
+    question: impl FnOnce(Groups<E>) -> F + Send + 'static,
 ) -> Result<F::Output, ErrorCode> {
-    let groups = node.engine.groups();
-    let delay = groups.delay(group);
-    let answer = carried_out(node, delay, async move { ask(groups) }).await?;
-    Ok(answer.await)
+    Ok(ask(node, group, question).await?.await)
 }
 
 #[cfg(test)]
 mod tests {
     use std::{
-        future::{pending, poll_fn},
+        future::{Pending, pending, poll_fn, ready as ready_now},
         pin::Pin,
         task::{Context, Poll, Waker},
     };
@@ -155,10 +162,15 @@ mod tests {
     }
 
     /// Ready when it is asked for the second time.
-    fn soon(result: Result<(), ErrorCode>) -> impl Future<Output = Result<(), ErrorCode>> + Send {
+    fn soon<T: Send + Unpin>(result: T) -> impl Future<Output = T> + Send {
+        let mut result = Some(result);
         let mut asked = false;
         poll_fn(move |_| {
-            if std::mem::replace(&mut asked, true) { Poll::Ready(result) } else { Poll::Pending }
+            if std::mem::replace(&mut asked, true) {
+                Poll::Ready(result.take().expect("asked for until it is ready"))
+            } else {
+                Poll::Pending
+            }
         })
     }
 
@@ -172,17 +184,17 @@ mod tests {
     #[test]
     fn a_client_that_has_left_gives_up_the_wait_for_members_and_not_for_the_broker() {
         let api = ApiKey::JoinGroup;
-        let loads = wait(api, soon(Ok(())), pending(), |_| answered(), 7);
-        assert!(matches!(go_on(loads), Reply::Parked(Parked { held_bytes: 7, .. })));
-        let loads = wait(api, soon(Ok(())), async { answered() }, |_| panic!("in time"), 7);
-        assert!(matches!(go_on(loads), Reply::Now(_)));
+        let asks = wait(api, soon(Ok(pending())), |_| answered(), 7);
+        assert!(matches!(go_on(asks), Reply::Parked(Parked { held_bytes: 7, .. })));
+        let asks = wait(api, soon(Ok(ready_now(answered()))), |_| panic!("in time"), 7);
+        assert!(matches!(go_on(asks), Reply::Now(_)));
         let early = |code| {
             assert_eq!(code, ErrorCode::CoordinatorLoadInProgress);
             answered()
         };
-        let code = ErrorCode::CoordinatorLoadInProgress;
-        assert!(matches!(go_on(wait(api, soon(Err(code)), pending(), early, 7)), Reply::Now(_)));
-        let loaded = wait(api, async { Ok(()) }, pending(), |_| answered(), 7);
-        assert!(matches!(loaded, Reply::Parked(_)));
+        let refused: Result<Pending<Answered>, _> = Err(ErrorCode::CoordinatorLoadInProgress);
+        assert!(matches!(go_on(wait(api, soon(refused), early, 7)), Reply::Now(_)));
+        let asked = wait(api, async { Ok(pending()) }, |_| answered(), 7);
+        assert!(matches!(asked, Reply::Parked(_)));
     }
 }

@@ -214,8 +214,9 @@ pub(super) async fn commit_in_transaction<E: Env>(
     }
     drop(image);
     let offsets = std::mem::take(&mut sorted.offsets);
-    let results = pend(node, request, &asked, offsets).await;
     let api = request.reply_to.api;
+    let results = pend(node, request, &asked, offsets).await;
+    let results = results.inspect_err(|code| node.metrics.refused(api, *code));
     let mut codes = sorted.codes(results, |code| node.metrics.refused(api, code));
     let topics = asked.topics.iter().map(|topic| in_txn::TxnOffsetCommitResponseTopic {
         name: topic.name.clone(),

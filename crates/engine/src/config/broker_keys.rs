@@ -70,7 +70,7 @@ pub(super) const KEYS: &[ConfigKey] = &[
     key("group.min.session.timeout.ms", (Int, Some("6000")), Range(1, INT_MAX), ReadOnly, "Smallest session timeout a classic member may ask for."),
     key("hanbeon.groups.per.partition.max", (Int, Some("10000")), Range(1, INT_MAX), ReadOnly, "Groups that one partition of __consumer_offsets holds, beyond which none is made; Kafka has no such limit."),
     key("inter.broker.listener.name", (String, None), Any, ReadOnly, "Listener over which brokers reach one another."),
-    key("listener.security.protocol.map", (String, Some("SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT")), Any, PerBroker, "Which security each listener name stands for."),
+    key("listener.security.protocol.map", (String, Some("SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT")), Any, ReadOnly, "Which security each listener name stands for; PLAINTEXT, the one that is served, stands for itself."),
     key("listeners", (List, Some("PLAINTEXT://:9092")), Any, ReadOnly, "Address to accept connections on."),
     key("log.cleaner.backoff.ms", (Long, Some("15000")), Range(0, i64::MAX), ClusterWide, "Milliseconds between looks for logs to compact when there was none."),
     key("log.cleaner.dedupe.buffer.size", (Long, Some("134217728")), Range(0, i64::MAX), ClusterWide, "Bytes for the map of keys, over all compacting threads."),
