@@ -526,22 +526,63 @@ fn t1_a_transaction_behind_the_abort_of_one_that_has_lost_a_part_is_committed() 
     }
 }
 
-/// The coordinator has to complete the one before first, which says nothing of the one that it has lost.
-#[test]
-fn t1_a_transaction_that_is_lost_behind_a_decision_is_not_begun_again() {
+/// A transaction of which the coordinator has lost everything: its log ends with the decision of the one before, of which partition 0 has
+/// lost the marker. The lost one has written to partition 1. The pair is that of the lost one.
+fn lost_behind_a_decision(epochs: Epochs) -> (Hooked, World, Producer) {
     let (dir, engine) = new();
+    let inits = match epochs {
+        Epochs::Low => 1,
+        Epochs::Last => usize::try_from(Producer::EPOCH_MAX.get()).unwrap() + 1,
+    };
+    for _ in 1..inits {
+        init(&engine);
+    }
     let producer = init(&engine);
     write(&engine, producer, (0, 0, "a"), Protocol::V2).unwrap();
     let pair = end(&engine, producer, Outcome::Commit, Protocol::V2).unwrap();
+    assert_eq!(pair.id == producer.id, epochs == Epochs::Low);
     write(&engine, pair, (1, 0, "b"), Protocol::V2).unwrap();
-    power_cut(engine, &dir, &[(SHARD, 3)]);
+    power_cut(engine, &dir, &[(SHARD, inits + 2), ("t-0", 1)]);
     let engine = open(&dir, Options::broker());
-    settle(&engine);
-    let refused = write(&engine, pair, (0, 0, "c"), Protocol::V2);
+    (dir, engine, pair)
+}
+
+/// Which epoch the first of two transactions has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Epochs {
+    Low,
+    /// The last that a client is given, so that the next one has another producer id.
+    Last,
+}
+
+/// Its client is alive, and nothing that it writes is taken.
+fn assert_lost(engine: &World, pair: Producer) {
+    let refused = write(engine, pair, (0, 0, "c"), Protocol::V2);
     assert_eq!(refused, Err(ErrorCode::InvalidProducerEpoch));
-    assert_eq!(end(&engine, pair, Outcome::Commit, Protocol::V2), Err(ErrorCode::ProducerFenced));
-    assert_eq!(committed(&engine, 0).0, values(&["a"]));
-    assert_eq!(committed(&engine, 1), (values(&[]), 2));
+    assert_eq!(end(engine, pair, Outcome::Commit, Protocol::V2), Err(ErrorCode::ProducerFenced));
+    assert_eq!(committed(engine, 0).0, values(&["a"]));
+    assert_eq!(committed(engine, 1), (values(&[]), 2));
+}
+
+/// The coordinator has to complete the one before first, which says nothing of the one that it has lost.
+#[test]
+fn t1_a_transaction_that_is_lost_behind_a_decision_is_not_begun_again() {
+    let (_dir, engine, pair) = lost_behind_a_decision(Epochs::Low);
+    settle(&engine);
+    assert_lost(&engine, pair);
+}
+
+/// Whoever asks for an id first reads the coordinator's log, and completes nothing.
+#[test]
+fn t1_what_is_lost_behind_a_decision_is_not_begun_again_whoever_reads_the_log_first() {
+    for epochs in [Epochs::Low, Epochs::Last] {
+        let (_dir, engine, pair) = lost_behind_a_decision(epochs);
+        assert_eq!(describe(&engine), State::PrepareCommit);
+        // Before anything is due.
+        while engine.maintain(engine.now()).unwrap() == 0 {}
+        settle(&engine);
+        assert_lost(&engine, pair);
+    }
 }
 
 /// What is written to the lost part joins it until upkeep has looked, and goes with it.
