@@ -585,6 +585,28 @@ fn t1_what_is_lost_behind_a_decision_is_not_begun_again_whoever_reads_the_log_fi
     }
 }
 
+/// The partition that knows the later epoch has an end of it by the second time.
+#[test]
+fn t3_an_epoch_that_was_lost_is_met_each_time_a_decision_is_redone() {
+    let (dir, engine) = new();
+    let producer = init(&engine);
+    write(&engine, producer, (0, 0, "a"), Protocol::V2).unwrap();
+    let pair = end(&engine, producer, Outcome::Commit, Protocol::V2).unwrap();
+    write(&engine, pair, (0, 0, "b"), Protocol::V2).unwrap();
+    write(&engine, pair, (1, 0, "c"), Protocol::V2).unwrap();
+    power_cut(engine, &dir, &[(SHARD, 3)]);
+    let engine = open(&dir, Options::broker());
+    settle(&engine);
+    // Complete now, and that is lost again.
+    power_cut(engine, &dir, &[(SHARD, 3)]);
+    let engine = open(&dir, Options::broker());
+    settle(&engine);
+    let refused = write(&engine, pair, (1, 0, "d"), Protocol::V2);
+    assert_eq!(refused, Err(ErrorCode::InvalidProducerIdMapping));
+    assert_eq!(committed(&engine, 0).0, values(&["a"]));
+    assert_eq!(committed(&engine, 1), (values(&[]), 2));
+}
+
 /// What is written to the lost part joins it until upkeep has looked, and goes with it.
 #[test]
 fn t1_a_lost_part_that_is_written_to_is_lost_all_the_same() {

@@ -328,7 +328,12 @@ impl<E: Env> Shared<E> {
         let Some(met) = Met::by(error) else { return (fate, Answer::Written) };
         tracing::warn!(%partition, %error, "a power cut has taken the end of a log: what is open here is aborted");
         let (Met::Older(epoch) | Met::Later(epoch)) = met;
-        let abort = abort_of(claim, epoch);
+        // Behind the epoch of the marker itself nothing would tell the next redo of the later transaction.
+        let above = match met {
+            Met::Later(current) if current == claim.producer_epoch => epoch.get().checked_add(1),
+            Met::Later(_) | Met::Older(_) => None,
+        };
+        let abort = abort_of(claim, above.map_or(epoch, ProducerEpoch::new));
         match (self.mark(image, partition, abort, safety), met) {
             (MarkerFate::Written(_), Met::Older(_)) => {
                 (self.mark(image, partition, claim, safety), Answer::Written)
