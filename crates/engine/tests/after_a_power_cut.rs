@@ -669,7 +669,7 @@ fn t1_t11_a_commit_of_protocol_1_is_no_retry_where_something_is_open() {
 /// The answer of its commit was lost. The pair is not the current one, and what is open lacks a marker that is written again.
 #[test]
 fn t11_a_commit_of_protocol_2_that_lacks_a_marker_is_answered_again() {
-    for looked in [Looked::Everywhere, Looked::Swept] {
+    for looked in LOOKED {
         let (_dir, engine, pair) = a_commit_without_a_marker();
         let before = Producer { epoch: ProducerEpoch::new(pair.epoch.get() - 1), ..pair };
         look(&engine, looked);

@@ -58,9 +58,15 @@ impl<E: Env> Shared<E> {
         shard: &TxnShard,
         request: &EndTxn,
     ) -> Result<(), TransactionError> {
-        if !shard.loaded(|| self.txn_settings())?.spans(&request.id) {
+        let loaded = shard.loaded(|| self.txn_settings())?;
+        // Who comes with another pair commits nothing: it is told again what became of its transaction, or is refused.
+        let is_current = |txn: &TxnView<'_>| txn.producer == request.producer;
+        if !loaded.spans(&request.id)
+            || !loaded.coordinator.describe(&request.id).as_ref().is_some_and(is_current)
+        {
             return Ok(());
         }
+        drop(loaded);
         let mut parts = Vec::new();
         for partition in self.partitions() {
             parts.extend(found_open(&partition, request.producer)?);
