@@ -607,6 +607,23 @@ fn t3_an_epoch_that_was_lost_is_met_each_time_a_decision_is_redone() {
     assert_eq!(committed(&engine, 1), (values(&[]), 2));
 }
 
+/// It has lost the abort of the one before, and the transaction that has it enrolled could not write there until its end.
+#[test]
+fn t12_what_an_earlier_epoch_has_open_is_ended_before_the_open_transaction() {
+    let (dir, engine) = new();
+    let producer = init(&engine);
+    write(&engine, producer, (0, 0, "a"), Protocol::V2).unwrap();
+    let pair = end(&engine, producer, Outcome::Abort, Protocol::V2).unwrap();
+    write(&engine, pair, (0, 0, "b"), Protocol::V2).unwrap();
+    power_cut(engine, &dir, &[("t-0", 1)]);
+    let engine = open(&dir, Options::broker());
+    settle(&engine);
+    assert_eq!(committed(&engine, 0), (values(&[]), 2));
+    write(&engine, pair, (0, 0, "c"), Protocol::V2).unwrap();
+    end(&engine, pair, Outcome::Commit, Protocol::V2).unwrap();
+    assert_eq!(committed(&engine, 0), (values(&["c"]), 4));
+}
+
 /// What is written to the lost part joins it until upkeep has looked, and goes with it.
 #[test]
 fn t1_a_lost_part_that_is_written_to_is_lost_all_the_same() {

@@ -128,6 +128,10 @@ fn markers_of<'a, E: Env>(
             // Its decision is there, and whoever carries it out waits until it is durable.
             (Some(pair), Some(owner)) if *owner == (State::PrepareCommit, pair) => None,
             (Some(pair), Some(_) | None) => Some((partition, one.commit(pair))),
+            // What is open there is of before, and its transaction cannot write there until that is over.
+            (None, Some((State::Ongoing, pair))) if pair.epoch > one.wrote().epoch => {
+                Some((partition, one.abort()))
+            }
             (None, Some(_)) => None,
             (None, None) => Some((partition, one.abort())),
         }
