@@ -318,6 +318,11 @@ impl Loaded {
         self.strict.contains(id)
     }
 
+    /// Where the log ends, so far as anything here was decided.
+    pub(super) const fn end(&self) -> Offset {
+        self.end
+    }
+
     /// Whether the transaction that `id` is in may have begun before a power cut that took the end of the log.
     pub(crate) fn spans(&self, id: &TransactionalId) -> bool {
         self.spanning.contains(id)
