@@ -182,7 +182,7 @@ impl<E: Env> Shared<E> {
             loaded.coordinator.complete(now, &completion, &mut ids)
         })?;
         // Protocol 2 waits for no third sync: what a power cut leaves of this is the decision, and its markers, written again, bear an epoch that ends no
-        // later transaction. Under protocol 1 they could.
+        // later transaction; its record says that they do at any level (`Record::encode`). Under protocol 1 they could.
         if marker.protocol != Some(Protocol::V2) {
             pass(&*shard.log, decided.gate).await?;
         }
