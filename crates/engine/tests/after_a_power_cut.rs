@@ -16,14 +16,14 @@ use std::{
 };
 
 use hanbeon::{
-    Acks, Engine, Enrol, ErrorCode, Isolation, Manual, Millis, Offset, Options, Produce, Record,
-    TopicName, TopicPartition,
+    Acks, Engine, Enrol, ErrorCode, Isolation, Manual, MarkerRequest, Millis, Offset, Options,
+    Produce, Record, TopicName, TopicPartition,
     txn::{
         AddPartitions, EndTxn, InitProducerId, Outcome, Producer, Protocol, State, TransactionalId,
     },
 };
 use hanbeon_log::{Dir as _, FileName, LogFile as _, Open};
-use hanbeon_records::{BatchRef, ProducerEpoch};
+use hanbeon_records::{BatchRef, CoordinatorEpoch, ProducerEpoch};
 use hooked::Hooked;
 use support::{batch_at, in_transaction_at, wait};
 
@@ -582,6 +582,26 @@ fn t1_what_is_lost_behind_a_decision_is_not_begun_again_whoever_reads_the_log_fi
         while engine.maintain(engine.now()).unwrap() == 0 {}
         settle(&engine);
         assert_lost(&engine, pair);
+    }
+}
+
+/// A partition takes no marker from this coordinator any more, and while the decision stands nobody can abort what comes behind it.
+#[test]
+fn t1_what_is_lost_behind_a_decision_is_not_ended_before_that_is_complete() {
+    for epochs in [Epochs::Low, Epochs::Last] {
+        let (_dir, engine, pair) = lost_behind_a_decision(epochs);
+        let producer = engine.transactions().describe("tx").unwrap().unwrap().producer;
+        let later = MarkerRequest {
+            producer: Producer { epoch: ProducerEpoch::new(producer.epoch.get() - 1), ..producer },
+            outcome: Outcome::Abort,
+            coordinator_epoch: CoordinatorEpoch::new(1000),
+            protocol: Protocol::V1,
+            partition: TopicPartition { topic: TopicName::new("t").unwrap(), partition: 0 },
+        };
+        wait(engine.transactions().write_marker(later)).unwrap();
+        settle(&engine);
+        assert_eq!(describe(&engine), State::PrepareCommit);
+        assert_eq!(committed(&engine, 1), (values(&[]), 0), "{pair:?}");
     }
 }
 
