@@ -16,14 +16,14 @@ use std::{
 };
 
 use hanbeon::{
-    Acks, Engine, Enrol, ErrorCode, Isolation, Manual, Millis, Offset, Options, Produce, Record,
-    TopicName, TopicPartition,
+    Acks, Engine, Enrol, ErrorCode, Isolation, Manual, MarkerRequest, Millis, Offset, Options,
+    Produce, Record, TopicName, TopicPartition,
     txn::{
         AddPartitions, EndTxn, InitProducerId, Outcome, Producer, Protocol, State, TransactionalId,
     },
 };
 use hanbeon_log::{Dir as _, FileName, LogFile as _, Open};
-use hanbeon_records::{BatchRef, ProducerEpoch};
+use hanbeon_records::{BatchRef, CoordinatorEpoch, ProducerEpoch};
 use hooked::Hooked;
 use support::{batch_at, in_transaction_at, wait};
 
@@ -526,22 +526,122 @@ fn t1_a_transaction_behind_the_abort_of_one_that_has_lost_a_part_is_committed() 
     }
 }
 
+/// A transaction of which the coordinator has lost everything: its log ends with the decision of the one before, of which partition 0 has
+/// lost the marker. The lost one has written to partition 1. The pair is that of the lost one.
+fn lost_behind_a_decision(epochs: Epochs) -> (Hooked, World, Producer) {
+    let (dir, engine) = new();
+    let inits = match epochs {
+        Epochs::Low => 1,
+        Epochs::Last => usize::try_from(Producer::EPOCH_MAX.get()).unwrap() + 1,
+    };
+    for _ in 1..inits {
+        init(&engine);
+    }
+    let producer = init(&engine);
+    write(&engine, producer, (0, 0, "a"), Protocol::V2).unwrap();
+    let pair = end(&engine, producer, Outcome::Commit, Protocol::V2).unwrap();
+    assert_eq!(pair.id == producer.id, epochs == Epochs::Low);
+    write(&engine, pair, (1, 0, "b"), Protocol::V2).unwrap();
+    power_cut(engine, &dir, &[(SHARD, inits + 2), ("t-0", 1)]);
+    let engine = open(&dir, Options::broker());
+    (dir, engine, pair)
+}
+
+/// Which epoch the first of two transactions has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Epochs {
+    Low,
+    /// The last that a client is given, so that the next one has another producer id.
+    Last,
+}
+
+/// Its client is alive, and nothing that it writes is taken.
+fn assert_lost(engine: &World, pair: Producer) {
+    let refused = write(engine, pair, (0, 0, "c"), Protocol::V2);
+    assert_eq!(refused, Err(ErrorCode::InvalidProducerEpoch));
+    assert_eq!(end(engine, pair, Outcome::Commit, Protocol::V2), Err(ErrorCode::ProducerFenced));
+    assert_eq!(committed(engine, 0).0, values(&["a"]));
+    assert_eq!(committed(engine, 1), (values(&[]), 2));
+}
+
 /// The coordinator has to complete the one before first, which says nothing of the one that it has lost.
 #[test]
 fn t1_a_transaction_that_is_lost_behind_a_decision_is_not_begun_again() {
+    let (_dir, engine, pair) = lost_behind_a_decision(Epochs::Low);
+    settle(&engine);
+    assert_lost(&engine, pair);
+}
+
+/// Whoever asks for an id first reads the coordinator's log, and completes nothing.
+#[test]
+fn t1_what_is_lost_behind_a_decision_is_not_begun_again_whoever_reads_the_log_first() {
+    for epochs in [Epochs::Low, Epochs::Last] {
+        let (_dir, engine, pair) = lost_behind_a_decision(epochs);
+        assert_eq!(describe(&engine), State::PrepareCommit);
+        // Before anything is due.
+        while engine.maintain(engine.now()).unwrap() == 0 {}
+        settle(&engine);
+        assert_lost(&engine, pair);
+    }
+}
+
+/// A partition takes no marker from this coordinator any more, and while the decision stands nobody can abort what comes behind it.
+#[test]
+fn t1_what_is_lost_behind_a_decision_is_not_ended_before_that_is_complete() {
+    for epochs in [Epochs::Low, Epochs::Last] {
+        let (_dir, engine, pair) = lost_behind_a_decision(epochs);
+        let producer = engine.transactions().describe("tx").unwrap().unwrap().producer;
+        let later = MarkerRequest {
+            producer: Producer { epoch: ProducerEpoch::new(producer.epoch.get() - 1), ..producer },
+            outcome: Outcome::Abort,
+            coordinator_epoch: CoordinatorEpoch::new(1000),
+            protocol: Protocol::V1,
+            partition: TopicPartition { topic: TopicName::new("t").unwrap(), partition: 0 },
+        };
+        wait(engine.transactions().write_marker(later)).unwrap();
+        settle(&engine);
+        assert_eq!(describe(&engine), State::PrepareCommit);
+        assert_eq!(committed(&engine, 1), (values(&[]), 0), "{pair:?}");
+    }
+}
+
+/// The partition that knows the later epoch has an end of it by the second time.
+#[test]
+fn t3_an_epoch_that_was_lost_is_met_each_time_a_decision_is_redone() {
     let (dir, engine) = new();
     let producer = init(&engine);
     write(&engine, producer, (0, 0, "a"), Protocol::V2).unwrap();
     let pair = end(&engine, producer, Outcome::Commit, Protocol::V2).unwrap();
-    write(&engine, pair, (1, 0, "b"), Protocol::V2).unwrap();
+    write(&engine, pair, (0, 0, "b"), Protocol::V2).unwrap();
+    write(&engine, pair, (1, 0, "c"), Protocol::V2).unwrap();
     power_cut(engine, &dir, &[(SHARD, 3)]);
     let engine = open(&dir, Options::broker());
     settle(&engine);
-    let refused = write(&engine, pair, (0, 0, "c"), Protocol::V2);
-    assert_eq!(refused, Err(ErrorCode::InvalidProducerEpoch));
-    assert_eq!(end(&engine, pair, Outcome::Commit, Protocol::V2), Err(ErrorCode::ProducerFenced));
+    // Complete now, and that is lost again.
+    power_cut(engine, &dir, &[(SHARD, 3)]);
+    let engine = open(&dir, Options::broker());
+    settle(&engine);
+    let refused = write(&engine, pair, (1, 0, "d"), Protocol::V2);
+    assert_eq!(refused, Err(ErrorCode::InvalidProducerIdMapping));
     assert_eq!(committed(&engine, 0).0, values(&["a"]));
     assert_eq!(committed(&engine, 1), (values(&[]), 2));
+}
+
+/// It has lost the abort of the one before, and the transaction that has it enrolled could not write there until its end.
+#[test]
+fn t12_what_an_earlier_epoch_has_open_is_ended_before_the_open_transaction() {
+    let (dir, engine) = new();
+    let producer = init(&engine);
+    write(&engine, producer, (0, 0, "a"), Protocol::V2).unwrap();
+    let pair = end(&engine, producer, Outcome::Abort, Protocol::V2).unwrap();
+    write(&engine, pair, (0, 0, "b"), Protocol::V2).unwrap();
+    power_cut(engine, &dir, &[("t-0", 1)]);
+    let engine = open(&dir, Options::broker());
+    settle(&engine);
+    assert_eq!(committed(&engine, 0), (values(&[]), 2));
+    write(&engine, pair, (0, 0, "c"), Protocol::V2).unwrap();
+    end(&engine, pair, Outcome::Commit, Protocol::V2).unwrap();
+    assert_eq!(committed(&engine, 0), (values(&["c"]), 4));
 }
 
 /// What is written to the lost part joins it until upkeep has looked, and goes with it.
@@ -606,7 +706,7 @@ fn t1_t11_a_commit_of_protocol_1_is_no_retry_where_something_is_open() {
 /// The answer of its commit was lost. The pair is not the current one, and what is open lacks a marker that is written again.
 #[test]
 fn t11_a_commit_of_protocol_2_that_lacks_a_marker_is_answered_again() {
-    for looked in [Looked::Everywhere, Looked::Swept] {
+    for looked in LOOKED {
         let (_dir, engine, pair) = a_commit_without_a_marker();
         let before = Producer { epoch: ProducerEpoch::new(pair.epoch.get() - 1), ..pair };
         look(&engine, looked);

@@ -7,8 +7,8 @@ use hanbeon_txn::TransactionalId;
 
 use super::Transactions;
 use crate::{
-    Delay, Env, Image, StateLog, coordinators::CONSUMER_OFFSETS, coordinators::Shard,
-    engine::Shared,
+    Delay, Env, Image, PartitionHandle, StateLog, coordinators::CONSUMER_OFFSETS,
+    coordinators::Shard, engine::Shared,
 };
 
 impl<E: Env> Transactions<E> {
@@ -34,8 +34,16 @@ impl<E: Env> Transactions<E> {
         let image = Arc::clone(&shared.image.read());
         // Whoever ends it hears why the log does not read.
         let Ok(loaded) = shard.loaded(|| shared.txn_settings()) else { return Delay::None };
+        let spans = loaded.spans(id);
         let partitions = loaded.coordinator.describe(id).into_iter().flat_map(|txn| txn.partitions);
-        partitions.map(|at| shared.delay_of_marker(&image, at)).max().unwrap_or(Delay::None)
+        let delays = partitions.map(|at| shared.delay_of_marker(&image, at));
+        let delay = delays.max().unwrap_or(Delay::None);
+        drop(loaded);
+        // Its commit looks at what all partitions have open, behind whoever writes there, and opens none.
+        if spans && shared.partitions().iter().any(PartitionHandle::is_slow) {
+            return delay.max(Delay::Writes);
+        }
+        delay
     }
 
     /// The same of [`Transactions::write_marker`].

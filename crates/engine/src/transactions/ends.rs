@@ -182,7 +182,7 @@ impl<E: Env> Shared<E> {
             loaded.coordinator.complete(now, &completion, &mut ids)
         })?;
         // Protocol 2 waits for no third sync: what a power cut leaves of this is the decision, and its markers, written again, bear an epoch that ends no
-        // later transaction. Under protocol 1 they could.
+        // later transaction; its record says that they do at any level (`Record::encode`). Under protocol 1 they could.
         if marker.protocol != Some(Protocol::V2) {
             pass(&*shard.log, decided.gate).await?;
         }
@@ -328,7 +328,12 @@ impl<E: Env> Shared<E> {
         let Some(met) = Met::by(error) else { return (fate, Answer::Written) };
         tracing::warn!(%partition, %error, "a power cut has taken the end of a log: what is open here is aborted");
         let (Met::Older(epoch) | Met::Later(epoch)) = met;
-        let abort = abort_of(claim, epoch);
+        // Behind the epoch of the marker itself nothing would tell the next redo of the later transaction.
+        let above = match met {
+            Met::Later(current) if current == claim.producer_epoch => epoch.get().checked_add(1),
+            Met::Later(_) | Met::Older(_) => None,
+        };
+        let abort = abort_of(claim, above.map_or(epoch, ProducerEpoch::new));
         match (self.mark(image, partition, abort, safety), met) {
             (MarkerFate::Written(_), Met::Older(_)) => {
                 (self.mark(image, partition, claim, safety), Answer::Written)

@@ -30,6 +30,8 @@ pub(crate) struct TxnShard {
     pub(crate) log: Arc<dyn StateLog>,
     state: Mutex<Loading<Loaded>>,
     is_loaded: AtomicBool,
+    /// Whether upkeep has tried to complete what its log tells of.
+    resumed: AtomicBool,
     closed: AtomicBool,
     /// Whether the log could not be read.
     failed: AtomicBool,
@@ -133,6 +135,7 @@ impl TxnShard {
             log,
             state: Mutex::new(Loading::NotYet),
             is_loaded: AtomicBool::new(false),
+            resumed: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             failed: AtomicBool::new(false),
             failure: Mutex::new(None),
@@ -197,6 +200,16 @@ impl TxnShard {
         if let Loading::Done(loaded) = &mut *self.state.lock() {
             loaded.ending = Arc::default();
         }
+    }
+
+    /// Whether upkeep has nothing to make of its log any more, or cannot before it is forgiven.
+    pub(crate) fn is_resumed(&self) -> bool {
+        self.resumed.load(Ordering::Acquire) || self.failed()
+    }
+
+    /// Upkeep makes of its log what it can, once; what it leaves is tried again with all that is owed.
+    pub(crate) fn note_resumed(&self) {
+        self.resumed.store(true, Ordering::Release);
     }
 
     pub(crate) fn failed(&self) -> bool {
@@ -303,6 +316,11 @@ impl Loaded {
 
     pub(crate) fn is_strict(&self, id: &TransactionalId) -> bool {
         self.strict.contains(id)
+    }
+
+    /// Where the log ends, so far as anything here was decided.
+    pub(super) const fn end(&self) -> Offset {
+        self.end
     }
 
     /// Whether the transaction that `id` is in may have begun before a power cut that took the end of the log.

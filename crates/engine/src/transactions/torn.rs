@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use hanbeon_log::sync::Ordering;
-use hanbeon_records::{Millis, Outcome, TopicPartition};
+use hanbeon_records::{Millis, Outcome, ProducerEpoch, ProducerId, TopicPartition};
 use hanbeon_txn::{
     AddPartitions, Decision, EndTxn, ListFilter, Producer, Protocol, State, TransactionalId,
     TxnError, TxnView,
@@ -24,12 +24,30 @@ use crate::{Env, PartitionHandle, engine::Shared};
 const UNDECIDED: [State; 4] =
     [State::Empty, State::Ongoing, State::CompleteCommit, State::CompleteAbort];
 
+/// What a shard has of transactions that are torn.
+enum Torn {
+    /// One may be behind a decision that is not complete, and cannot be aborted before that is.
+    BehindADecision,
+    These(Vec<(TransactionalId, Producer)>),
+}
+
 impl<E: Env> Unfinished<E> {
     /// Whether it is part of a transaction that is not decided and does not know of it.
     fn is_torn_off(&self, txn: &TxnView<'_>) -> bool {
         txn.producer == self.wrote()
             && UNDECIDED.contains(&txn.state)
             && !txn.partitions.contains(self.partition())
+    }
+
+    /// Whether it is part of the transaction that comes behind a decided one which is not complete.
+    fn is_of_next(&self, decided: &TxnView<'_>) -> bool {
+        let next = match decided.next_producer_id {
+            ProducerId::NONE => decided.producer,
+            id => Producer { id, epoch: ProducerEpoch::new(0) },
+        };
+        // Behind a rotation nothing of the decided one has this pair.
+        self.wrote() == next
+            && (next.id != decided.producer.id || !decided.partitions.contains(self.partition()))
     }
 }
 
@@ -40,9 +58,15 @@ impl<E: Env> Shared<E> {
         shard: &TxnShard,
         request: &EndTxn,
     ) -> Result<(), TransactionError> {
-        if !shard.loaded(|| self.txn_settings())?.spans(&request.id) {
+        let loaded = shard.loaded(|| self.txn_settings())?;
+        // Who comes with another pair commits nothing: it is told again what became of its transaction, or is refused.
+        let is_current = |txn: &TxnView<'_>| txn.producer == request.producer;
+        if !loaded.spans(&request.id)
+            || !loaded.coordinator.describe(&request.id).as_ref().is_some_and(is_current)
+        {
             return Ok(());
         }
+        drop(loaded);
         let mut parts = Vec::new();
         for partition in self.partitions() {
             parts.extend(found_open(&partition, request.producer)?);
@@ -107,7 +131,11 @@ impl<E: Env> Shared<E> {
         let mut orphans = Orphans::Gone;
         for shard in shards {
             let torn = match self.torn(shard, unfinished) {
-                Ok(torn) => torn,
+                Ok(Torn::These(torn)) => torn,
+                Ok(Torn::BehindADecision) => {
+                    orphans = Orphans::Left;
+                    continue;
+                }
                 Err(error) => {
                     tracing::error!(shard = shard.number, %error, "a transaction log does not load");
                     orphans = Orphans::Left;
@@ -133,19 +161,28 @@ impl<E: Env> Shared<E> {
         &self,
         shard: &TxnShard,
         unfinished: &[Unfinished<E>],
-    ) -> Result<Vec<(TransactionalId, Producer)>, TransactionError> {
+    ) -> Result<Torn, TransactionError> {
         let filter = ListFilter {
             producer_ids: unfinished.iter().map(|part| part.wrote().id).collect(),
             states: UNDECIDED.into(),
             ..ListFilter::default()
         };
+        let decided = ListFilter {
+            states: [State::PrepareCommit, State::PrepareAbort].into(),
+            ..ListFilter::default()
+        };
         let loaded = shard.loaded(|| self.txn_settings())?;
+        let spanning = |txn: &TxnView<'_>| loaded.spans(txn.id);
+        let next_is_torn = |txn: TxnView<'_>| unfinished.iter().any(|part| part.is_of_next(&txn));
+        if loaded.coordinator.list(Millis::NONE, &decided).filter(spanning).any(next_is_torn) {
+            return Ok(Torn::BehindADecision);
+        }
         let torn = loaded.coordinator.list(Millis::NONE, &filter).filter(|txn| {
             loaded.spans(txn.id) && unfinished.iter().any(|part| part.is_torn_off(txn))
         });
         let torn = torn.map(|txn| (txn.id.clone(), txn.producer)).collect();
         drop(loaded);
-        Ok(torn)
+        Ok(Torn::These(torn))
     }
 
     async fn abort_torn(
@@ -169,7 +206,9 @@ impl<E: Env> Shared<E> {
             }
             decision
         })?;
-        pass(&*shard.log, decided.gate).await?;
+        // Also where its client was quicker, and its topics ask for nothing.
+        let end = shard.loaded(|| self.txn_settings())?.end();
+        pass(&*shard.log, Some(end)).await?;
         let _whoever_did_it = self.finish_if_free(shard, id).await;
         match decided.reply {
             // Somebody ends it.

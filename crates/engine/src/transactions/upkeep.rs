@@ -128,6 +128,10 @@ fn markers_of<'a, E: Env>(
             // Its decision is there, and whoever carries it out waits until it is durable.
             (Some(pair), Some(owner)) if *owner == (State::PrepareCommit, pair) => None,
             (Some(pair), Some(_) | None) => Some((partition, one.commit(pair))),
+            // What is open there is of before, and its transaction cannot write there until that is over.
+            (None, Some((State::Ongoing, pair))) if pair.epoch > one.wrote().epoch => {
+                Some((partition, one.abort()))
+            }
             (None, Some(_)) => None,
             (None, None) => Some((partition, one.abort())),
         }
@@ -155,7 +159,8 @@ impl<E: Env> Shared<E> {
     /// Does what is due; milliseconds until something is again, 0 when there is more at once.
     pub(crate) fn tend_transactions(&self, upkeep: &mut TxnUpkeep, now: Millis) -> u64 {
         let Some(shards) = self.txn_shards() else { return u64::MAX };
-        if let Some(shard) = shards.iter().find(|shard| !shard.is_loaded() && !shard.failed()) {
+        // Also one whose log somebody else has read.
+        if let Some(shard) = shards.iter().find(|shard| !shard.is_resumed()) {
             self.resume(shard);
             return 0;
         }
@@ -204,6 +209,10 @@ impl<E: Env> Shared<E> {
         if partitions.iter().any(|partition| !partition.is_open()) {
             // Upkeep opens them one by one.
             return Orphans::Unknown;
+        }
+        // What comes behind a decision is nobody's only once that is complete.
+        for shard in shards {
+            self.finish_owed(shard);
         }
         let unfinished: Vec<_> = partitions.iter().flat_map(unfinished).collect();
         if self.end_torn(shards, &unfinished) != Orphans::Gone {
@@ -321,13 +330,23 @@ impl<E: Env> Shared<E> {
     }
 
     /// Reads a shard's log and carries out what was decided and not completed before.
-    fn resume(&self, shard: &Arc<TxnShard>) {
-        let owed: Vec<TransactionalId> = match shard.loaded(|| self.txn_settings()) {
-            Ok(loaded) => loaded.coordinator.owed().map(|owed| owed.id).collect(),
+    fn resume(&self, shard: &TxnShard) {
+        match shard.loaded(|| self.txn_settings()) {
+            Ok(loaded) => drop(loaded),
             Err(error) => {
                 tracing::error!(shard = shard.number, %error, "a transaction log does not load");
                 return;
             }
+        }
+        shard.note_resumed();
+        self.finish_owed(shard);
+    }
+
+    /// Tries to write the markers that are owed, and completes what owes none any more.
+    fn finish_owed(&self, shard: &TxnShard) {
+        let owed: Vec<TransactionalId> = match shard.loaded(|| self.txn_settings()) {
+            Ok(loaded) => loaded.coordinator.owed().map(|owed| owed.id).collect(),
+            Err(_) => return,
         };
         for id in owed {
             let _whoever_did_it = self.wait_for(self.finish_if_free(shard, &id));
@@ -336,11 +355,8 @@ impl<E: Env> Shared<E> {
 
     /// Aborts what has passed its timeout and tries again to write markers that are owed.
     fn end_what_is_late(&self, shard: &Arc<TxnShard>, now: Millis) {
-        let (late, owed) = match shard.loaded(|| self.txn_settings()) {
-            Ok(loaded) => (
-                loaded.coordinator.timed_out(now),
-                loaded.coordinator.owed().map(|owed| owed.id).collect::<Vec<_>>(),
-            ),
+        let late = match shard.loaded(|| self.txn_settings()) {
+            Ok(loaded) => loaded.coordinator.timed_out(now),
             Err(_) => return,
         };
         for id in late {
@@ -362,9 +378,7 @@ impl<E: Env> Shared<E> {
             }
         }
         // Last: a partition that does not open may take its time to say so.
-        for id in owed {
-            let _whoever_did_it = self.wait_for(self.finish_if_free(shard, &id));
-        }
+        self.finish_owed(shard);
     }
 
     /// Forgets ids that were not used for long.
