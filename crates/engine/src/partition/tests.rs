@@ -242,9 +242,10 @@ fn a_log_that_did_not_close_takes_no_writes_behind_a_shutdown() {
 fn l1_who_waits_for_a_sync_that_could_not_be_begun_hears_of_it() {
     let (disk, engine) = crashing(Options::broker().helpers(1));
     let settings = crate::ProducerSettings::new().set("batch.size", "1").unwrap();
-    // With an id it would have to open files before it sends.
-    let settings = settings.set("enable.idempotence", "false").unwrap();
     let producer = engine.producer_with(settings);
+    // It has its id before no directory opens.
+    engine.create_topic(&NewTopic::new("u", 1), Mode::Apply).unwrap();
+    producer.send(crate::Record::new("u", "x").partition(0)).unwrap().wait().unwrap();
     let partition = engine.partition("t", 0).unwrap();
     partition.open().unwrap();
     disk.inject(Fault { kind: FaultKind::DirClosed, after: 0, lasting: Lasting::Sticky });
