@@ -221,7 +221,9 @@ fn crashing(options: Options) -> (CrashDir, Engine<Manual<CrashDir>>) {
     let disk = CrashDir::new();
     let env = Manual::new(Millis::new(1_700_000_000_000), 7);
     let engine = Engine::open_in(env, disk.clone(), options).unwrap();
-    engine.create_topic(&NewTopic::new("t", 1), Mode::Apply).unwrap();
+    let topic = NewTopic::new("t", 1).config("internal.segment.bytes", "400");
+    let topic = topic.config("flush.messages", i64::MAX.to_string());
+    engine.create_topic(&topic, Mode::Apply).unwrap();
     (disk, engine)
 }
 
@@ -243,14 +245,14 @@ fn l1_who_waits_for_a_sync_that_could_not_be_begun_hears_of_it() {
     let (disk, engine) = crashing(Options::broker().helpers(1));
     let settings = crate::ProducerSettings::new().set("batch.size", "1").unwrap();
     let producer = engine.producer_with(settings);
-    // It has its id before no directory opens.
-    engine.create_topic(&NewTopic::new("u", 1), Mode::Apply).unwrap();
-    producer.send(crate::Record::new("u", "x").partition(0)).unwrap().wait().unwrap();
-    let partition = engine.partition("t", 0).unwrap();
-    partition.open().unwrap();
+    let send = || producer.send(crate::Record::new("t", "x".repeat(300)).partition(0)).unwrap();
+    // The second one rolls, and the names of the new files want a sync of their directory.
+    send().wait().unwrap();
+    send().wait().unwrap();
     disk.inject(Fault { kind: FaultKind::DirClosed, after: 0, lasting: Lasting::Sticky });
-    let unsynced = producer.send(crate::Record::new("t", "x").partition(0)).unwrap();
+    let partition = engine.partition("t", 0).unwrap();
     let end = partition.log_end_offset().unwrap();
+    assert_eq!(end, Offset::new(2));
     let (heard, hears) = mpsc::channel();
     let waiting = thread::Builder::new().spawn(move || {
         for _ in 0..200 {
@@ -263,6 +265,5 @@ fn l1_who_waits_for_a_sync_that_could_not_be_begun_hears_of_it() {
     }
     waiting.unwrap().join().unwrap();
     disk.heal();
-    drop(unsynced);
     engine.shutdown().unwrap();
 }
