@@ -78,7 +78,7 @@ pub(crate) fn topic_settings<D: Dir>(
                 read = said.take(batch);
             }
         })?;
-        read = read.and(whole(reached));
+        read = read.and_then(|()| whole(reached));
     }
     let last = logs.keys().next_back().copied();
     for (base, name) in &logs {
@@ -89,7 +89,7 @@ pub(crate) fn topic_settings<D: Dir>(
         })?;
         // A kill may have cut the last one short, and its room may have been reserved.
         if Some(*base) != last {
-            read = read.and(whole(reached));
+            read = read.and_then(|()| whole(reached));
         }
     }
     if let Err(Unknown) = read {
