@@ -327,7 +327,7 @@ fn walk<D: Dir>(
     records: Records,
     found: &mut Found,
 ) -> Result<(), LogError> {
-    each_batch(dir, name, |batch| {
+    let (Reached::End | Reached::Unreadable) = each_batch(dir, name, |batch| {
         if batch.producer_id().is_some() {
             found.largest_id = found.largest_id.max(Some(batch.producer_id()));
         }
@@ -335,7 +335,18 @@ fn walk<D: Dir>(
             found.largest_id = found.largest_id.max(in_values(batch));
         }
         found.latest_epoch = found.latest_epoch.max(Some(batch.leader_epoch()));
-    })
+    })?;
+    Ok(())
+}
+
+/// How far a file of batches reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Reached {
+    /// To its end.
+    End,
+    /// To bytes that are no batch.
+    Unreadable,
 }
 
 /// Calls `each` with the batches of a file, up to the first that is none.
@@ -343,7 +354,7 @@ pub(crate) fn each_batch<D: Dir>(
     dir: &D,
     name: &FileName,
     mut each: impl FnMut(BatchRef<'_>),
-) -> Result<(), LogError> {
+) -> Result<Reached, LogError> {
     let failed =
         |error| LogError::io(Action::Read, format_args!("{}/{name}", dir.display()), error);
     let file = open_for_reading(dir, name)?;
@@ -353,20 +364,20 @@ pub(crate) fn each_batch<D: Dir>(
     while len.saturating_sub(at) >= header {
         let bytes = file.view(at..at.saturating_add(header)).map_err(failed)?;
         let Ok(total) = hanbeon_records::total_len(&bytes) else {
-            return Ok(());
+            return Ok(Reached::Unreadable);
         };
         let end = at.saturating_add(u64::try_from(total).unwrap_or(u64::MAX));
         if end > len {
-            return Ok(());
+            return Ok(Reached::Unreadable);
         }
         let bytes = file.view(at..end).map_err(failed)?;
         let Ok((batch, _)) = BatchRef::parse(&bytes) else {
-            return Ok(());
+            return Ok(Reached::Unreadable);
         };
         each(batch);
         at = end;
     }
-    Ok(())
+    Ok(if at == len { Reached::End } else { Reached::Unreadable })
 }
 
 /// The largest producer id that the coordinator has given to a transactional id, or will. What does not read is reported when the

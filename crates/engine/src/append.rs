@@ -16,8 +16,7 @@ use hanbeon_records::{Millis, Offset};
 use hanbeon_replica::Acks;
 
 use crate::{
-    Env, PartitionHandle, Produce, ProduceError, ProduceFuture, System, ground::Helpers,
-    image::is_internal,
+    Env, PartitionHandle, Produce, ProduceError, ProduceFuture, System, image::is_internal,
 };
 
 impl<E: Env> PartitionHandle<E> {
@@ -255,7 +254,8 @@ impl<E: Env> Durable<E> {
                 return Poll::Ready(Ok(()));
             }
             opened.mark_dirty(ground.env.now());
-            if partition.ask_for_sync(opened) == Helpers::None {
+            self.syncing = partition.synced_by_helper(opened, self.end);
+            if self.syncing.is_none() {
                 ground.metrics.syncs.add(1);
                 return match opened.log.sync(self.end) {
                     Ok(()) => {
@@ -265,7 +265,6 @@ impl<E: Env> Durable<E> {
                     Err(error) => Poll::Ready(Err(error.into())),
                 };
             }
-            self.syncing = Some(opened.log.synced_to(self.end));
         }
         let Some(completion) = &mut self.syncing else { return Poll::Pending };
         match pin!(completion).poll(cx) {

@@ -7,15 +7,21 @@
 
 use std::{collections::BTreeMap, io};
 
-use hanbeon_log::{Action, Dir, EntryKind, FileName, LogError, SegmentFile, SegmentFileName};
+use hanbeon_log::{
+    Action, Dir, EntryKind, FileName, FileStage, LogError, SegmentFile, SegmentFileName,
+};
 use hanbeon_records::{BatchRef, Offset, TopicName};
 
-use crate::{adopt::each_batch, data_dir::METADATA_PARTITION, state_log::with_records};
+use crate::{
+    adopt::{Reached, each_batch},
+    data_dir::METADATA_PARTITION,
+    state_log::with_records,
+};
 
 /// Values by key.
 pub(crate) type TopicSettings = BTreeMap<String, String>;
 
-/// A record in a form that is not known.
+/// A record in a form that is not known, or bytes that are no batch.
 #[derive(Debug)]
 struct Unknown;
 
@@ -39,6 +45,12 @@ pub(crate) fn topic_settings<D: Dir>(
     let dir = match data.dir(&name) {
         Ok(dir) => dir,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+            tracing::warn!(
+                "{METADATA_PARTITION} is no directory: nothing it may say of topics is taken over"
+            );
+            return Ok(None);
+        }
         Err(error) => return Err(failed(Action::Open)(error)),
     };
     let (mut snapshot, mut logs) = (None, BTreeMap::new());
@@ -49,7 +61,9 @@ pub(crate) fn topic_settings<D: Dir>(
         let segment = SegmentFileName::parse(entry.name.as_str());
         match (snapshot_end(entry.name.as_str()), segment) {
             (Some(end), _) => snapshot = snapshot.max(Some((end, entry.name))),
-            (None, Some(segment)) if segment.kind == SegmentFile::Log => {
+            (None, Some(segment))
+                if (segment.kind, segment.stage) == (SegmentFile::Log, FileStage::Live) =>
+            {
                 logs.insert(segment.base_offset, entry.name);
             }
             (None, _) => {}
@@ -59,18 +73,24 @@ pub(crate) fn topic_settings<D: Dir>(
     let mut read = Ok(());
     let start = snapshot.as_ref().map_or(Offset::ZERO, |(end, _)| *end);
     if let Some((_, name)) = &snapshot {
-        each_batch(&dir, name, |batch| {
+        let reached = each_batch(&dir, name, |batch| {
             if read.is_ok() {
                 read = said.take(batch);
             }
         })?;
+        read = read.and_then(|()| whole(reached));
     }
-    for name in logs.values() {
-        each_batch(&dir, name, |batch| {
+    let last = logs.keys().next_back().copied();
+    for (base, name) in &logs {
+        let reached = each_batch(&dir, name, |batch| {
             if read.is_ok() && batch.base_offset() >= start {
                 read = said.take(batch);
             }
         })?;
+        // A kill may have cut the last one short, and its room may have been reserved.
+        if Some(*base) != last {
+            read = read.and_then(|()| whole(reached));
+        }
     }
     if let Err(Unknown) = read {
         tracing::warn!(
@@ -80,6 +100,14 @@ pub(crate) fn topic_settings<D: Dir>(
     }
     let named = said.settings.into_iter();
     Ok(Some(named.filter_map(|(name, all)| Some((TopicName::new(&name).ok()?, all))).collect()))
+}
+
+/// Refuses a file that must read to its end and does not.
+const fn whole(reached: Reached) -> Result<(), Unknown> {
+    match reached {
+        Reached::End => Ok(()),
+        Reached::Unreadable => Err(Unknown),
+    }
 }
 
 /// The offset below which a snapshot says all.

@@ -68,7 +68,7 @@ impl<E: Env> Engine<E> {
     ///
     /// # Errors
     /// A checkpoint could not be written, or a sync failed: after a sync that failed the data directory takes no writes until it is opened
-    /// again.
+    /// again. What found a file or directory that it could not open ([`LogError::is_untried`]) is told when all else is done, and is due again.
     pub fn maintain(&self, now: Millis) -> Result<u64, LogError> {
         self.shared().maintain(now)
     }
@@ -143,6 +143,28 @@ enum Recovering {
     Nothing,
 }
 
+/// The first step of upkeep that found a file or directory it could not open. It is due again, and keeps nothing else from its upkeep.
+struct Untried(Option<LogError>);
+
+impl Untried {
+    /// Keeps an error of that kind.
+    fn keep<T>(&mut self, result: Result<T, LogError>) -> Result<Option<T>, LogError> {
+        match result {
+            Ok(done) => Ok(Some(done)),
+            Err(error) if error.is_untried() => {
+                self.0.get_or_insert(error);
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What upkeep returns.
+    fn or(self, pause: u64) -> Result<u64, LogError> {
+        self.0.map_or(Ok(pause), Err)
+    }
+}
+
 /// How far a background sync has moved a recovery point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Moved {
@@ -169,24 +191,30 @@ impl<E: Env> Shared<E> {
         let recovering = self.recovering(&partitions);
         let mut pause = PAUSE_MS_MAX;
         let mut moved = Moved::Little;
+        let mut untried = Untried(None);
         for partition in &partitions {
             if let Some(opened) = partition.if_open() {
                 let unread = match recovering {
                     // Somebody may wait for those that are not open.
                     Recovering::Some => Checked::Part,
-                    Recovering::Nothing => self.check_unread(partition, opened, now)?,
+                    Recovering::Nothing => {
+                        let checked = self.check_unread(partition, opened, now);
+                        untried.keep(checked)?.unwrap_or(Checked::All)
+                    }
                 };
                 if unread == Checked::Part {
                     pause = 0;
                 }
-                let (left, how_far) = self.sync_if_due(partition, opened, unread, now)?;
-                pause = pause.min(left);
-                moved = moved.max(how_far);
+                let synced = self.sync_if_due(partition, opened, unread, now);
+                if let Some((left, how_far)) = untried.keep(synced)? {
+                    pause = pause.min(left);
+                    moved = moved.max(how_far);
+                }
             }
         }
         // One caller at a time; whoever comes meanwhile has nothing to do here.
         let Some(mut upkeep) = self.upkeep.try_lock() else {
-            return Ok(pause);
+            return untried.or(pause);
         };
         if upkeep.expiry.due(now) {
             for opened in partitions.iter().filter_map(PartitionHandle::if_open) {
@@ -197,10 +225,12 @@ impl<E: Env> Shared<E> {
         // A recovery point that moved far is written down at once: what is not in the file is checked again after a kill.
         let positions = upkeep.positions.due(now) || moved == Moved::Far;
         if upkeep.high_watermarks.due(now) {
-            self.ground.data.write_high_watermarks(|files| self.checkpoints(files))?;
+            let written = self.ground.data.write_high_watermarks(|files| self.checkpoints(files));
+            let (Some(()) | None) = untried.keep(written)?;
         }
         if positions {
-            self.ground.data.write_positions(|files| self.checkpoints(files))?;
+            let written = self.ground.data.write_positions(|files| self.checkpoints(files));
+            let (Some(()) | None) = untried.keep(written)?;
         }
         for timer in [&upkeep.positions, &upkeep.high_watermarks, &upkeep.expiry] {
             pause = pause.min(timer.left(now));
@@ -219,9 +249,9 @@ impl<E: Env> Shared<E> {
         match recovering {
             Recovering::Some => {
                 self.recover_one(&partitions);
-                Ok(0)
+                untried.or(0)
             }
-            Recovering::Nothing => Ok(pause),
+            Recovering::Nothing => untried.or(pause),
         }
     }
 
@@ -254,13 +284,17 @@ impl<E: Env> Shared<E> {
         now: Millis,
     ) -> Result<Checked, LogError> {
         let (checked, found) = opened.check_unread(partition, UNREAD_BYTES_STEP);
-        if found == Found::Nothing {
+        if found == Found::Damage {
+            opened.doubted.store(true, Ordering::Release);
+        }
+        if !opened.doubted.load(Ordering::Acquire) {
             return Ok(checked);
         }
         self.move_recovery_point(partition, opened, now)?;
         // It has looked at all the rest.
         let (Found::Nothing | Found::Damage) = opened.tell_damage(partition);
         self.ground.data.write_positions(|files| self.checkpoints(files))?;
+        opened.doubted.store(false, Ordering::Release);
         Ok(Checked::All)
     }
 
@@ -458,7 +492,10 @@ impl<E: Env> Shared<E> {
 
 /// Leads a sync that somebody waits for.
 fn lead<E: Env>(partition: &PartitionHandle<E>) {
-    if let Err(error) = partition.sync_all() {
+    let Err(error) = partition.sync_all() else { return };
+    if error.is_untried() {
+        tracing::warn!(?partition, %error, "no sync was begun: who waits for it is told, and the next is tried");
+    } else {
         tracing::error!(?partition, %error, "the sync failed: nothing is taken until the directory is opened again");
     }
 }

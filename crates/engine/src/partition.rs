@@ -3,7 +3,6 @@
 use std::{
     fmt,
     future::Future,
-    io,
     pin::Pin,
     sync::{Arc, OnceLock},
     task::{Context, Poll},
@@ -12,21 +11,20 @@ use std::{
 use bytes::Bytes;
 use hanbeon_idempotence::ProducerView;
 use hanbeon_log::{
-    Abandoned, AbortedTxn, Action, Checked, CompressionType, Dir as _, Durability, EpochEnd,
-    FirstBatch, FoundOffset, Isolation, LogConfig, LogError, OpenPartition, Partition, SegmentView,
-    Shutdown, TimeQuery,
-    sync::{AtomicI64, AtomicU8, Mutex, Ordering},
+    Abandoned, AbortedTxn, Checked, Completion, CompressionType, Durability, EpochEnd, FirstBatch,
+    FoundOffset, Isolation, LogConfig, LogError, Partition, SegmentView, TimeQuery,
+    sync::{AtomicBool, AtomicI64, AtomicU8, Mutex, Ordering},
 };
-use hanbeon_meta::changes;
 use hanbeon_records::{LeaderEpoch, Millis, Offset, TopicId, TopicName, TopicPartition};
 use hanbeon_replica::{
     Acks, Input, Leader, LogBounds, ReplicaError, Settled, WaiterId, check_epoch,
 };
 
+use opening::Failure;
+
 use crate::{
     AbortedData, Env, PartitionError, System,
     aborted::leave_out,
-    data_dir::LastStop,
     dirty::{Asked, DirtySince},
     ground::{Ground, Helpers},
     metrics::TopicMetrics,
@@ -53,8 +51,8 @@ pub(crate) struct Inner<E: Env> {
     opened: OnceLock<Opened<E>>,
     /// Held while the log is opened.
     opening: Mutex<()>,
-    /// Why the log could not be opened; it stays offline until somebody tries again. Never locked for long.
-    failed: Mutex<Option<LogError>>,
+    /// Why the log could not be opened. Never locked for long.
+    failed: Mutex<Option<Failure>>,
     life: AtomicU8,
 }
 
@@ -78,6 +76,8 @@ pub(crate) struct Opened<E: Env> {
     dirty_since: DirtySince,
     /// Whether a helper is asked to sync it.
     asked: Asked,
+    /// Whether damage was found that the recovery point on disk is not above yet.
+    pub(crate) doubted: AtomicBool,
 }
 
 /// What a look at checksums has brought to light.
@@ -206,10 +206,10 @@ impl<E: Env> PartitionHandle<E> {
         self.if_open().map_or(self.0.leader_epoch, |opened| opened.leader_epoch)
     }
 
-    /// Whether the log is open already, so that no call has to recover it first.
+    /// Whether the log is open already, or offline and not tried again yet, so that no call has to recover it first.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        self.0.opened.get().is_some() || self.is_offline()
+        self.0.opened.get().is_some() || self.0.failure().is_some()
     }
 
     /// What its settings say about compression; does not open the log.
@@ -218,7 +218,8 @@ impl<E: Env> PartitionHandle<E> {
         self.0.config.lock().compression_type
     }
 
-    /// Whether the log could not be opened, so that every call says so.
+    /// Whether the log could not be opened when that was tried last, so that every call says so. Where it was a file or directory that could not be
+    /// opened, for want of descriptors perhaps, a call some seconds later tries again.
     #[must_use]
     pub fn is_offline(&self) -> bool {
         self.0.failed.lock().is_some()
@@ -466,47 +467,6 @@ impl<E: Env> PartitionHandle<E> {
         }
     }
 
-    /// The open log; opened, and after a crash recovered, by the first who asks.
-    pub(crate) fn opened(&self) -> Result<&Opened<E>, PartitionError> {
-        let inner = &*self.0;
-        self.check_life()?;
-        if let Some(opened) = inner.opened.get() {
-            return Ok(opened);
-        }
-        // One opens, the others wait for it.
-        let opening = inner.opening.lock();
-        self.check_life()?;
-        if let Some(opened) = inner.opened.get() {
-            return Ok(opened);
-        }
-        let failed = inner.failed.lock().clone();
-        // What could not be opened, for want of descriptors perhaps, costs little to try again.
-        if let Some(error) = failed.filter(|error| !error.is_untried()) {
-            return Err(PartitionError::Log(error));
-        }
-        let recovered = inner.recover().map(|opened| self.publish(opened));
-        *inner.failed.lock() = recovered.as_ref().err().cloned();
-        drop(opening);
-        // Whoever ended it meanwhile waits for that lock, and closes what was opened.
-        self.check_life()?;
-        recovered.map_err(PartitionError::Log)
-    }
-
-    /// Lets others find a log that was just opened, with the settings of now: who changed them meanwhile found nothing open.
-    fn publish(&self, opened: Opened<E>) -> &Opened<E> {
-        let config = self.0.config.lock();
-        let changed = opened.log.config() != *config;
-        if changed {
-            opened.take_config(&config);
-        }
-        let opened = self.0.opened.get_or_init(|| opened);
-        drop(config);
-        if changed {
-            opened.written(self, opened.durability(), self.0.ground.env.now());
-        }
-        opened
-    }
-
     /// The open log, if it is open.
     pub(crate) fn if_open(&self) -> Option<&Opened<E>> {
         self.0.opened.get()
@@ -533,6 +493,23 @@ impl<E: Env> PartitionHandle<E> {
             ground.due.ask(self.clone());
         }
         ground.helpers
+    }
+
+    /// Waits for a helper to sync everything below `end`. `None` where who waits leads the sync itself.
+    pub(crate) fn synced_by_helper(
+        &self,
+        opened: &Opened<E>,
+        end: Offset,
+    ) -> Option<Completion<Result<(), LogError>>> {
+        if self.0.ground.helpers == Helpers::None {
+            return None;
+        }
+        // Before it is asked for: a sync that could not be begun tells those who wait for it, and nobody leads another for who comes behind that.
+        let completion = opened.log.synced_to(end);
+        match self.ask_for_sync(opened) {
+            Helpers::Some => Some(completion),
+            Helpers::None => None,
+        }
     }
 
     /// Syncs everything that is written now.
@@ -566,7 +543,7 @@ impl<E: Env> PartitionHandle<E> {
     pub(crate) fn delete(&self) {
         self.end(DELETED);
         if let Some(opened) = self.if_open()
-            && let Err(error) = opened.log.close()
+            && let Err(error) = opened.end()
         {
             tracing::warn!(partition = %self.0.name, %error, "a deleted partition did not close");
         }
@@ -586,11 +563,11 @@ impl<E: Env> PartitionHandle<E> {
         self.end(SHUT);
         match self.0.opened.get() {
             Some(opened) => {
-                let closed = opened.log.close();
+                let closed = opened.end();
                 let (Found::Nothing | Found::Damage) = opened.tell_damage(self);
                 Some(closed)
             }
-            None => self.0.failed.lock().clone().map(Err),
+            None => self.0.failed.lock().as_ref().map(|failure| Err(failure.error.clone())),
         }
     }
 
@@ -616,87 +593,6 @@ fn diverging(
     Ok((end.epoch < epoch || end.end_offset < from).then_some(end))
 }
 
-impl<E: Env> Inner<E> {
-    fn recover(&self) -> Result<Opened<E>, LogError> {
-        let ground = &self.ground;
-        let dir = ground.data.partition(&self.name)?;
-        let config = self.config.lock().clone();
-        let stood = ground.data.stood(&self.name);
-        let now = ground.env.now();
-        let options = OpenPartition {
-            config: config.clone(),
-            shutdown: match ground.data.last_stop {
-                LastStop::Clean => Shutdown::Clean,
-                LastStop::Killed => Shutdown::Killed,
-                LastStop::Unclean => Shutdown::Unclean,
-            },
-            recovery_point: stood.recovery_point.unwrap_or(Offset::ZERO),
-            log_start: stood.log_start,
-            high_watermark: stood.high_watermark,
-            leader_epoch: self.leader_epoch,
-            topic_id: Some(self.topic_id),
-            verification: ground.verification,
-            first_write: ground.first_write,
-            hash_seed: ground.hash_seed,
-            jitter_seed: ground.env.random(),
-            now,
-            poison: ground.data.poison.clone(),
-        };
-        let opened = Partition::open(dir, options);
-        if let Err(LogError::NotTorn { end, .. }) = &opened {
-            ground.data.raise_recovery_point(&self.name, end.saturating_add(1))?;
-        }
-        let (log, report) = opened?;
-        if let Some(cut) = &report.truncated {
-            tracing::warn!(
-                partition = %self.name, end = %cut.end_offset, bytes = cut.bytes, cause = %cut.cause,
-                "an unfinished write was cut off"
-            );
-        }
-        ground.data.lower_recovery_point(&self.name, log.recovery_point())?;
-        self.lead(&log, report.latest_epoch)?;
-        ground.metrics.partitions_opened.add(1);
-        let opened = Opened::new(log, &config, ground.data.identity.node_id);
-        let end = opened.log.log_end_offset();
-        // What a killed process wrote is in the page cache and may not be on the disk.
-        let unsynced = opened.log.recovery_point() < end;
-        let durable = match config.durability() {
-            // Readers get it only once it is.
-            Durability::Sync if unsynced => {
-                opened.log.sync(end)?;
-                end
-            }
-            Durability::Interval { .. } if unsynced => {
-                opened.mark_dirty(now);
-                opened.log.recovery_point()
-            }
-            Durability::Sync | Durability::Interval { .. } | Durability::Os => {
-                opened.log.recovery_point()
-            }
-        };
-        opened.durable.store(durable.get(), Ordering::Release);
-        opened.raise(&self.parking, now, end);
-        Ok(opened)
-    }
-
-    /// Leads the log above every epoch that anybody has led it in. The rows give each opening an epoch above those of the openings before,
-    /// so that one which is in the log already is somebody else's; theirs then go on above that, also when nothing is written in it (invariant L11).
-    fn lead(&self, log: &Partition<E::Dir>, latest: Option<LeaderEpoch>) -> Result<(), LogError> {
-        let Some(latest) = latest.filter(|latest| *latest >= self.leader_epoch) else {
-            return Ok(());
-        };
-        let (ground, at) = (&self.ground, (self.topic_id, self.name.partition));
-        let epoch = LeaderEpoch::new(latest.get().saturating_add(1));
-        // Not by way of the admin: a shutdown holds that while it waits for this opening.
-        changes::raise_leader_epoch(&*ground.store, at, epoch).map_err(|error| {
-            let file = format!("{}/{}", ground.data.dir.display(), hanbeon_meta::FILE_NAME);
-            LogError::io(Action::Write, file, io::Error::other(error))
-        })?;
-        log.begin_leader_epoch(epoch);
-        Ok(())
-    }
-}
-
 impl<E: Env> Opened<E> {
     fn new(log: Partition<E::Dir>, config: &LogConfig, node: hanbeon_records::NodeId) -> Self {
         let leader_epoch = log.leader_epoch();
@@ -714,8 +610,14 @@ impl<E: Env> Opened<E> {
             flush_ms: AtomicI64::new(config.flush_ms),
             dirty_since: DirtySince::never(),
             asked: Asked::nobody(),
+            doubted: AtomicBool::new(false),
             log,
         }
+    }
+
+    /// Closes the log. Whatever that comes to, nothing is written behind it.
+    fn end(&self) -> Result<hanbeon_log::Closed, LogError> {
+        self.log.close().inspect_err(|_| self.log.abandon())
     }
 
     /// Called under the lock of the partition's settings.
@@ -894,5 +796,6 @@ impl<E: Env> fmt::Debug for DataFuture<E> {
     }
 }
 
+mod opening;
 #[cfg(all(test, not(hanbeon_loom)))]
 mod tests;

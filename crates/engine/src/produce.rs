@@ -240,11 +240,9 @@ fn after_append<E: Env>(
     let durability = opened.durability();
     if durability == Durability::Sync && opened.durable() < appended.end {
         opened.mark_dirty(now);
-        return Step::Next(match partition.ask_for_sync(opened) {
-            crate::ground::Helpers::None => Stage::Unsynced(appended),
-            crate::ground::Helpers::Some => {
-                Stage::Syncing(appended, opened.log.synced_to(appended.end))
-            }
+        return Step::Next(match partition.synced_by_helper(opened, appended.end) {
+            Some(completion) => Stage::Syncing(appended, completion),
+            None => Stage::Unsynced(appended),
         });
     }
     opened.written(partition, durability, now);

@@ -175,6 +175,46 @@ fn l2_what_is_kept_of_a_topic_goes_on_as_kafkas_metadata_says() {
     }
 }
 
+/// L2: nor is half of what it says taken for all.
+#[test]
+fn l2_what_does_not_read_of_kafkas_metadata_is_not_taken_over() {
+    let said = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kafka_metadata");
+    let policy = |spoil: &dyn Fn(&Path)| {
+        let home = tempfile::tempdir().unwrap();
+        let metadata = home.path().join("__cluster_metadata-0");
+        copy(&said.join("snapshot"), &metadata);
+        spoil(&metadata);
+        partition_of(home.path(), "both-0", "AAAAAAAAAAAAAAAAAAAAAQ");
+        let engine = open_then(home.path());
+        let described = engine.describe_topic_config("both", Some(&["cleanup.policy"])).unwrap();
+        described[0].value.clone().unwrap()
+    };
+    assert_eq!(policy(&|_| ()), "compact,delete");
+    // A segment that Kafka was about to remove says nothing.
+    let removed = |at: &Path| {
+        fs::write(at.join("00000000000000000000.log.deleted"), "no batch").unwrap();
+    };
+    assert_eq!(policy(&removed), "compact,delete");
+    let cut = |at: &Path| {
+        let snapshot = fs::read_dir(at).unwrap().map(|entry| entry.unwrap().path());
+        let last = snapshot.filter(|path| path.extension().is_some_and(|ext| ext == "checkpoint"));
+        let last = last.max().unwrap();
+        let bytes = fs::read(&last).unwrap();
+        fs::write(&last, &bytes[..bytes.len() - 1]).unwrap();
+    };
+    assert_eq!(policy(&cut), "delete", "a snapshot that ends early");
+    let before = |at: &Path| {
+        fs::write(at.join("00000000000000000000.log"), "no batch").unwrap();
+        fs::write(at.join("00000000000000900000.log"), "").unwrap();
+    };
+    assert_eq!(policy(&before), "delete", "a segment that others follow");
+    let no_directory = |at: &Path| {
+        fs::remove_dir_all(at).unwrap();
+        fs::write(at, "a file").unwrap();
+    };
+    assert_eq!(policy(&no_directory), "delete");
+}
+
 /// One batch as Kafka would have written it, at the start of a log.
 fn log_of(producer: Option<ProducerId>, codec: Codec, key: &[u8], value: &[u8]) -> Vec<u8> {
     log_in_epoch(0, producer, codec, (key, value))

@@ -4,7 +4,7 @@
 mod support;
 
 use hanbeon::{Acks, Engine, Env, Manual, Mode, NewTopic, Options};
-use hanbeon_log::{CrashDir, Dir, FileName, LogFile, Open};
+use hanbeon_log::{CrashDir, Dir, Fault, FaultKind, FileName, Lasting, LogFile, Open};
 use hanbeon_records::{Millis, Offset};
 use support::idempotent_at;
 
@@ -62,6 +62,35 @@ fn an_interval_in_milliseconds_is_kept_by_upkeep() {
     env.advance(1);
     engine.maintain(env.now()).unwrap();
     assert_eq!(left(&disk), 1);
+    std::mem::forget(engine);
+}
+
+#[test]
+fn a_sync_that_could_not_be_begun_keeps_no_other_partition_waiting() {
+    let disk = CrashDir::new();
+    let (env, engine) = open(&disk, Options::broker());
+    let topic = NewTopic::new("t", 2).config("flush.ms", "1000");
+    engine.create_topic(&topic, Mode::Apply).unwrap();
+    // Of the two the one that comes last in upkeep.
+    produce(&engine, 0);
+    let other = hanbeon::ProducerIdentity {
+        id: hanbeon_records::ProducerId::new(6),
+        epoch: hanbeon_records::ProducerEpoch::new(0),
+    };
+    let last = engine.partition("t", 1).unwrap();
+    last.produce(idempotent_at(NOW.get(), other, 0, &["x"]), Acks::All).wait().unwrap();
+    env.advance(1000);
+    disk.inject(Fault { kind: FaultKind::DirClosed, after: 0, lasting: Lasting::Once });
+    let error = engine.maintain(env.now()).unwrap_err();
+    assert!(error.is_untried() && disk.fired() == 1, "{error}");
+    for seed in 0..20 {
+        let (_, engine) = open(&disk.crash(seed), Options::broker());
+        let last = engine.partition("t", 1).unwrap();
+        assert_eq!(last.log_end_offset().unwrap(), Offset::new(1), "seed {seed}");
+        std::mem::forget(engine);
+    }
+    engine.maintain(env.now()).unwrap();
+    assert_eq!(left(&disk), 1, "it is due again");
     std::mem::forget(engine);
 }
 

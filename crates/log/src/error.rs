@@ -266,11 +266,11 @@ impl LogError {
         Self::io(if untried { Action::Open } else { Action::SyncDir }, dir, source)
     }
 
-    /// Whether a file or directory could not be opened, for want of descriptors perhaps: nothing was written, no sync was tried, and the same may
+    /// Whether a file or directory could not be opened or listed, for want of descriptors perhaps: nothing was written, no sync was tried, and the same may
     /// be asked for again.
     #[must_use]
     pub const fn is_untried(&self) -> bool {
-        matches!(self, Self::Io { action: Action::Open, .. })
+        matches!(self, Self::Io { action: Action::Open | Action::List, .. })
     }
 
     /// The code a client sees.

@@ -205,7 +205,7 @@ impl Dir for CrashDir {
     }
 
     fn list(&self) -> io::Result<Vec<Entry>> {
-        let mut disk = self.disk.lock();
+        let mut disk = self.meet(Operation::Open)?;
         let entries = disk.dir(self.id)?.entries.clone();
         let mut listed = Vec::with_capacity(entries.len());
         for (name, child) in entries {

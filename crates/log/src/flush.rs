@@ -150,8 +150,10 @@ impl<D: Dir> Inner<D> {
         }
         drop(log);
         let removed = snapshot_file::remove_all(&self.visible.dir, old);
-        removed.map_err(|error| self.visible.poison.set(error))?;
-        Ok(())
+        self.visible.poison.unless_untried(removed).inspect_err(|_| {
+            // Those that are gone already are no log's end any more, and are removed once more without a word.
+            self.log.lock().snapshots.extend(old);
+        })
     }
 
     /// See [`crate::Partition::close`].
@@ -160,6 +162,12 @@ impl<D: Dir> Inner<D> {
         // Who waits for a sync hears of a failure here: nobody leads another.
         self.pass_on_poison();
         closed
+    }
+
+    /// See [`crate::Partition::abandon`].
+    pub(crate) fn abandon(&self) {
+        self.log.lock().life = Life::Closed;
+        self.sync.refuse(&LogError::Closed { dir: self.visible.name.clone() });
     }
 
     fn try_close(&self) -> Result<Closed, LogError> {

@@ -119,7 +119,8 @@ impl<D: Dir> PartitionLog<D> {
             self.active.end = End { offset: head.base_offset, ..before };
             if let Err(error) = self.roll(now) {
                 self.active.end = before;
-                return Err(error);
+                // A snapshot of where the log does not end may be there, and the producer states have moved to it.
+                return Err(self.visible.poison.set(error));
             }
         }
         self.enter_epoch(head.leader_epoch, head.base_offset)?;

@@ -98,6 +98,11 @@ impl<E: Clone + From<Abandoned>> SyncGroup<E> {
         self.refuse_all(state, &error);
     }
 
+    /// Tells those who wait now that nobody leads a sync for them. Who comes later may lead one.
+    pub fn refuse(&self, error: &E) {
+        self.refuse_all(self.state.lock(), error);
+    }
+
     /// Resolves when everything below `end` is durable. Somebody must lead for that: see [`SyncGroup::lead`].
     pub fn wait(&self, end: u64) -> Completion<Result<(), E>> {
         let mut state = self.state.lock();
@@ -460,6 +465,16 @@ mod tests {
         assert_eq!(waiting.wait(), Ok(Ok(())));
         group.fail(Failure::Gone);
         assert_eq!(group.lead(|| 9, untried), Err(Failure::Gone));
+    }
+
+    #[test]
+    fn who_is_refused_hears_it_and_who_comes_later_may_lead() {
+        let group = group();
+        let waiting = group.wait(5);
+        group.refuse(&Failure::Gone);
+        assert_eq!(waiting.wait(), Ok(Err(Failure::Gone)));
+        assert_eq!((group.synced(), group.failed()), (0, None));
+        assert_eq!(group.sync(5, || 5, || Ok(())), Ok(()));
     }
 
     #[test]

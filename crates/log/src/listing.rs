@@ -127,9 +127,13 @@ impl Listing {
 /// The offset at which a `.swap` log ends.
 fn end_of<D: Dir>(dir: &D, name: &SegmentFileName) -> Result<Offset, LogError> {
     let file_name = name.file_name();
-    let failed = |error| LogError::io(Action::Read, path(dir, &file_name), error);
-    let file = dir.open(&file_name, Open::Read).map_err(failed)?;
-    let len = file.len().map_err(failed)?;
+    let tried = |action| {
+        let file_name = &file_name;
+        move |error| LogError::io(action, path(dir, file_name), error)
+    };
+    let failed = tried(Action::Read);
+    let file = dir.open(&file_name, Open::Read).map_err(tried(Action::Open))?;
+    let len = file.len().map_err(&failed)?;
     let mut walker = Walker::new(&file, 0, len);
     let mut end = name.base_offset;
     loop {

@@ -632,6 +632,12 @@ impl<D: Dir> Partition<D> {
     pub fn close(&self) -> Result<Closed, LogError> {
         self.0.close()
     }
+
+    /// Takes no writes any more without having been closed: for who lets go of the directory though [`Partition::close`] failed, be it for want of descriptors. Who waits
+    /// for a sync is told.
+    pub fn abandon(&self) {
+        self.0.abandon();
+    }
 }
 
 #[cfg(test)]

@@ -5,13 +5,13 @@
 
 mod fixture;
 
-use fixture::{Batch, append, config, end_txn, offsets, open, options};
+use fixture::{Batch, NOW, append, config, end_txn, offsets, open, options};
 use hanbeon_idempotence::Outcome;
 use hanbeon_log::{
-    AppendError, CrashDir, Fault, FaultKind, FirstBatch, Isolation, Lasting, LogConfig, LogError,
-    OpenPartition, Partition, Shutdown,
+    AppendError, CrashDir, Dir, Fault, FaultKind, FirstBatch, Isolation, Lasting, LogConfig,
+    LogError, OpenPartition, Partition, Poison, Shutdown,
 };
-use hanbeon_records::{ErrorCode, LeaderEpoch, Offset};
+use hanbeon_records::{ErrorCode, LeaderEpoch, Offset, stamp};
 
 /// More than any step here opens.
 const OPENINGS_MAX: u64 = 20;
@@ -145,4 +145,117 @@ fn l9_upkeep_that_finds_no_descriptor_is_done_later() {
         }
         assert!(met > 0, "{name} opens nothing");
     }
+}
+
+#[test]
+fn l9_an_opening_that_finds_no_descriptor_says_so_and_the_next_one_goes_well() {
+    let dir = CrashDir::new();
+    let log = ground(&dir);
+    append(&log, &Batch::of(1).value_len(600)).unwrap();
+    log.sync_written().unwrap();
+    drop(log);
+    let mut met = 0;
+    for after in 0..OPENINGS_MAX {
+        let left = dir.killed();
+        lack(&left, after, Lasting::Once);
+        let poison = Poison::new();
+        let with = OpenPartition { poison: poison.clone(), ..options(&small_segments()) };
+        let opened = Partition::open(left.clone(), with);
+        if left.fired() == 0 {
+            opened.unwrap();
+            continue;
+        }
+        assert!(!poison.is_set(), "{after}");
+        // What is made anew from batches, such as a snapshot, need not be read.
+        if let Err(error) = opened {
+            met += 1;
+            assert!(error.is_untried(), "{after}: {error}");
+        }
+        holds(&left, &[(0, 0), (1, 1), (2, 2), (3, 3)]);
+    }
+    assert!(met > 4, "{met} openings met");
+}
+
+#[test]
+fn l9_snapshots_that_could_not_be_removed_are_removed_later() {
+    let mut met = 0;
+    for after in 0..OPENINGS_MAX {
+        let dir = CrashDir::new();
+        let log = open(&dir, &config(|_| ())).0;
+        let again = || {
+            append(&log, &Batch::of(1)).unwrap();
+            log.sync_written()
+        };
+        again().unwrap();
+        again().unwrap();
+        lack(&dir, after, Lasting::Once);
+        let result = again();
+        if dir.fired() == 0 {
+            result.unwrap();
+            continue;
+        }
+        met += 1;
+        let error = result.unwrap_err();
+        assert!(error.is_untried(), "{after}: {error}");
+        log.sync_written().unwrap();
+        again().unwrap();
+        log.close().unwrap();
+        let names = dir.list().unwrap().into_iter().map(|entry| entry.name.as_str().to_owned());
+        let left = names.filter(|name| name.ends_with(".snapshot")).count();
+        assert_eq!(left, 2, "{after}: the last two are enough");
+    }
+    assert!(met > 0, "nothing was opened");
+}
+
+#[test]
+fn l9_a_log_that_did_not_close_takes_nothing_once_it_is_abandoned() {
+    let dir = CrashDir::new();
+    let log = open(&dir, &config(|_| ())).0;
+    let end = append(&log, &Batch::of(1)).unwrap().end;
+    let waiting = log.synced_to(end);
+    lack(&dir, 0, Lasting::Once);
+    let error = log.close().unwrap_err();
+    assert!(error.is_untried(), "{error}");
+    log.abandon();
+    assert!(matches!(waiting.wait(), Ok(Err(_))), "who waits hears that nobody syncs");
+    let refused = append(&log, &Batch::of(1)).unwrap_err();
+    assert!(matches!(refused, AppendError::Log(LogError::Closed { .. })), "{refused}");
+    assert!(matches!(log.sync_written(), Err(LogError::Closed { .. })));
+    assert!(matches!(log.close(), Err(LogError::Closed { .. })));
+    // What is written may be waited for.
+    log.sync(end).unwrap();
+}
+
+/// The empty segment goes before the one of its place is there.
+#[test]
+fn l9_a_follower_that_could_not_move_an_empty_segment_is_left_for_a_new_opening() {
+    let far = |offset| {
+        let mut batch = Batch::of(1).build().to_vec();
+        stamp(&mut batch, Offset::new(offset), LeaderEpoch::new(0));
+        batch.into()
+    };
+    let mut met = 0;
+    for after in 0..OPENINGS_MAX {
+        let dir = CrashDir::new();
+        let log = open(&dir, &config(|_| ())).0;
+        lack(&dir, after, Lasting::Once);
+        let followed = log.append_as_follower(&far(1 << 40), LeaderEpoch::new(0), NOW);
+        if followed.is_ok() {
+            continue;
+        }
+        let moved = log.segments().last().unwrap().base_offset > Offset::ZERO;
+        let mut names = dir.list().unwrap().into_iter().map(|entry| entry.name);
+        let ahead = names.any(|name| name.as_str().starts_with("00000001099511627776"));
+        if moved || !ahead {
+            continue;
+        }
+        met += 1;
+        let refused = append(&log, &Batch::of(1)).unwrap_err();
+        assert!(matches!(refused, AppendError::Log(LogError::Poisoned { .. })), "{refused}");
+        let log = Partition::open(dir.killed(), options(&config(|_| ()))).unwrap().0;
+        assert_eq!(log.log_end_offset(), Offset::ZERO, "{after}");
+        append(&log, &Batch::of(1)).unwrap();
+        assert_eq!(offsets(&log, 0, Isolation::LogEnd), [(0, 0)], "{after}");
+    }
+    assert!(met > 0, "nothing was opened");
 }

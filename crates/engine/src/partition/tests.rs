@@ -8,12 +8,12 @@ use std::{
     time::Duration,
 };
 
-use hanbeon_log::MemDir;
+use hanbeon_log::{CrashDir, Fault, FaultKind, Lasting, MemDir};
 
 use super::*;
 use crate::{
     ConfigChange, ConfigOp, Engine, Manual, Mode, NewTopic, Options, ProducerIdError, TopicError,
-    TopicRef,
+    TopicRef, data_dir::LastStop,
 };
 
 /// Done once, when the clock is next read. An opening reads it after it has looked at its settings.
@@ -194,4 +194,76 @@ fn l1_what_was_written_before_a_shutdown_is_durable_behind_it() {
     engine.shutdown().unwrap();
     crate::produce::block_on(durable).unwrap();
     unsynced.wait().unwrap();
+}
+
+/// One that is tried again for everybody who comes costs each of them a recovery.
+#[test]
+fn a_partition_that_found_no_directory_is_left_alone_for_a_while() {
+    let (engine, partition, _) = unopened();
+    let dir = engine.0.shared.ground.data.dir.clone();
+    let [name, away] = ["t-0", "away"].map(|name| hanbeon_log::FileName::new(name).unwrap());
+    hanbeon_log::Dir::rename(&dir, &name, &away).unwrap();
+    partition.open().unwrap_err();
+    hanbeon_log::Dir::rename(&dir, &away, &name).unwrap();
+    for ms in [0, 4_999] {
+        engine.env().inner.advance(ms);
+        assert!(partition.is_open() && partition.is_offline(), "{ms} ms: it answers at once");
+        assert!(matches!(partition.open(), Err(PartitionError::Log(_))), "{ms} ms");
+    }
+    engine.env().inner.advance(1);
+    assert!(!partition.is_open() && partition.is_offline(), "somebody has to open it");
+    partition.open().unwrap();
+    assert!(partition.is_open() && !partition.is_offline());
+    engine.shutdown().unwrap();
+}
+
+fn crashing(options: Options) -> (CrashDir, Engine<Manual<CrashDir>>) {
+    let disk = CrashDir::new();
+    let env = Manual::new(Millis::new(1_700_000_000_000), 7);
+    let engine = Engine::open_in(env, disk.clone(), options).unwrap();
+    let topic = NewTopic::new("t", 1).config("internal.segment.bytes", "400");
+    let topic = topic.config("flush.messages", i64::MAX.to_string());
+    engine.create_topic(&topic, Mode::Apply).unwrap();
+    (disk, engine)
+}
+
+/// The next holder of the directory may write already.
+#[test]
+fn a_log_that_did_not_close_takes_no_writes_behind_a_shutdown() {
+    let (disk, engine) = crashing(Options::embedded());
+    let partition = engine.partition("t", 0).unwrap();
+    let log = &partition.opened().unwrap().log;
+    disk.inject(Fault { kind: FaultKind::NoDescriptor, after: 0, lasting: Lasting::Sticky });
+    engine.shutdown().unwrap_err();
+    let refused = log.delete_records(Offset::ZERO);
+    assert!(matches!(refused, Err(LogError::Closed { .. })), "{refused:?}");
+}
+
+/// Nobody leads another for who comes behind it.
+#[test]
+fn l1_who_waits_for_a_sync_that_could_not_be_begun_hears_of_it() {
+    let (disk, engine) = crashing(Options::broker().helpers(1));
+    let settings = crate::ProducerSettings::new().set("batch.size", "1").unwrap();
+    let producer = engine.producer_with(settings);
+    let send = || producer.send(crate::Record::new("t", "x".repeat(300)).partition(0)).unwrap();
+    // The second one rolls, and the names of the new files want a sync of their directory.
+    send().wait().unwrap();
+    send().wait().unwrap();
+    disk.inject(Fault { kind: FaultKind::DirClosed, after: 0, lasting: Lasting::Sticky });
+    let partition = engine.partition("t", 0).unwrap();
+    let end = partition.log_end_offset().unwrap();
+    assert_eq!(end, Offset::new(2));
+    let (heard, hears) = mpsc::channel();
+    let waiting = thread::Builder::new().spawn(move || {
+        for _ in 0..200 {
+            let durable = crate::produce::block_on(partition.durable_to(end));
+            heard.send(durable.is_err()).unwrap();
+        }
+    });
+    for n in 0..200 {
+        assert_eq!(hears.recv_timeout(Duration::from_secs(60)), Ok(true), "{n}: left alone");
+    }
+    waiting.unwrap().join().unwrap();
+    disk.heal();
+    engine.shutdown().unwrap();
 }

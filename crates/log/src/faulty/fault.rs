@@ -7,7 +7,7 @@ use crate::NotTried;
 /// What a storage is asked to do, as far as it can be made to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
-    /// `open`, whether it makes the file or not, or `lock`.
+    /// `open`, whether it makes the file or not, `lock`, or `list`.
     Open,
     /// `open` that makes a file, or `lock`.
     Create,
@@ -53,7 +53,7 @@ pub enum FaultKind {
     Read,
     /// A directory's sync reports that it was [`NotTried`], and does nothing.
     DirClosed,
-    /// No descriptor is left (`EMFILE`): opening a file reports an error and does nothing, and a directory's sync that it was [`NotTried`].
+    /// No descriptor is left (`EMFILE`): opening a file or listing a directory reports an error and does nothing, and a directory's sync that it was [`NotTried`].
     NoDescriptor,
 }
 
