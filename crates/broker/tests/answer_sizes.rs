@@ -127,18 +127,7 @@ async fn producers_are_described_until_the_answer_is_long_enough() {
 
 /// Commits an offset with long words for a partition.
 async fn commit(broker: &Running, group: &str) {
-    const OFFSET_COMMIT: i16 = 8;
-    let mut body = Vec::new();
-    text(&mut body, group);
-    body.put_i32(-1);
-    text(&mut body, "");
-    body.put_i64(-1);
-    body.put_i32(1);
-    text(&mut body, "t");
-    body.put_i32(1);
-    body.put_i32(0);
-    body.put_i64(7);
-    text(&mut body, &"m".repeat(2000));
+    let body = offset_commit(group, 7, &"m".repeat(2000));
     let mut answer = asked(broker, OFFSET_COMMIT, 2, &body).await;
     assert_eq!(answer.split_off(answer.len() - 2).get_i16(), 0);
 }

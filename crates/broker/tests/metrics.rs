@@ -161,7 +161,6 @@ async fn the_page_counts_what_group_coordinators_refuse_of_single_members_and_wh
 
 #[tokio::test]
 async fn the_page_tells_which_groups_are_behind() {
-    const OFFSET_COMMIT: i16 = 8;
     let long = "x".repeat(256);
     let broker = Running::with(|options| options.metrics("127.0.0.1:0".parse().unwrap())).await;
     broker.topic_with("t", &[]);
@@ -169,18 +168,7 @@ async fn the_page_tells_which_groups_are_behind() {
     client.send(PRODUCE, 3, 1, &produce(-1, "t", &batch(&["a", "b", "c"]))).await;
     assert_eq!(produced(client.answer(1).await), (0, 0));
     for (group, committed) in [("g", 1), ("h", 2), (&*long, 0)] {
-        let mut body = Vec::new();
-        text(&mut body, group);
-        body.put_i32(-1);
-        text(&mut body, "");
-        body.put_i64(-1);
-        body.put_i32(1);
-        text(&mut body, "t");
-        body.put_i32(1);
-        body.put_i32(0);
-        body.put_i64(committed);
-        text(&mut body, "");
-        client.send(OFFSET_COMMIT, 2, 2, &body).await;
+        client.send(OFFSET_COMMIT, 2, 2, &offset_commit(group, committed, "")).await;
         client.answer(2).await;
     }
     let page = get(&broker, "GET /metrics").await;

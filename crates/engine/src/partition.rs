@@ -1,5 +1,7 @@
 //! One partition: its log, its leader, and who waits for it.
 
+mod opening;
+
 use std::{
     fmt,
     future::Future,
@@ -796,6 +798,5 @@ impl<E: Env> fmt::Debug for DataFuture<E> {
     }
 }
 
-mod opening;
 #[cfg(all(test, not(hanbeon_loom)))]
 mod tests;

@@ -214,6 +214,24 @@ pub(crate) fn produce(acks: i16, topic: &str, batch: &[u8]) -> Vec<u8> {
     body
 }
 
+pub(crate) const OFFSET_COMMIT: i16 = 8;
+
+/// A commit of version 2 for nobody in particular, of partition 0 of `t`.
+pub(crate) fn offset_commit(group: &str, offset: i64, metadata: &str) -> Vec<u8> {
+    let mut body = Vec::new();
+    text(&mut body, group);
+    body.put_i32(-1);
+    text(&mut body, "");
+    body.put_i64(-1);
+    body.put_i32(1);
+    text(&mut body, "t");
+    body.put_i32(1);
+    body.put_i32(0);
+    body.put_i64(offset);
+    text(&mut body, metadata);
+    body
+}
+
 /// Error code and base offset of a Produce answer of version 3.
 pub(crate) fn produced(mut answer: Bytes) -> (i16, i64) {
     assert_eq!(answer.get_i32(), 1);
